@@ -1,0 +1,100 @@
+"""What is asked of the store, and what it answers. Shapes only: `liquefy.contexts` does it, on Redis or in
+memory; the states of the roles make and read these without knowing which.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SEEN_BUCKET_MS = 30_000
+"""Seen ids are kept in buckets of so much birth time; a bucket expires as a whole."""
+
+DEDUPE_RETENTION_MS = 300_000
+"""How long after its birth a message can still be told from its resend. An older one is not handled any more: it
+goes to the dead letters as "expired". Costs about 60 bytes of Redis per stateful message handled in that time."""
+
+
+class ContextChange(NamedTuple):
+    """Fields of one context set (name -> packed value) and removed. `created`: there was no such context before;
+    `emptied`: nothing is left of it."""
+
+    key: str
+    sets: dict[str, bytes]
+    removes: tuple[str, ...] = ()
+    created: bool = False
+    emptied: bool = False
+
+
+class PartitionCommit(NamedTuple):
+    """One atomic step of one partition, applied only if (owner, epoch) is as stored, `sequence` is the number of
+    commits applied before it, and none of `seen` was seen before.
+
+    `seen`: (bucket, id), bucket = born_ms // SEEN_BUCKET_MS. `outbox`: (seq, packed Message) to add;
+    `acknowledged`: outbox seqs to drop. `dead`: (letter id, packed DeadLetter) to add; `replayed`: letters to drop.
+    `move`: (target node, new epoch) makes this the last commit of a migration's source: the point of no return.
+    """
+
+    partition: str
+    epoch: int
+    sequence: int
+    contexts: list[ContextChange]
+    seen: list[tuple[int, bytes]]
+    outbox: list[tuple[int, bytes]]
+    acknowledged: list[int]
+    dead: list[tuple[bytes, bytes]]
+    replayed: list[bytes]
+    move: tuple[str, int] | None = None
+
+
+class Verdict(NamedTuple):
+    """What became of one PartitionCommit.
+
+    `ok`: applied (or found applied by an earlier try of the same commit). Refused, whole, otherwise: `fenced` (the
+    epoch or owner is another), `gap` (the sequence does not fit: the store lost or gained commits), `seen`
+    (`duplicates` had been handled before)."""
+
+    partition: str
+    outcome: str
+    duplicates: tuple[bytes, ...] = ()
+
+
+class ContextQuery(NamedTuple):
+    """Contexts to read from one partition, and ids of which to say whether they were seen: (bucket, id)."""
+
+    partition: str
+    keys: tuple[str, ...]
+    ids: tuple[tuple[int, bytes], ...] = ()
+
+
+class ContextAnswer(NamedTuple):
+    """`contexts`: key -> field -> packed value ({} where there is none). `seen`: those of the ids asked."""
+
+    partition: str
+    contexts: dict[str, dict[str, bytes]]
+    seen: frozenset[bytes]
+
+
+class PartitionState(NamedTuple):
+    """What a partition's new owner starts from. `outbox` is in order of seq."""
+
+    partition: str
+    owner: str
+    epoch: int
+    sequence: int
+    outbox: list[tuple[int, bytes]]
+
+
+class Placement(NamedTuple):
+    """Where one partition is, in Redis: the only truth. owner "" and epoch 0 if it was never placed."""
+
+    partition: str
+    owner: str
+    epoch: int
+
+
+class PlaceRequest(NamedTuple):
+    """Compare-and-set: the partition goes to `owner` at `epoch` + 1 if its stored epoch is `epoch`."""
+
+    partition: str
+    epoch: int
+    owner: str

@@ -1,0 +1,158 @@
+"""Settings: one frozen dataclass per role. A value comes from the flag, else the environment
+(`LIQUEFY_` and the name in capitals), else the configuration file (YAML, `LIQUEFY_CONFIG`), else the default.
+Units come last in names. Nothing is read at import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from liquefy.errors import ConfigError
+
+BROKER_DEFAULT = "tcp://127.0.0.1:7701"
+CONTROL_DEFAULT = "tcp://127.0.0.1:7702"
+REDIS_DEFAULT = "redis://127.0.0.1:7703/0"
+
+
+@dataclasses.dataclass(frozen=True)
+class BrokerConfig:
+    """`ping_interval_ms`: how soon a dead connection is noticed. `silence_max_ms`: a peer that says nothing for so
+    long is cut off by the broker (the controller moves hung workers earlier). `held_messages_max`: beyond it
+    every gateway is granted nothing until a migration ends."""
+
+    bind: str = BROKER_DEFAULT
+    broker: str = BROKER_DEFAULT
+    """Where to report its log to the controller; its own address."""
+    name: str = "broker"
+    ping_interval_ms: int = 50
+    silence_max_ms: int = 10_000
+    held_messages_max: int = 50_000
+    log_format: str = "text"
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerConfig:
+    """`window`: requests in flight that this node takes from all gateways. `batch_messages_max`: messages per call
+    of a host and per commit. `batches_in_flight_max`: 2 lets the host run while the worker commits.
+    `async_in_flight_max`: awaiting messages per host. `cache_bytes_max`: contexts kept decoded, per host.
+    `stall_ms`: a commit that takes longer makes the node advertise a window of 0."""
+
+    broker: str = BROKER_DEFAULT
+    redis: str = REDIS_DEFAULT
+    name: str = "node1"
+    data_dir: str = ".liquefy/node"
+    capacity: float = 1.0
+    slots: int = 1
+    window: int = 2_048
+    batch_messages_max: int = 128
+    batches_in_flight_max: int = 2
+    async_in_flight_max: int = 512
+    cache_bytes_max: int = 256 * 1024 * 1024
+    context_bytes_max: int = 8 * 1024 * 1024
+    body_bytes_max: int = 8 * 1024 * 1024
+    emits_max: int = 1_000
+    hops_max: int = 1_000
+    host_start_ms: int = 20_000
+    install_ms: int = 300_000
+    stall_ms: int = 500
+    beat_interval_ms: int = 100
+    report_interval_ms: int = 500
+    silence_max_ms: int = 2_000
+    stop_grace_ms: int = 10_000
+    log_format: str = "text"
+
+
+@dataclasses.dataclass(frozen=True)
+class ControllerConfig:
+    """`hang_ms`: a worker that reports nothing for so long has its partitions moved. `move_ms`: a migration that
+    takes longer is aborted (before its point of no return). `moves_at_once`: partitions under way together.
+    `balance_*`: see `controller.balance`."""
+
+    broker: str = BROKER_DEFAULT
+    redis: str = REDIS_DEFAULT
+    bind: str = CONTROL_DEFAULT
+    name: str = "controller"
+    hang_ms: int = 1_500
+    gone_grace_ms: int = 0
+    move_ms: int = 10_000
+    moves_at_once: int = 4
+    move_gap_ms: int = 5
+    prepare_ms: int = 330_000
+    balance_interval_ms: int = 1_000
+    balance_band: float = 0.10
+    balance_cooldown_ms: int = 10_000
+    balance_moves_max: int = 16
+    balance_load_min: float = 0.05
+    retire_after_ms: int = 60_000
+    events_max: int = 2_000
+    log_lines_max: int = 5_000
+    log_format: str = "text"
+
+
+@dataclasses.dataclass(frozen=True)
+class GatewayConfig:
+    """`header_timeout_ms`: a client slower than that to send its headers is cut off. `backlog`: see the server."""
+
+    broker: str = BROKER_DEFAULT
+    redis: str = REDIS_DEFAULT
+    name: str = "gateway1"
+    http_host: str = "127.0.0.1"
+    http_port: int = 8080
+    body_bytes_max: int = 1024 * 1024
+    headers_bytes_max: int = 32 * 1024
+    header_timeout_ms: int = 10_000
+    body_timeout_ms: int = 30_000
+    keep_alive_ms: int = 60_000
+    idempotency_retention_s: int = 3_600
+    retry_after_s: int = 1
+    beat_interval_ms: int = 100
+    silence_max_ms: int = 2_000
+    log_format: str = "text"
+
+
+Config = TypeVar("Config", BrokerConfig, WorkerConfig, ControllerConfig, GatewayConfig)
+
+
+def load(kind: type[Config], flags: Mapping[str, Any], environment: Mapping[str, str]) -> Config:
+    """The settings of one role. `flags` holds those given (None: not given). Raises ConfigError, naming the
+    setting, its source and what would be accepted."""
+    file = _read_file(environment.get("LIQUEFY_CONFIG", ""))
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        variable = f"LIQUEFY_{field.name.upper()}"
+        for source, raw in (
+            (f"--{field.name.replace('_', '-')}", flags.get(field.name)),
+            (variable, environment.get(variable)),
+            (f"{environment.get('LIQUEFY_CONFIG')}: {field.name}", file.get(field.name)),
+        ):
+            if raw is not None:
+                values[field.name] = _convert(source, raw, type(field.default))
+                break
+    return kind(**values)
+
+
+def _convert(source: str, raw: Any, kind: type) -> Any:
+    try:
+        value = kind(raw)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{source}: {raw!r} is not a {kind.__name__}\n  remedy: give a {kind.__name__}") from None
+    if kind in (int, float) and value < 0:
+        raise ConfigError(f"{source}: {raw!r} is negative\n  remedy: give 0 or more")
+    return value
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}\n  remedy: correct LIQUEFY_CONFIG or the file") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: not a mapping of settings\n  remedy: write `name: value` lines")
+    return content

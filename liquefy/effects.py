@@ -1,0 +1,46 @@
+"""What a state may ask for. A state takes an event and the time and returns a list of these; a service performs
+them in order. Effects of one role alone are in that role's `state.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from liquefy.messages import Control, Part, Posted, Session
+
+
+class ToBroker(NamedTuple):
+    """A control message for the broker itself."""
+
+    message: Control
+
+
+class Relay(NamedTuple):
+    """A control message for another peer, through the broker."""
+
+    to: Session
+    message: Control
+
+
+class SendFrame(NamedTuple):
+    """Messages for one node, through the broker: `header[i]` describes `parts[i]`."""
+
+    header: list[Part]
+    parts: list[list[Posted]]
+
+
+class Log(NamedTuple):
+    """A line of the log. `level` is "debug", "info", "warning" or "error"; `event` a stable word for programs
+    ("move", "failover", ...) or ""; `text` is for people; `fields` for `--json`."""
+
+    level: str
+    text: str
+    event: str = ""
+    fields: dict[str, Any] = {}  # noqa: RUF012  (never mutated; a NamedTuple's default)
+
+
+class Count(NamedTuple):
+    """Add to a counter that the role reports."""
+
+    name: str
+    by: int = 1

@@ -1,0 +1,44 @@
+"""The error tree. Each error says whose fault it is, and whether the work surely did not happen.
+
+    LiquefyError
+    ├── UserError            the person's input: shown as one line, no traceback; nothing was changed
+    │   ├── GraphError       graph.yaml or a bundle: names file, line, value and remedy
+    │   └── ConfigError      a flag, an environment variable, a configuration file
+    ├── BadFrame             a peer sent what is not in the protocol: it loses its connection
+    └── StoreUnavailable     Redis did not answer: the work may or may not have happened (`definite` is False)
+"""
+
+from __future__ import annotations
+
+
+class LiquefyError(Exception):
+    """`definite`: True if the work surely did not happen."""
+
+    definite = True
+
+
+class UserError(LiquefyError):
+    """A mistake in what a person gave us; `str()` is the whole message, remedy included."""
+
+
+class GraphError(UserError):
+    """`file`, `line` (1-based, 0 if there is none), what is wrong, and what to do about it."""
+
+    def __init__(self, file: str, line: int, problem: str, remedy: str) -> None:
+        self.file, self.line, self.problem, self.remedy = file, line, problem, remedy
+        where = f"{file}:{line}" if line else file
+        super().__init__(f"{where}: {problem}\n  remedy: {remedy}")
+
+
+class ConfigError(UserError):
+    """A setting that cannot be used, and where it came from."""
+
+
+class BadFrame(LiquefyError):
+    """Bytes that are no message of ours."""
+
+
+class StoreUnavailable(LiquefyError):
+    """Redis was not reached, or the connection broke before the answer came."""
+
+    definite = False

@@ -1,0 +1,86 @@
+"""The graph of one service: fluxions, streams, inputs, groups. Shapes only: reading and checking `graph.yaml`
+is `liquefy.graphfile`'s work, running it the roles'.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import msgspec
+
+OUTPUT = "output"
+"""The reserved name of the graph's exit: a message to it answers the request."""
+
+PARTITIONS_DEFAULT = 32
+"""Partitions of a keyed group, and of a stateless fluxion. More spread finer, and cost more bookkeeping."""
+
+PARTITIONS_MAX = 4096
+
+
+class Input(msgspec.Struct, frozen=True):
+    """Where requests enter: `method` ("GET", ... or "*"), `path` with `{parameters}`, and the fluxion they go to."""
+
+    name: str
+    method: str
+    path: str
+    to: str
+
+
+class Fluxion(msgspec.Struct, frozen=True):
+    """`code` is `module:function`, `key` the dotted path of the key in the body ("" when it has none of its own:
+    then it inherits the sender's), `bundle` the SHA-256 of the code. `retired`: no longer in the graph, still
+    run for messages that were under way when the new version came in."""
+
+    name: str
+    code: str
+    group: str
+    key: str = ""
+    language: str = "python"
+    bundle: str = ""
+    streams: tuple[str, ...] = ()
+    """Names of the fluxions it may send to, and `output`."""
+    timeout_ms: int = 10_000
+    retired: bool = False
+
+
+class Group(msgspec.Struct, frozen=True):
+    """The fluxions that share a context (`stateful`), or one fluxion without any; the unit that is partitioned."""
+
+    name: str
+    stateful: bool
+    partitions: int
+
+
+class Graph(msgspec.Struct, frozen=True, dict=True):
+    """One version of one service. `version` counts deployments from 1; `deadline_ms` is how long a client waits."""
+
+    name: str
+    version: int
+    bundle: str
+    inputs: tuple[Input, ...]
+    fluxions: tuple[Fluxion, ...]
+    groups: tuple[Group, ...]
+    deadline_ms: int = 30_000
+
+    @cached_property
+    def fluxion_by_name(self) -> dict[str, Fluxion]:
+        return {f.name: f for f in self.fluxions}
+
+    @cached_property
+    def group_by_name(self) -> dict[str, Group]:
+        return {g.name: g for g in self.groups}
+
+    @property
+    def bundles(self) -> set[str]:
+        """Digests of all code that may have to run: this version's and that of retired fluxions."""
+        return {f.bundle for f in self.fluxions}
+
+    def partition_names(self) -> list[str]:
+        """All partitions of all groups, `graph/group/index`."""
+        return [f"{self.name}/{g.name}/{i}" for g in self.groups for i in range(g.partitions)]
+
+    def streams(self) -> list[str]:
+        """The streams in the notation of the poster, `store >> localProcess`, in declaration order."""
+        pairs = [(i.name, i.to) for i in self.inputs]
+        pairs += [(f.name, to) for f in self.fluxions if not f.retired for to in f.streams]
+        return [f"{a} >> {b}" for a, b in pairs]

@@ -1,0 +1,165 @@
+"""What a worker and its hosts say to each other: the shapes, one encoder, one decoder.
+
+Frames are a 4-byte big-endian length and a MessagePack array, over a Unix stream socket pair. Both sides of it are
+trusted to be our code, but a host also runs users' code: the worker checks shapes (BadFrame) and believes no count.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from liquefy.errors import BadFrame
+from liquefy.graph import Graph
+
+FRAME_BYTES_MAX = 256 * 1024 * 1024
+"""A longer frame from a host is a fault of the host: it is ended."""
+
+HOST_FD = 3
+"""The descriptor on which a host finds its end of the socket pair."""
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
+    """Import the fluxions of this graph whose code is in the bundle at `folder`. `only`: their names.
+    Keys and groups of all fluxions of the graph are needed to give emitted messages their keys."""
+
+    graph: Graph
+    folder: str
+    only: tuple[str, ...]
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One message to handle. `ticket` comes back with the result. `partition` names the context cache; `fields`
+    is the context as stored (packed values), or None if the host has it already or the fluxion has none."""
+
+    ticket: int
+    graph: str
+    fluxion: str
+    partition: str
+    key: str
+    id: bytes
+    body: bytes
+    fields: dict[str, bytes] | None = None
+    deadline_ms: int = 0
+    trace: str = ""
+
+
+class Run(msgspec.Struct, frozen=True, array_like=True, tag="run"):
+    """Handle these. Plain functions run in order, one after the other; coroutine functions are started in order
+    and run side by side (the worker never has two of one partition and key under way)."""
+
+    items: list[Item]
+
+
+class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
+    """Drop cached contexts: of these keys of the partition, or of all its keys (`keys` empty)."""
+
+    partition: str
+    keys: list[str] = []
+
+
+class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):
+    """The code is in. `asynchronous`: the names of those that are coroutine functions."""
+
+    graph: str
+    version: int
+    asynchronous: list[str]
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """The code cannot be loaded; `error` names fluxion, module and reason, `traceback` is the user's."""
+
+    graph: str
+    version: int
+    error: str
+    traceback: str = ""
+
+
+class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One message that a fluxion sent. `key` is "" where the receiver inherits the sender's key. `status` and
+    `headers` only for `output`."""
+
+    to: str
+    key: str
+    body: bytes
+    delay_ms: int = 0
+    status: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The result of one Item. `error` is "" or what the fluxion raised twice (then `traceback` is set, nothing
+    was emitted and the context is as before). `cpu_us`: processor time; `elapsed_us`: from start to end.
+    `bytes` is the size of the context's packed fields now; `empty`: it has no field left."""
+
+    ticket: int
+    emitted: list[Emitted]
+    sets: dict[str, bytes]
+    removes: tuple[str, ...]
+    error: str = ""
+    traceback: str = ""
+    cpu_us: int = 0
+    elapsed_us: int = 0
+    bytes: int = 0
+    empty: bool = False
+
+
+class Ran(msgspec.Struct, frozen=True, array_like=True, tag="ran"):
+    """Results; those of plain functions in the order of their Run."""
+
+    results: list[Done]
+
+
+ToHost = Load | Run | Forget
+FromHost = Loaded | Refused | Ran
+
+_encoder = msgspec.msgpack.Encoder()
+_to_host = msgspec.msgpack.Decoder(ToHost)
+_from_host = msgspec.msgpack.Decoder(FromHost)
+_length = struct.Struct(">I")
+
+
+def frame(message: ToHost | FromHost) -> bytes:
+    """The message with its length in front."""
+    data = _encoder.encode(message)
+    return _length.pack(len(data)) + data
+
+
+def decode_to_host(data: bytes) -> ToHost:
+    """Raises BadFrame."""
+    try:
+        return _to_host.decode(data)
+    except msgspec.DecodeError as error:
+        raise BadFrame(str(error)) from None
+
+
+def decode_from_host(data: bytes) -> FromHost:
+    """Raises BadFrame."""
+    try:
+        return _from_host.decode(data)
+    except msgspec.DecodeError as error:
+        raise BadFrame(str(error)) from None
+
+
+class FrameReader:
+    """Cuts a byte stream into frames. Raises BadFrame on a length beyond FRAME_BYTES_MAX."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """All frames that are complete with `data`."""
+        buffer = self._buffer
+        buffer += data
+        frames, at = [], 0
+        while len(buffer) - at >= 4:
+            (size,) = _length.unpack_from(buffer, at)
+            if size > FRAME_BYTES_MAX:
+                raise BadFrame(f"a frame of {size} bytes (limit {FRAME_BYTES_MAX})")
+            if len(buffer) - at - 4 < size:
+                break
+            frames.append(bytes(buffer[at + 4 : at + 4 + size]))
+            at += 4 + size
+        del buffer[:at]
+        return frames

@@ -1,0 +1,442 @@
+"""Every message between processes: one frozen type each, one encoder, one decoder.
+
+Shapes on the wire. A peer (worker, gateway, controller) holds one DEALER connection to the broker; the
+number of frames says what it is, so that the broker can forward without opening:
+
+    peer -> broker                                   broker -> peer
+    [control]                  for the broker        [control]                        from the broker
+    [to_session, control]      relay to a peer       [from_session, control]          relayed
+    [b"", header, payload]     data                  [from_session, header, payload]  data
+
+`header` is `list[Part]` (which partitions, by which path, how many messages); `payload` is a list, parallel to
+the header, of lists of `Message`. The broker opens the payload only while a partition is held or was moved.
+
+This module knows neither sockets nor what anybody does with a message. Decoding raises `errors.BadFrame`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from hashlib import blake2b
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from liquefy.errors import BadFrame
+from liquefy.graph import Graph
+
+Role = Literal["worker", "gateway", "controller"]
+
+Session = bytes
+"""One connection of one peer: the routing id of its DEALER socket, `name#random`. A peer that connects again
+is a new session; what was sent to the old one can never reach the new one."""
+
+ID_BYTES_MAX = 40
+"""A message id longer than this is replaced by its digest, so that cycles do not grow ids without end."""
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One message of a stream; immutable.
+
+    `body` is packed by `liquefy.values` and opened by hosts and gateways alone. `born_ms` (Unix time) picks the
+    dedupe bucket: the same for each resend and each derivation of the same id. `due_ms` > 0 delays delivery.
+    `root` is the id of the request, `gateway` the name of the gateway that waits ("" when no client waits) and
+    `deadline_ms` (Unix time) how long it waits.
+    """
+
+    id: bytes
+    fluxion: str
+    key: str
+    body: bytes
+    born_ms: int
+    root: bytes = b""
+    gateway: str = ""
+    deadline_ms: int = 0
+    due_ms: int = 0
+    hops: int = 0
+    trace: str = ""
+    remember: bool = False
+    """The client gave an Idempotency-Key: the answer is kept, whichever gateway gets it."""
+    status: int = 0
+    """Only on messages to `output`: the HTTP status, 0 for the default (200)."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Only on messages to `output`."""
+
+
+class Posted(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A message on its way: `seq` numbers what one session sends, and is what gets acknowledged."""
+
+    seq: int
+    message: Message
+    resend: bool = False
+
+
+class Part(NamedTuple):
+    """One entry of a data frame's header. `destination` is a partition (`graph/group/index`) or a gateway
+    (`@name`); `path` is the route the sender believes in (see `Route`)."""
+
+    destination: str
+    path: int
+    count: int
+
+
+class Route(NamedTuple):
+    """Where a destination is. `path` changes whenever messages under way may have been lost (a node or the
+    broker died, a connection broke), never at a migration: a sender that sees a new path sends everything
+    unacknowledged again, in order. `session` is b"" when nobody has it."""
+
+    destination: str
+    node: str
+    session: Session
+    epoch: int
+    path: int
+
+
+class Claim(NamedTuple):
+    """A partition that a worker owns, as it says when it connects."""
+
+    partition: str
+    epoch: int
+
+
+class Returned(NamedTuple):
+    """Messages that the source of a migration had not begun, given back in order: who sent them, and what."""
+
+    sender: Session
+    posted: list[Posted]
+
+
+# -- peer -> broker ---------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """First message of a session. Workers name what they own. `capacity` is in cores (workers)."""
+
+    role: Role
+    name: str
+    claims: list[Claim] = []
+    capacity: float = 1.0
+    version: int = 1
+
+
+class Beat(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A peer lives. `window`: how many requests this worker would take in flight from all gateways (0 sheds)."""
+
+    window: int = 0
+
+
+class Hold(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Source of a migration: hold new messages for the partition, and send me `Held` behind all that came before."""
+
+    partition: str
+    epoch: int
+
+
+class Release(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Source gives the move up before its last commit: send me what was held."""
+
+    partition: str
+    epoch: int
+
+
+class Handover(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Source has committed the placement (target, epoch): route there, `returned` first, then what was held."""
+
+    partition: str
+    epoch: int
+    target: str
+    returned: list[Returned] = []
+
+
+class Disown(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """This worker does not (any more) own the partition at that epoch. The broker drops the route if it is that."""
+
+    partition: str
+    epoch: int
+
+
+class Activated(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """The worker has loaded the partition and delivers its messages."""
+
+    partition: str
+    epoch: int
+
+
+class Assign(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Controller: these placements are committed in Redis; route there and have them activated."""
+
+    claims: list[tuple[str, int, str]]
+    """(partition, epoch, node)"""
+
+
+class Unassign(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Controller: these partitions are gone (undeploy); forget their routes, tell their owners."""
+
+    partitions: list[str]
+
+
+class Expel(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Controller: this session is dead to us (hung). It is told `Fenced` should it speak again."""
+
+    session: Session
+
+
+# -- broker -> peer ---------------------------------------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Answer to Hello: the whole table. `broker` is new at each start of the broker."""
+
+    broker: str
+    routes: list[Route]
+
+
+class Routes(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Changes of the table."""
+
+    routes: list[Route]
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """The broker lives; also how it finds out which peers are unreachable."""
+
+
+class Grant(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """To gateways: how many requests each node takes in flight from this gateway. Replaces the last Grant."""
+
+    windows: dict[str, int]
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """To the source: everything routed to it before the hold has been sent; nothing more comes."""
+
+    partition: str
+    epoch: int
+
+
+class Activate(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """To the target: the partition is yours at this epoch; its messages follow on this connection."""
+
+    partition: str
+    epoch: int
+
+
+class Drop(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """To a worker: the partition is no longer yours (undeployed, or placed elsewhere at a higher epoch)."""
+
+    partition: str
+    epoch: int
+
+
+class Fenced(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Your session is unknown or expelled: forget what you own and say Hello on a new connection."""
+
+
+class PeerUp(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """To controllers."""
+
+    role: Role
+    name: str
+    session: Session
+    claims: list[Claim]
+    capacity: float
+
+
+class PeerDown(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """To controllers: the connection is gone."""
+
+    role: Role
+    name: str
+    session: Session
+
+
+class Landed(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """To controllers: a partition was activated. After a migration, `pause_us` is the time from the first
+    held message to the activation at the target (0 if none was held), `held` how many messages were held."""
+
+    partition: str
+    epoch: int
+    node: str
+    held: int = 0
+    pause_us: int = 0
+
+
+class Orphans(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """To controllers: partitions that get messages, or were claimed, but have no living owner."""
+
+    partitions: list[str]
+
+
+# -- peer <-> peer, relayed -------------------------------------------------------------------------------
+
+
+class Ack(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Receiver to sender: these seqs of yours are safe."""
+
+    seqs: list[int]
+
+
+class Graphs(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Controller to workers and gateways: the graphs in force, all of them. Replaces what came before."""
+
+    graphs: list[Graph]
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Controller to worker: fetch the graph's bundle, install what it requires, start its hosts, load its
+    fluxions; answer Prepared."""
+
+    graph: Graph
+
+
+class Prepared(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Worker to controller. `error` is "" or why the graph cannot run here (with the traceback)."""
+
+    graph: str
+    version: int
+    error: str = ""
+
+
+class Move(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Controller to the source: migrate this partition, which you own at `epoch`, to the node `target`."""
+
+    partition: str
+    epoch: int
+    target: str
+
+
+class Abort(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Controller to the source: give the move up if its last commit has not begun."""
+
+    partition: str
+    epoch: int
+
+
+class MoveEnded(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Source to controller: handed over (`error` "") or given up, and why."""
+
+    partition: str
+    epoch: int
+    error: str = ""
+
+
+class PartitionLoad(NamedTuple):
+    """What one partition used since the last Report: CPU in seconds (host and its share of the worker),
+    messages handled, messages waiting now, sum of their handling times in seconds, bytes of context written."""
+
+    partition: str
+    cpu_s: float
+    messages: int
+    queued: int
+    latency_s: float
+    context_bytes: int
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Worker to controller, every `report_interval_ms`; also its sign of life. `traffic`: messages sent from
+    partition to partition since the last Report. Loads of partitions without activity are left out."""
+
+    interval_s: float
+    loads: list[PartitionLoad]
+    traffic: list[tuple[str, str, int]]
+    cpu_s: float
+    """CPU seconds of the worker and its hosts in the interval."""
+    rss_bytes: int
+    queued: int
+    hosts: int
+    redis_ok: bool
+    owned: int
+
+
+class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Worker to controller: I was asked to stop; move what I have."""
+
+
+class Inventory(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Worker to controller, at each Report whose ownership changed since the last: all that it owns, active."""
+
+    claims: list[Claim]
+
+
+class Replay(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Controller to the owner: handle this dead letter again; the commit of its handling removes it."""
+
+    partition: str
+    letter: bytes
+
+
+class LogLine(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Any role to controller: one line of its log, for `liquefy-ctl logs`."""
+
+    time_s: float
+    level: str
+    source: str
+    text: str
+
+
+Control = (
+    Hello | Beat | Hold | Release | Handover | Disown | Activated | Assign | Unassign | Expel
+    | Welcome | Routes | Ping | Grant | Held | Activate | Drop | Fenced | PeerUp | PeerDown | Landed | Orphans
+    | Ack | Graphs | Prepare | Prepared | Move | Abort | MoveEnded | Report | Leaving | Inventory | Replay | LogLine
+)  # fmt: skip
+
+_encoder = msgspec.msgpack.Encoder()
+_control = msgspec.msgpack.Decoder(Control)
+_header = msgspec.msgpack.Decoder(list[Part])
+_payload = msgspec.msgpack.Decoder(list[list[Posted]])
+_raw_payload = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_posted = msgspec.msgpack.Decoder(list[Posted])
+_message = msgspec.msgpack.Decoder(Message)
+
+
+def encode(value: object) -> bytes:
+    """Any of the types above, or lists of them, as MessagePack."""
+    return _encoder.encode(value)
+
+
+def decode_control(frame: bytes) -> Control:
+    """Raises BadFrame on anything that is not one of the control messages."""
+    return _decode(_control, frame)  # type: ignore[no-any-return]
+
+
+def decode_header(frame: bytes) -> list[Part]:
+    """Raises BadFrame."""
+    return _decode(_header, frame)  # type: ignore[no-any-return]
+
+
+def decode_payload(frame: bytes) -> list[list[Posted]]:
+    """Raises BadFrame."""
+    return _decode(_payload, frame)  # type: ignore[no-any-return]
+
+
+def split_payload(frame: bytes) -> list[msgspec.Raw]:
+    """The parts of a payload, unopened; what the broker does to a frame that must go several ways."""
+    return _decode(_raw_payload, frame)  # type: ignore[no-any-return]
+
+
+def decode_message(data: bytes) -> Message:
+    """One stored message (outbox, dead letter). Raises BadFrame."""
+    return _decode(_message, data)  # type: ignore[no-any-return]
+
+
+def _decode(decoder: msgspec.msgpack.Decoder, frame: bytes) -> object:  # type: ignore[type-arg]
+    try:
+        return decoder.decode(frame)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadFrame(f"{len(frame)} bytes: {error}") from None
+
+
+def child_id(parent: bytes, index: int) -> bytes:
+    """The id of the `index`-th message that the handling of `parent` emits: derived, so that handling a
+    message twice names its children the same."""
+    derived = parent + (bytes((index,)) if index < 255 else b"\xff" + index.to_bytes(4, "big"))
+    return derived if len(derived) <= ID_BYTES_MAX else blake2b(derived, digest_size=20).digest()
+
+
+def partition_index(key: str, partitions: int) -> int:
+    """Stable hash of a key onto 0..partitions-1; the same in every process, version and language (CRC-32)."""
+    return zlib.crc32(key.encode()) % partitions
+
+
+def partition_name(graph: str, group: str, index: int) -> str:
+    return f"{graph}/{group}/{index}"

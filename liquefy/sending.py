@@ -1,0 +1,155 @@
+"""Outgoing streams of one session: order, acknowledgement, resending. Shared by gateway and worker, because both
+promise their receivers the same thing: what they send to one destination first arrives in the order in which
+they sent it, with no gap, whatever dies between.
+
+How: a message stays here until acknowledged. A `Route` carries a `path`, which the broker changes whenever
+something under way may have been lost; on a new path everything unacknowledged goes out again, in order, before
+anything newer. Frames by an old path are dropped by the broker. So of any two messages the earlier one always
+arrives first, or again; receivers drop what they have seen.
+
+Knows neither sockets nor clocks; `now_ms` is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from liquefy.effects import SendFrame
+from liquefy.messages import Message, Part, Posted, Route, Session
+
+FRAME_MESSAGES_MAX = 512
+"""Messages in one part of a frame; more go in further frames."""
+
+RESEND_AFTER_MS = 5_000
+"""A destination that acknowledged nothing for so long on an unchanged path is sent everything again. A safety net:
+whatever loses messages changes the path, and that is what resends at once."""
+
+
+class Outgoing:
+    """Unacknowledged messages by destination. `token`, given with each message, comes back with its
+    acknowledgement and means nothing here."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, Route] = {}
+        self._unacked: dict[str, dict[int, Posted]] = {}
+        self._by_seq: dict[int, tuple[str, Any]] = {}
+        self._fresh: dict[str, list[Posted]] = {}
+        self._quiet_since_ms: dict[str, int] = {}
+        self._next_seq = 1
+
+    def __len__(self) -> int:
+        """Messages unacknowledged."""
+        return len(self._by_seq)
+
+    def pending(self, destination: str) -> int:
+        """Messages unacknowledged for one destination."""
+        return len(self._unacked.get(destination, ()))
+
+    def route(self, destination: str) -> Route | None:
+        return self._routes.get(destination)
+
+    def post(self, destination: str, message: Message, token: Any, resend: bool = False) -> int:
+        """Take a message over; it goes out with the next `flush`. Returns its seq."""
+        seq = self._next_seq
+        self._next_seq += 1
+        posted = Posted(seq, message, resend)
+        self._unacked.setdefault(destination, {})[seq] = posted
+        self._by_seq[seq] = (destination, token)
+        self._fresh.setdefault(destination, []).append(posted)
+        return seq
+
+    def acked(self, seqs: Iterable[int]) -> list[Any]:
+        """Tokens of those seqs; unknown ones (acknowledged before, forgotten) are passed over."""
+        tokens = []
+        for seq in seqs:
+            entry = self._by_seq.pop(seq, None)
+            if entry is None:
+                continue
+            destination, token = entry
+            waiting = self._unacked[destination]
+            del waiting[seq]
+            if not waiting:
+                del self._unacked[destination]
+            self._quiet_since_ms.pop(destination, None)
+            tokens.append(token)
+        return tokens
+
+    def forget(self, seqs: Iterable[int]) -> None:
+        """Never send these again: somebody else does now (their partition moved), or nobody waits."""
+        self.acked(seqs)
+
+    def seqs(self) -> list[int]:
+        return list(self._by_seq)
+
+    def token(self, seq: int) -> Any:
+        return self._by_seq[seq][1]
+
+    def on_routes(self, routes: Iterable[Route], whole: bool = False) -> None:
+        """New routes; `whole` replaces the table. A destination with a new path is sent again from its oldest
+        unacknowledged message."""
+        if whole:
+            self._routes = {}
+            self._restart(self._unacked)
+        changed = set()
+        for route in routes:
+            old = self._routes.get(route.destination)
+            if not route.session:
+                self._routes.pop(route.destination, None)
+                changed.add(route.destination)
+                continue
+            self._routes[route.destination] = route
+            if old is None or old.path != route.path:
+                changed.add(route.destination)
+        if any(d[0] == "@" for d in changed):
+            changed.update(d for d in self._unacked if d[0] == "@" and d not in self._routes)
+        self._restart(changed)
+
+    def on_disconnected(self) -> None:
+        """The broker is gone: nothing has a route until it says so again."""
+        self._routes = {}
+
+    def on_tick(self, now_ms: int) -> None:
+        """Send again to destinations that have acknowledged nothing for RESEND_AFTER_MS."""
+        overdue = []
+        for destination in self._unacked:
+            if self._quiet_since_ms.setdefault(destination, now_ms) + RESEND_AFTER_MS <= now_ms:
+                self._quiet_since_ms[destination] = now_ms
+                overdue.append(destination)
+        self._restart(overdue)
+
+    def flush(self, now_ms: int) -> list[SendFrame]:
+        """Frames for all that is fresh and has a route; one frame a node as far as FRAME_MESSAGES_MAX allows."""
+        if not self._fresh:
+            return []
+        frames: dict[Session, SendFrame] = {}
+        full: list[SendFrame] = []
+        for destination in list(self._fresh):
+            route = self._routes.get(self.resolve(destination))
+            if route is None:
+                continue
+            fresh = self._fresh.pop(destination)
+            for start in range(0, len(fresh), FRAME_MESSAGES_MAX):
+                part = fresh[start : start + FRAME_MESSAGES_MAX]
+                if start:
+                    full.append(frames.pop(route.session))
+                frame = frames.setdefault(route.session, SendFrame([], []))
+                frame.header.append(Part(route.destination, route.path, len(part)))
+                frame.parts.append(part)
+        return full + list(frames.values())
+
+    def resolve(self, destination: str) -> str:
+        """A gateway that is gone is stood in for by any other: it keeps the answer if it is to be remembered."""
+        if destination[0] == "@" and destination not in self._routes:
+            return min((d for d in self._routes if d[0] == "@"), default=destination)
+        return destination
+
+    def _restart(self, destinations: Iterable[str]) -> None:
+        for destination in destinations:
+            waiting = self._unacked.get(destination)
+            if waiting:
+                fresh = self._fresh.get(destination, ())
+                new = {p.seq for p in fresh if not p.resend}
+                self._fresh[destination] = [
+                    p if p.seq in new else Posted(p.seq, p.message, True) for p in waiting.values()
+                ]
