@@ -91,7 +91,7 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The result of one Item. `error` is "" or what the fluxion raised twice (then `traceback` is set, nothing
     was emitted and the context is as before). `cpu_us`: processor time; `elapsed_us`: from start to end.
-    `bytes` is the size of the context's packed fields now; `empty`: it has no field left."""
+    `context_bytes` is the size of the context's packed fields now; `empty`: it has no field left."""
 
     ticket: int
     emitted: list[Emitted]
@@ -101,7 +101,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
     traceback: str = ""
     cpu_us: int = 0
     elapsed_us: int = 0
-    bytes: int = 0
+    context_bytes: int = 0
     empty: bool = False
 
 

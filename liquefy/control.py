@@ -1,0 +1,92 @@
+"""What `liquefy-ctl` asks of the controller: the commands, their arguments and the shapes of what comes back.
+These shapes are what `--json` prints; they are stable. MessagePack maps; times are Unix seconds, sizes bytes.
+
+    deploy      {graph: Graph (builtins; version 0), bundle: bytes, dry_run: bool}   -> {graph, version, partitions, nodes: [..]}
+                progress lines while nodes prepare; error if one of them refuses (the old version runs on)
+    undeploy    {graph, purge: bool}             -> {graph, partitions, contexts_kept: bool}
+    status      {}                               -> Status
+    nodes       {}                               -> [NodeStatus]
+    graph       {graph}                          -> GraphStatus
+    migrate     {what: "group"|"graph/group"|".../index", node}
+                                                 -> {moved, failed, pause_ms: {p50, p99, max}, held, seconds,
+                                                     moves: [{partition, from, to, epoch, pause_ms, held, error}]}
+    rebalance   {dry_run}                        -> {moves: [{partition, from, to, reason, gain}], balanced: bool, result as migrate}
+    freeze      {reason} / unfreeze {}           -> {frozen: reason or ""}
+    drain       {node}                           -> {node, moved, left}      (cordons it, moves all away, waits)
+    cordon      {node} / uncordon {node}         -> {node, cordoned}
+    pin         {what, node} / unpin {what}      -> {what, node}             (pins move there, and stay)
+    explain     {what}                           -> {partitions: [{partition, node, epoch, since_s, reason, load, share,
+                                                     pinned, history: [{time_s, text}]}]}
+    context     {action: "get", what: "graph/group", key} -> {partition, node, key, fields: {name: value}}
+                {action: "list", what, limit}    -> {keys: [{key, partition}], total}
+    dead        {action: "list", graph}          -> [{id, graph, fluxion, key, error, time_s, attempts}]
+                {action: "show"|"replay"|"drop", id}     -> the letter, with body and traceback | {id, done}
+    events      {follow, last}                   -> items {time_s, event, text, fields}
+    logs        {follow, last, source}           -> items {time_s, level, source, text}
+    stop        {}                               -> {}   (not used by compose; `down` ends processes by id)
+
+    Status       {graphs: [{name, version, fluxions, partitions, unplaced}], nodes: [NodeStatus], frozen, moves,
+                  redis_ok, broker_ok, http: [url], uptime_s, migrations, failovers, dead}
+    NodeStatus   {name, state: "up"|"hung"|"gone"|"cordoned"|"drained", partitions, load, capacity, utilisation,
+                  rate, queued, rss, hosts, since_s}
+    GraphStatus  {name, version, deadline_ms, inputs: [{name, method, path, to}],
+                  fluxions: [{name, code, group, key, streams}],
+                  groups: [{name, stateful, partitions, nodes: {node: count}, rate, load}], streams: ["a >> b"]}
+
+`load` is CPU seconds per second, `utilisation` load / capacity, `rate` messages per second, all smoothed.
+A `what` without a graph is completed when only one deployed graph has such a group or fluxion; else UserError says
+which there are. A fluxion's name stands for its group.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from liquefy.errors import BadFrame
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`id` is chosen by the asker and returned on each reply."""
+
+    id: int
+    command: str
+    arguments: dict[str, Any] = {}
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of: `progress` (a line for people), `item` (of a stream), `result` with `end`, `error` with `end`."""
+
+    id: int
+    progress: str = ""
+    item: Any = None
+    result: Any = None
+    error: str = ""
+    end: bool = False
+
+
+_encoder = msgspec.msgpack.Encoder()
+_request = msgspec.msgpack.Decoder(Request)
+_reply = msgspec.msgpack.Decoder(Reply)
+
+
+def encode(value: Request | Reply) -> bytes:
+    """As MessagePack."""
+    return _encoder.encode(value)
+
+
+def decode_request(data: bytes) -> Request:
+    """Raises BadFrame."""
+    try:
+        return _request.decode(data)
+    except msgspec.DecodeError as error:
+        raise BadFrame(str(error)) from None
+
+
+def decode_reply(data: bytes) -> Reply:
+    """Raises BadFrame."""
+    try:
+        return _reply.decode(data)
+    except msgspec.DecodeError as error:
+        raise BadFrame(str(error)) from None
