@@ -16,7 +16,7 @@ from worker.mailbox import Entry, Partition, Stage
 
 RESTART_MS_MIN = 100
 RESTART_MS_MAX = 5_000
-"""Wait before a host that died is started again: the least at first, doubled while it dies without handling anything."""
+"""Wait before a host that died is started again: the least at first, doubled while it dies without doing anything."""
 
 SOLO_AFTER_CRASHES = 2
 """A message that was running in so many hosts when they died is handled alone from then on."""
