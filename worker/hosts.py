@@ -85,12 +85,11 @@ class Host:
         self.running = {}
         self.batches = 0
         self.solo = False
-        if self.life is HostLife.READY and self.handled:
+        if self.handled:
             self.restart_ms = RESTART_MS_MIN
-            self.start_at_ms = now_ms
-        else:
-            self.start_at_ms = now_ms + self.restart_ms
-            self.restart_ms = min(2 * self.restart_ms, RESTART_MS_MAX)
+        first = self.life is HostLife.READY and self.restart_ms == RESTART_MS_MIN
+        self.start_at_ms = now_ms if first else now_ms + self.restart_ms
+        self.restart_ms = min(2 * self.restart_ms, RESTART_MS_MAX)
         self.handled = False
         self.life = HostLife.WANTED
         return lost
