@@ -85,6 +85,8 @@ def test_one_commit_at_a_time_and_the_next_takes_all_that_waited() -> None:
         bench.answer_runs()
     assert len(bench.commits) == 1
     bench.answer_commits()
+    assert len(bench.commits) == 1
+    bench.answer_commits()
     assert acked(bench) == [1, 2, 3, 4]
 
 
