@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from broker.state import (
@@ -9,6 +10,7 @@ from broker.state import (
     BrokerState,
     DataFrom,
     Effect,
+    Event,
     Forward,
     FromPeer,
     RelayFrom,
@@ -518,14 +520,15 @@ def test_a_malformed_frame_costs_the_peer_its_session_and_is_logged_once() -> No
     b = Broker()
     controller = b.controller()
     good = m.encode([Part(P, 1, 1)])
-    for n, bad in enumerate((
+    bads: list[Callable[[bytes], Event]] = [
         lambda s: BadFrameFrom(s, "4 frames"),
         lambda s: DataFrom(s, b"\xc1", b""),
         lambda s: DataFrom(s, good, b"\xc1"),
         lambda s: DataFrom(s, good, m.encode([])),
         lambda s: FromPeer(s, m.Ping()),
         lambda s: FromPeer(s, m.Assign([(P, 9, "evil")])),
-    )):  # fmt: skip
+    ]
+    for n, bad in enumerate(bads):
         node = b.worker("node1", session=b"node1#%d" % n)
         out = b.step(bad(node))
         assert b.told(node, m.Fenced)
