@@ -50,6 +50,8 @@ class Service:
         self._prepared: dict[str, environments.Prepared] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._process = psutil.Process()
+        self._alive = Path(config.data_dir) / "alive"
+        """Touched while the broker is heard: what a container's health check looks at."""
         self._hosts_cpu_s = 0.0
         self._cpu_of: dict[int, float] = {}
         self._exit = asyncio.Event()
@@ -78,6 +80,7 @@ class Service:
         loop.add_signal_handler(signal.SIGINT, lambda: self._step(ev.StopAsked(True)))
         text = f"node {self._config.name} starts: broker {self._config.broker}, pid {os.getpid()}"
         self._log(Log("info", text, "start"))
+        self._alive.parent.mkdir(parents=True, exist_ok=True)
         self._link.open()
         clock = asyncio.create_task(self._clock())
         stopping = asyncio.create_task(self._stopping())
@@ -103,6 +106,8 @@ class Service:
             if time.monotonic() - measured_s >= self._config.report_interval_ms / 1000:
                 measured_s = time.monotonic()
                 self._step(self._measure())
+                if self._state.connected(time.time_ns() // 1_000_000):
+                    self._alive.touch()
             self._step(ev.Tick())
 
     async def _stopping(self) -> None:
