@@ -1,9 +1,10 @@
-"""The context of a message: what a fluxion remembers. Reads and writes like a dict; afterwards says what changed.
+"""The context of a message: what a fluxion remembers. Reads and writes like a dict; afterwards says what
+changed.
 
-Fields are kept packed, as they are stored, and opened when first read. After a call every field that was written, and
-every list, dict or set that was read (and so may have been changed in place), is packed again and compared: what is
-equal to the stored form is no change. Between calls only values that cannot change stay open, so that nothing a
-fluxion kept hold of can alter a context behind the store's back.
+Fields are kept packed, as they are stored, and opened when first read. After a call every field that was
+written, and every list, dict or set that was read (and so may have been changed in place), is packed again
+and compared: what is equal to the stored form is no change. Between calls only values that cannot change stay
+open, so that nothing a fluxion kept hold of can alter a context behind the store's back.
 
 Knows neither where contexts come from nor where changes go.
 """
@@ -113,8 +114,8 @@ class Context(MutableMapping[str, Any]):
 
     def changes(self) -> tuple[dict[str, bytes], tuple[str, ...]]:
         """What changed since the last time: fields set (name -> packed value) and names removed. From here on
-        this is the stored state. Raises ValueError on a value that cannot be stored; then nothing has happened,
-        and `rollback` is due."""
+        this is the stored state. Raises ValueError on a value that cannot be stored; then nothing has
+        happened, and `rollback` is due."""
         sets: dict[str, bytes] = {}
         stored, removed = self._stored, self._removed
         for name in self._dirty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import traceback
 from pathlib import Path
 
@@ -9,18 +10,19 @@ ERROR_CHARS_MAX = 2_000
 TRACEBACK_CHARS_MAX = 16_000
 """Longer ones lose their middle."""
 
-_OURS = str(Path(__file__).parent)
+_OURS = (str(Path(__file__).parent), importlib.__file__, "<frozen importlib")
 
 
 def describe(error: BaseException, folder: str) -> tuple[str, str]:
-    """(line, traceback) of something raised by code in `folder`, whose path is left out. Both are valid text."""
+    """(line, traceback) of something raised by code in `folder`, whose path is left out. Both are valid
+    text."""
     found = traceback.TracebackException.from_exception(error)
     line = "".join(found.format_exception_only()).strip()
     each: traceback.TracebackException | None = found
     for _ in range(10):
         if each is None:
             break
-        kept = [f for f in each.stack if not f.filename.startswith((_OURS, "<frozen importlib"))]
+        kept = [f for f in each.stack if not f.filename.startswith(_OURS)]
         each.stack = traceback.StackSummary.from_list(kept)
         each = each.__cause__ or each.__context__
     text = "".join(found.format()).strip().replace(f'File "{folder}/', 'File "')

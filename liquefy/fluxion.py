@@ -6,8 +6,8 @@
         context["visits"] = context.get("visits", 0) + 1
         return {"id": message["params"]["id"], "visits": context["visits"]}
 
-A fluxion returns None (nothing is sent), a body for its only stream, `emit(...)`, `answer(...)`, or a list of those.
-Called in a test with `Message({...})` and `Context({...})` it needs nothing else.
+A fluxion returns None (nothing is sent), a body for its only stream, `emit(...)`, `answer(...)`, or a list of
+those. Called in a test with `Message({...})` and `Context({...})` it needs nothing else.
 
 Does not know how messages travel: `liquefy.running` makes messages and reads what was returned.
 """
@@ -32,9 +32,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """One message; its attributes cannot be set. If the body is a mapping, `message["x"]`, `message.get("x")`
     and `"x" in message` look into it.
 
-    From an input the body is {"method", "path", "params": {..}, "query": {..}, "headers": {..}, "body": JSON or form
-    as values, else bytes, else None}. `key` is that of the context, `id` in hexadecimal, `deadline` the Unix time in
-    seconds until which a client waits (0.0: none does), `trace` the trace id that came with the request."""
+    From an input the body is {"method", "path", "params": {..}, "query": {..}, "headers": {..}, "body": JSON
+    or form as values, else bytes, else None}. `key` is that of the context, `id` in hexadecimal, `deadline`
+    the Unix time in seconds until which a client waits (0.0: none does), `trace` the trace id that came with
+    the request."""
 
     body: Any = None
     key: str = ""
@@ -103,9 +104,9 @@ def emit(to: str, body: Any = None, delay_s: float = 0) -> Emit:
 def answer(
     body: Any = None, status: int = 200, headers: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()
 ) -> Answer:
-    """Answer the request with which it all began: str and bytes go out as they are, None as nothing, everything
-    else as JSON. Any fluxion may, whatever its streams. Pairs instead of a mapping allow a header twice.
-    Raises ValueError, TypeError."""
+    """Answer the request with which it all began: str and bytes go out as they are, None as nothing,
+    everything else as JSON. Any fluxion may, whatever its streams. Pairs instead of a mapping allow a header
+    twice. Raises ValueError, TypeError."""
     if isinstance(status, bool) or not isinstance(status, int):
         raise TypeError(f"answer(): status is a number, not a {type(status).__name__}")
     if not 200 <= status <= 599:

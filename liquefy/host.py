@@ -1,9 +1,9 @@
-"""A host: the child process that runs users' code. Start: `python -P -m liquefy.host PARENT_PID FOLDER`, with one end
-of a socket pair as descriptor 3. It speaks `liquefy.hosting`, and imports nothing of the roles.
+"""A host: the child process that runs users' code. Start: `python -P -m liquefy.host PARENT_PID FOLDER`, with
+one end of a socket pair as descriptor 3. It speaks `liquefy.hosting`, and imports nothing of the roles.
 
-Plain functions are run from a blocking loop, which costs least; when the first `async def` is loaded, an event loop
-takes over for good. A host keeps no promise and needs no farewell: what it had in hand is handled again elsewhere.
-So it ends at once when its worker is gone, in the middle of users' code too.
+Plain functions are run from a blocking loop, which costs least; when the first `async def` is loaded, an
+event loop takes over for good. A host keeps no promise and needs no farewell: what it had in hand is handled
+again elsewhere. So it ends at once when its worker is gone, in the middle of users' code too.
 """
 
 from __future__ import annotations
@@ -220,8 +220,8 @@ def _end(error: BaseException | None) -> NoReturn:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, whatever it is doing then (Linux; elsewhere it ends
-    when it next reads)."""
+    """Have the kernel end this process when its parent ends, whatever it is doing then (Linux; elsewhere it
+    ends when it next reads)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -229,8 +229,9 @@ def _die_with(parent: int) -> None:
 
 
 def _hide_checkout() -> None:
-    """Where `liquefy` runs from a checkout, its parent folder was on the path to find it, and so were the roles,
-    which users' code should neither find nor clash with. Ours is imported by now, the rest of it found without."""
+    """Where `liquefy` runs from a checkout, its parent folder was on the path to find it, and so were the
+    roles, which users' code should neither find nor clash with. Ours is imported by now, the rest of it found
+    without."""
     root = str(Path(__file__).resolve().parent.parent)
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if root not in given:

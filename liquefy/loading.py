@@ -19,15 +19,16 @@ from liquefy.hosting import Load
 
 
 class Target(NamedTuple):
-    """Where a fluxion may send to. `key`: the path of the key in the body, in parts; () where it is inherited."""
+    """Where a fluxion may send to. `key`: the path of the key in the body, in parts; () where it is
+    inherited."""
 
     name: str
     key: tuple[str, ...]
 
 
 class Spec:
-    """One fluxion, ready to be called. `sole` is its only stream, if it has but one; `limit_s` how long a call may
-    take, in seconds."""
+    """One fluxion, ready to be called. `sole` is its only stream, if it has but one; `limit_s` how long a
+    call may take, in seconds."""
 
     __slots__ = ("asynchronous", "function", "limit_ns", "limit_s", "name", "sole", "stateful", "targets")
 
@@ -51,7 +52,8 @@ class LoadError(Exception):
 
 
 def load(order: Load) -> list[Spec]:
-    """Import what the order names, from its folder. Raises LoadError for the first fluxion that cannot be used."""
+    """Import what the order names, from its folder. Raises LoadError for the first fluxion that cannot be
+    used."""
     folder = str(Path(order.folder).resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -107,7 +109,7 @@ def _misfit(function: Any, stateful: bool) -> str:
     except TypeError:
         if stateful:
             return f"takes {signature}, but its group has a context; write `(message, context)`"
-        return f"takes {signature}, but it has no context; write `(message)`, or give the fluxion a group and key"
+        return f"takes {signature}, but it has no context; write `(message)`, or give it a group"
     return ""
 
 
@@ -119,7 +121,7 @@ def _place(function: Any, folder: str) -> str:
 
 
 def _is_async(function: Any) -> bool:
-    called = getattr(function, "__call__", None)  # of an object that can be called
+    called = getattr(type(function), "__call__", None)  # noqa: B004  (not whether there is one, but which)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 

@@ -1,5 +1,5 @@
-"""Runs messages through users' functions: binds contexts, reads what was returned, tries once more what failed,
-ends what takes too long. Items go in, results come out through a callback.
+"""Runs messages through users' functions: binds contexts, reads what was returned, tries once more what
+failed, ends what takes too long. Items go in, results come out through a callback.
 
 Knows neither sockets nor processes; of the clock only how long things take.
 """
@@ -32,7 +32,8 @@ TIMEOUT_AGAIN_S = 0.5
 
 
 class CallTimeout(BaseException):
-    """Raised inside a function that takes too long. No Exception, so that `except Exception` does not catch it."""
+    """Raised inside a function that takes too long. No Exception, so that `except Exception` does not catch
+    it."""
 
 
 class ResultError(Exception):
@@ -83,7 +84,8 @@ class Runner:
                 del self._contexts[partition]
 
     def run(self, items: Iterable[Item]) -> None:
-        """Handle the items in order. Raises BadFrame when an item cannot be: that is the worker's fault, or ours."""
+        """Handle the items in order. Raises BadFrame when an item cannot be: that is the worker's fault, or
+        ours."""
         rows: list[Row] = []
         cpu = thread_time_ns()
         flushed = start = perf_counter_ns()
@@ -198,7 +200,8 @@ class Runner:
             signal.setitimer(signal.ITIMER_REAL, min(left_s + 0.001, self._shortest_s))
             return
         signal.setitimer(signal.ITIMER_REAL, min(TIMEOUT_AGAIN_S, self._shortest_s))
-        # Only inside `_call` is there somebody to catch it; in our own bookkeeping it would tear things apart.
+        # Only inside `_call` is there somebody to catch it; in our own bookkeeping it would tear things
+        # apart.
         while frame is not None and frame.f_code is not _CALL_CODE:
             frame = frame.f_back
         if frame is not None:
@@ -298,8 +301,9 @@ def key_in(body: Any, target: Target) -> str:
         elif (kind is list or kind is tuple) and part.isdigit() and int(part) < len(value):
             value = value[int(part)]
         else:
+            path = ".".join(target.key)
             raise ResultError(
-                f"the message to '{target.name}' carries no key: '{'.'.join(target.key)}' not found in {_outline(body)}"
+                f"the message to '{target.name}' carries no key: '{path}' not found in {_outline(body)}"
             )
     kind = type(value)
     if kind is int:

@@ -1,5 +1,6 @@
-"""Values as bytes, faithfully: what is unpacked has the types of what was packed. Bodies of messages and fields of
-contexts are stored and sent in this form, and both languages read it. It is MessagePack, with these extension types:
+"""Values as bytes, faithfully: what is unpacked has the types of what was packed. Bodies of messages and
+fields of contexts are stored and sent in this form, and both languages read it. It is MessagePack, with these
+extension types:
 
     1 tuple      array                                  7 time       text as 5, without the date
     2 set        array, elements in order of their      8 timedelta  [days, seconds, microseconds]
@@ -10,8 +11,8 @@ contexts are stored and sent in this form, and both languages read it. It is Mes
                  then `[zone]` if a ZoneInfo is set
     6 date       ISO 8601
 
-Everything else is refused with a ValueError that says where in the value it is; nothing is pickled, so unpacking runs
-no code of anybody. Does not know what the values are for; their size is the caller's to limit.
+Everything else is refused with a ValueError that says where in the value it is; nothing is pickled, so
+unpacking runs no code of anybody. Does not know what the values are for; their size is the caller's to limit.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ from msgpack import ExtType
 from liquefy.errors import BadFrame
 
 DEPTH_MAX = 100
-"""Tuples, sets and frozensets inside each other. Lists and dicts may be nested LIST_DEPTH_MAX deep between them."""
+"""Tuples, sets and frozensets inside each other. Lists and dicts may be nested LIST_DEPTH_MAX deep between
+them."""
 
 LIST_DEPTH_MAX = 500
-"""Lists and dicts inside each other."""
+"""Lists and dicts inside each other. Some more may be taken, never less; what was taken can be unpacked."""
 
 _TUPLE, _SET, _FROZENSET, _INT, _DATETIME, _DATE, _TIME, _TIMEDELTA = range(1, 9)
 _DECIMAL, _UUID, _COMPLEX, _BYTEARRAY = range(9, 13)
@@ -50,14 +52,15 @@ _binary = re.compile(b"[\xc4-\xc6]").search
 
 
 def pack(value: Any, where: str = "value") -> bytes:
-    """The value as bytes. `where` is what the value is called in errors. Raises ValueError, naming type and place."""
+    """The value as bytes. `where` is what the value is called in errors. Raises ValueError, naming type and
+    place."""
     try:
         data: bytes = _packers[0].pack(value)
+        # The packer takes a bytearray for bytes. Only a packed form with a mark of bytes in it can hold one.
+        if type(value) not in IMMUTABLE and _binary(data) and _loses_type(value):
+            data = _packers[0].pack(_tag_bytearrays(value))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(_explain(value, where, 0, 0) or f"{where} cannot be stored: {error}") from None
-    # The packer takes a bytearray for bytes. Only a packed form with one of the three marks of bytes can hold one.
-    if type(value) not in IMMUTABLE and _binary(data) and _loses_type(value):
-        return pack(_tag_bytearrays(value, where), where)
     return data
 
 
@@ -83,7 +86,8 @@ def _unpack_deep(data: bytes) -> Any:
 
 
 class _Packers(list[msgpack.Packer]):
-    """One packer for each depth of nested extension types: a packer cannot be used again while it is at work."""
+    """One packer for each depth of nested extension types: a packer cannot be used again while it is at
+    work."""
 
     def _add(self, depth: int) -> msgpack.Packer:
         if depth > DEPTH_MAX:
@@ -148,7 +152,7 @@ _packers.at(0)
 
 
 def _loses_type(value: Any) -> bool:
-    """Whether a bytearray or memoryview, or something that looks like an extension type, is anywhere in it."""
+    """Whether a bytearray or memoryview is anywhere in it."""
     kind = type(value)
     if kind is dict:
         return any(_loses_type(v) for v in value.values())
@@ -157,16 +161,16 @@ def _loses_type(value: Any) -> bool:
     return kind is bytearray or kind is memoryview
 
 
-def _tag_bytearrays(value: Any, where: str) -> Any:
+def _tag_bytearrays(value: Any) -> Any:
     kind = type(value)
     if kind is bytearray:
         return ExtType(_BYTEARRAY, bytes(value))
     if kind is memoryview:
-        raise ValueError(_refusal(value, where))
+        raise TypeError("memoryview")
     if kind is dict:
-        return {k: _tag_bytearrays(v, _step(where, k)) for k, v in value.items()}
+        return {k: _tag_bytearrays(v) for k, v in value.items()}
     if kind is list or kind is tuple:
-        return kind(_tag_bytearrays(v, f"{where}[{i}]") for i, v in enumerate(value))
+        return kind(_tag_bytearrays(v) for v in value)
     return value
 
 
