@@ -17,6 +17,9 @@ INPUT = "input"
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
+RESERVED_PATH = "/-/"
+"""Below it are the gateway's own pages."""
+
 REQUEST_FIELDS = ("params", "query", "headers", "body", "method", "path")
 """What the gateway puts into the message it makes of a request."""
 
@@ -88,10 +91,12 @@ def parse_route(name: str, line: int, route: str, problems: Problems) -> Declare
     if not path.startswith("/"):
         problems.add(line, f"input {name!r}: the path {path!r} does not start with /", remedy)
         return DeclaredInput(name, line)
-    segments = path[1:].split("/")
+    if path.startswith(RESERVED_PATH):
+        problems.add(line, f"input {name!r}: {RESERVED_PATH} belongs to the gateway", "choose another path")
+    segments = path[1:].removesuffix("/").split("/") if path != "/" else []
     seen: set[str] = set()
     for index, segment in enumerate(segments):
-        wrong = _segment_problem(segment, index == len(segments) - 1, seen) if path != "/" else ""
+        wrong = _segment_problem(segment, index == len(segments) - 1, seen)
         if wrong:
             problems.add(line, f"input {name!r}: path {path!r}: {wrong}", remedy)
     return (
@@ -106,7 +111,7 @@ def _segment_problem(segment: str, last: bool, seen: set[str]) -> str:
     parameter = _PARAMETER.fullmatch(segment)
     if parameter is None:
         if not segment:
-            return "an empty segment (a double or trailing /)"
+            return "an empty segment"
         return (
             ""
             if _LITERAL.fullmatch(segment)
