@@ -1,10 +1,10 @@
-"""A load client for the examples: HTTP/1.1 over keep-alive connections, at a given rate, with the standard library
-alone. What an answer should have been is the business of each example's load.py; this module sends, retries, and
-keeps the times.
+"""A load client for the examples: HTTP/1.1 over keep-alive connections, at a given rate, with the standard
+library alone. What an answer should have been is the business of each example's load.py; this module sends,
+retries, and keeps the times.
 
-Requests start when they are due, whether earlier ones were answered or not, and latency counts from when a request
-was due: a service that stalls is not flattered. With an idempotency key a request is tried again until it is
-answered; the service takes care that it takes effect once.
+Requests start when they are due, whether earlier ones were answered or not, and latency counts from when a
+request was due: a service that stalls is not flattered. With an idempotency key a request is tried again
+until it is answered; the service takes care that it takes effect once.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ TICK_S = 0.002
 
 
 class Answer(NamedTuple):
-    """`status` 0: the connection broke, or nothing came within TRY_TIMEOUT_S. `unsure`: no answer with a status of 2xx, and the
-    request may have taken effect all the same."""
+    """`status` 0: the connection broke, or nothing came within TRY_TIMEOUT_S. `unsure`: no answer with a
+    status of 2xx, and the request may have taken effect all the same."""
 
     status: int
     body: bytes
@@ -113,8 +113,8 @@ class _Connection(asyncio.Protocol):
 
 
 class Client:
-    """Up to `connections` connections to each of the gateways at `urls`, used in turn. `give_up_s`: how long a
-    request with an idempotency key is tried again."""
+    """Up to `connections` connections to each of the gateways at `urls`, used in turn. `give_up_s`: how long
+    a request with an idempotency key is tried again."""
 
     def __init__(self, urls: list[str], connections: int = 64, give_up_s: float = 60.0) -> None:
         parts = [urlsplit(url) for url in urls]
@@ -139,12 +139,14 @@ class Client:
         return f"{self._run}-{next(self._keys)}"
 
     async def ask(self, method: str, path: str, body: Any = None, key: str = "", due: float = 0.0) -> Answer:
-        """One request. `body` is sent as JSON; `key`: idempotency key ("": none, and no second try); `due`: when it
-        should have started (`time.perf_counter`; 0: now)."""
+        """One request. `body` is sent as JSON; `key`: idempotency key ("": none, and no second try); `due`:
+        when it should have started (`time.perf_counter`; 0: now)."""
         data = self._encode(method, path, body, key)
         due = due or time.perf_counter()
         unsure = False
-        for tries in itertools.count(1):
+        tries = 0
+        while True:
+            tries += 1
             status, answer, wait, reached = await self._try(data)
             now = time.perf_counter()
             unsure |= reached and status in (0, 500, 502, 504)
@@ -172,7 +174,8 @@ class Client:
         return head.encode() + b"\r\n" + content
 
     async def _try(self, data: bytes) -> tuple[int, bytes, bool, bool]:
-        """Status (0: none), body, whether the answer said Retry-After, whether the request may have arrived."""
+        """Status (0: none), body, whether the answer said Retry-After, whether the request may have
+        arrived."""
         async with self._free:
             reached = False
             try:
@@ -211,9 +214,9 @@ class Client:
 
 
 class Tally:
-    """The book of a service that counts: each answer for a key says how many requests it has counted for that key.
-    Then the numbers of each key are 1, 2 ... n, each once; and what started after an answer had come has a
-    higher number than that answer."""
+    """The book of a service that counts: each answer for a key says how many requests it has counted for that
+    key. Then the numbers of each key are 1, 2 ... n, each once; and what started after an answer had come has
+    a higher number than that answer."""
 
     def __init__(self) -> None:
         self.violations: list[str] = []

@@ -4,9 +4,9 @@
     python examples/hot/load.py --partitions 0,3,17 --share 0.9
     python examples/hot/load.py --keys alice,bob --share 0.9
 
-`--share` of the requests go to keys of the partitions given (with `--node`: those that are on that node now, asked from
-`liquefy-ctl`), or to the keys given; the others to keys everywhere. Each answer counts the requests of its key, so lost and
-doubled ones are noticed. A line every two seconds shows how latency goes.
+`--share` of the requests go to keys of the partitions given (with `--node`: those that are on that node now,
+asked from `liquefy-ctl`), or to the keys given; the others to keys everywhere. Each answer counts the
+requests of its key, so lost and doubled ones are noticed. A line every two seconds shows how latency goes.
 """
 
 import asyncio
@@ -41,15 +41,14 @@ def partitions_on(node):
     places = {int(p["partition"].rpartition("/")[2]): p["node"] for p in json.loads(output)["partitions"]}
     found = {index for index, where in places.items() if where == node}
     if not found:
-        sys.exit(
-            f"no partition of {GROUP} is on {node!r}\n  remedy: use one of {', '.join(sorted(set(places.values())))}"
-        )
+        nodes = ", ".join(sorted(set(places.values())))
+        sys.exit(f"no partition of {GROUP} is on {node!r}\n  remedy: use one of {nodes}")
     return found
 
 
 def keys_of(partitions, prefix):
     """KEYS_PER_PARTITION keys in each of the partitions."""
-    keys, wanted, number = [], {index: KEYS_PER_PARTITION for index in partitions}, 0
+    keys, wanted, number = [], dict.fromkeys(partitions, KEYS_PER_PARTITION), 0
     while wanted:
         number += 1
         key = f"{prefix}-{number}"

@@ -2,12 +2,13 @@
 
     items      article -> count
     checkouts  how many there were
-    checkout   the one under way: number, waiting (articles the stock has not answered for), prices (of those it has
-               reserved), refused (those it has not)
+    checkout   the one under way: number, waiting (articles the stock has not answered for), prices (of those
+               it has reserved), refused (those it has not)
 
-The saga: reserve every article (in parallel), pay, then sell what was reserved and place the order; or release it. Each
-step is a message, and each takes effect exactly once, so nothing here looks for doubles. What does need thought is a payment
-that never comes back: `expire`, sent with a delay when the checkout begins, gives the reservations back.
+The saga: reserve every article (in parallel), pay, then sell what was reserved and place the order; or
+release it. Each step is a message, and each takes effect exactly once, so nothing here looks for doubles.
+What does need thought is a payment that never comes back: `expire`, sent with a delay when the checkout
+begins, gives the reservations back.
 """
 
 from liquefy import answer, emit
@@ -100,11 +101,14 @@ def paid(message, context):
 
 def expire(message, context):
     """RESERVATION_S after a checkout began. Mostly it is long over."""
-    return _end(message, context, sold=False) if _current(message, context) else None
+    if _current(message, context) is None:
+        return None
+    return _end(message, context, sold=False) or None  # an empty list would be a body
 
 
 def _current(message, context):
-    """The checkout under way, if it is the one that the message is about. Changed in place: the context notices."""
+    """The checkout under way, if it is the one that the message is about. Changed in place: the context
+    notices."""
     checkout = context.get("checkout")
     return checkout if checkout and checkout["number"] == message["number"] else None
 

@@ -2,11 +2,11 @@
 
     python examples/shop/load.py --rate 300 --seconds 30 [--idempotent]
 
-A shopper puts some articles into a new cart and checks out. One article makes the payment be declined, one makes the
-payment provider unreachable. At the end, when no reservation is left, of every article: what was put in = what is
-left + what was sold, and what was sold = what is in the orders that were answered. Every order must say what its
-cart held. `--idempotent`: each request is tried again until it is answered, so this holds through kills too; without
-it, requests without an answer leave the number sold uncertain by that much.
+A shopper puts some articles into a new cart and checks out. One article makes the payment be declined, one
+makes the payment provider unreachable. At the end, when no reservation is left, of every article: what was
+put in = what is left + what was sold, and what was sold = what is in the orders that were answered. Every
+order must say what its cart held. `--idempotent`: each request is tried again until it is answered, so this
+holds through kills too; without it, requests without an answer leave the number sold uncertain by that much.
 """
 
 import asyncio

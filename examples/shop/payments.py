@@ -1,5 +1,5 @@
-"""The payment provider, as seen from here: slow, sometimes unwilling, sometimes away. What it does depends on the last two
-digits of the amount, so that each case can be had at will.
+"""The payment provider, as seen from here: slow, sometimes unwilling, sometimes away. What it does depends on
+the last two digits of the amount, so that each case can be had at will.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ DECLINED_CENTS = 13
 """Amounts that end so are declined."""
 
 AWAY_CENTS = 66
-"""For amounts that end so the provider cannot be reached: the message goes to the dead letters, the client gets a
-500, and the reservation expires."""
+"""For amounts that end so the provider cannot be reached: the message goes to the dead letters, the client
+gets a 500, and the reservation expires."""
 
 
 async def pay(message):

@@ -15,8 +15,8 @@ TOTAL_MAX = 1_000_000_000
 
 
 def set_stock(message, context):
-    """PUT /stock/{sku} {"total": 100, "price_cents": 250}: `total` is how many were ever put in, so that putting
-    twice does no harm."""
+    """PUT /stock/{sku} {"total": 100, "price_cents": 250}: `total` is how many were ever put in, so that
+    putting twice does no harm."""
     body = message["body"]
     total, price_cents = (
         (body.get("total"), body.get("price_cents")) if isinstance(body, dict) else (None, None)
@@ -56,8 +56,8 @@ def reserve(message, context):
 
 
 def settle(message, context):
-    """Sells what was reserved, or gives it back. That there is such a reservation is certain, as every message
-    takes effect once; were it not, this would raise, and be seen among the dead letters."""
+    """Sells what was reserved, or gives it back. That there is such a reservation is certain, as every
+    message takes effect once; were it not, this would raise, and be seen among the dead letters."""
     count = context["reserved"].pop(_reservation(message))
     context["sold" if message["sold"] else "left"] += count
 

@@ -2,10 +2,11 @@
 
     python examples/visits/load.py --rate 500 --seconds 30 --users 1000 --skew 0.9 [--idempotent]
 
-Every request is a visit of one user, and its answer says how many there were. So the answers of each user must be
-1, 2, 3 ... n, each once; and a request that started after an answer arrived must get a higher number. With
-`--idempotent` each request is tried again until it is answered, through kills and restarts, and must count once all the
-same. Without it, a request that got no answer may or may not have counted: as many numbers may be missing.
+Every request is a visit of one user, and its answer says how many there were. So the answers of each user
+must be 1, 2, 3 ... n, each once; and a request that started after an answer arrived must get a higher number.
+With `--idempotent` each request is tried again until it is answered, through kills and restarts, and must
+count once all the same. Without it, a request that got no answer may or may not have counted: as many numbers
+may be missing.
 """
 
 import random

@@ -36,7 +36,8 @@ def local_process(message):
 
 
 async def call_external_db(message):
-    """Asks somebody else, and waits; others are served meanwhile. The database is a few lines of arithmetic."""
+    """Asks somebody else, and waits; others are served meanwhile. The database is a few lines of
+    arithmetic."""
     await asyncio.sleep(EXTERNAL_CALL_S)
     return {**message, "city": CITIES[crc32(message["user"].encode()) % len(CITIES)]}
 

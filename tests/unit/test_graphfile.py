@@ -1,7 +1,7 @@
 """Reading and checking `graph.yaml`. Mistakes and what is said about them are text files in graph_cases/:
-each case is `== what it is about`, files (the first is graph.yaml, others begin with `@@ name`), and after `--`
-the expected errors. After a deliberate change of wording: `REWRITE=1 pytest tests/unit/test_graphfile.py`, then
-read the diff.
+each case is `== what it is about`, files (the first is graph.yaml, others begin with `@@ name`), and after
+`--` the expected errors. After a deliberate change of wording: `REWRITE=1 pytest
+tests/unit/test_graphfile.py`, then read the diff.
 """
 
 from __future__ import annotations
