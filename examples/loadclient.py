@@ -18,7 +18,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 TRY_TIMEOUT_S = 35.0
@@ -65,8 +65,8 @@ class _Connection(asyncio.Protocol):
         self.alive = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport, self.alive = transport, True
+        # uvloop's transports are no subclasses of asyncio.Transport.
+        self.transport, self.alive = cast(asyncio.Transport, transport), True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.alive = False
