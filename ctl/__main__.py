@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from ctl.commands import (
@@ -34,7 +36,7 @@ from ctl.commands import (
 )
 from ctl.options import Group
 
-PANELS = {
+PANELS: dict[str, list[Callable[..., None]]] = {
     "A cluster on this machine": [up.up, down.down],
     "Services": [deploy.deploy, undeploy.undeploy, graph.graph],
     "Looking": [status.status, top.top, nodes.nodes, explain.explain, events.events, logs.logs],

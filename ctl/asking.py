@@ -1,9 +1,9 @@
-"""One question to the controller, and its answer: finds the endpoint, sends one request, waits for what comes back.
+"""One question to the controller, and its answer: finds the endpoint, sends one request, waits for what comes
+back.
 
-Knows the envelope of `liquefy.control`, not the commands. A controller that is away is told from one that takes its
-time: while an answer is outstanding it is asked for its status, and one that started after the question was put
-has forgotten it.
-"""
+Knows the envelope of `liquefy.control`, not the commands. A controller that is away is told from one that
+takes its time: while an answer is outstanding it is asked for its status, and one that started after the
+question was put has forgotten it."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ PULSE_S = 2.0
 SILENCE_MAX_S = 10.0
 """A controller that says nothing at all for so long counts as hung."""
 
+UPTIME_TOLERANCE_S = 0.2
+"""How far the two clocks, and the rounding of an uptime, may be apart."""
+
 TICK_S = 0.2
 """How often the one who waits is told that we still wait."""
 
@@ -57,7 +60,7 @@ def endpoint(flag: str | None, environment: Mapping[str, str], folder: Path) -> 
     if environment.get("LIQUEFY_CONTROLLER"):
         return _checked(environment["LIQUEFY_CONTROLLER"], "LIQUEFY_CONTROLLER")
     found = record.find(folder)
-    if found is not None:
+    if found is not None and record.alive(found[1]):
         return found[1].controller, str(found[0] / record.FILE_NAME)
     return CONTROL_DEFAULT, "the default"
 
@@ -65,7 +68,9 @@ def endpoint(flag: str | None, environment: Mapping[str, str], folder: Path) -> 
 def _checked(value: str, source: str) -> tuple[str, str]:
     parts = urlsplit(value)
     try:
-        usable = (parts.scheme == "tcp" and parts.hostname and parts.port) or (parts.scheme == "ipc" and parts.path)
+        usable = (parts.scheme == "tcp" and parts.hostname and parts.port) or (
+            parts.scheme == "ipc" and parts.path
+        )
     except ValueError:
         usable = False
     if not usable:
@@ -92,7 +97,7 @@ class Controller:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._asker.close()
+        self.close()
 
     def ask(
         self,
@@ -101,8 +106,8 @@ class Controller:
         progress: Callable[[str], None] = lambda _: None,
         silence_s: float = SILENCE_MAX_S,
     ) -> Any:
-        """The result of one command. `progress` is told each line of progress, and "" every TICK_S while there is
-        none. Raises Refused, Unreachable, Lost."""
+        """The result of one command. `progress` is told each line of progress, and "" every TICK_S while
+        there is none. Raises Refused, Unreachable, Lost."""
         for reply in self._replies(command, arguments or {}, progress, silence_s):
             if reply.progress:
                 progress(reply.progress)
@@ -121,7 +126,7 @@ class Controller:
     ) -> Iterator[Reply]:
         asked_s = heard_s = pulsed_s = time.monotonic()
         request = next(self._ids)
-        pulses: set[int] = set()
+        pulses: dict[int, float] = {}
         self._send(Request(request, command, dict(arguments)))
         while True:
             reply = self._receive(TICK_S)
@@ -135,22 +140,29 @@ class Controller:
                     if reply.end:
                         return
                 elif reply.id in pulses:
-                    pulses.discard(reply.id)
-                    uptime_s = (reply.result or {}).get("uptime_s")
-                    if uptime_s is not None and uptime_s < now_s - asked_s - 1.0:
-                        raise Lost(f"the controller at {self.address} started anew while it worked on {command}; {ASK_AGAIN}")
+                    # When the pulse was sent it must have been up for longer than we have been waiting.
+                    waited_s = pulses.pop(reply.id) - asked_s
+                    if (reply.result or {}).get("uptime_s", waited_s) < waited_s - UPTIME_TOLERANCE_S:
+                        raise Lost(
+                            f"the controller at {self.address} started anew while it worked on {command}: "
+                            f"{ASK_AGAIN}"
+                        )
                 continue
             tick("")
             if now_s - heard_s > silence_s:
                 raise Unreachable(
                     f"the controller at {self.address} has not answered for {silence_s:g} s\n"
-                    "  remedy: look at its log (logs/controller.log in the state folder); if it hangs, end it: it is started again"
+                    "  remedy: look at its log (logs/controller.log in the state folder); if it hangs, end it: "
+                    "`up` starts it again"
                 )
             if now_s - heard_s > PULSE_S and now_s - pulsed_s > PULSE_S:
                 pulsed_s = now_s
                 pulse = next(self._ids)
-                pulses.add(pulse)
+                pulses[pulse] = now_s
                 self._send(Request(pulse, "status"))
+
+    def close(self) -> None:
+        self._asker.close()
 
     def _send(self, request: Request) -> None:
         self._asker.send(encode(request))
@@ -169,7 +181,8 @@ class Controller:
         except OSError as error:
             raise Unreachable(
                 f"no controller answers at {self.address} (from {self._source}): {error.strerror or error}\n"
-                "  remedy: start a cluster with `liquefy-ctl up`, or say where it is with --controller or LIQUEFY_CONTROLLER"
+                "  remedy: start a cluster with `liquefy-ctl up`, or say where one is with --controller or "
+                "LIQUEFY_CONTROLLER"
             ) from None
 
 

@@ -27,7 +27,10 @@ def graph_path(path: Path) -> Path:
     """The graph.yaml that is meant: the file itself, or the one in the folder. Raises UserError."""
     if path.is_dir():
         if not (path / GRAPH_FILE).is_file():
-            raise UserError(f"{path}: there is no {GRAPH_FILE} in this folder\n  remedy: name a folder that has one, or the file itself")
+            raise UserError(
+                f"{path}: there is no {GRAPH_FILE} in this folder\n"
+                "  remedy: name a folder that has one, or the file itself"
+            )
         return path / GRAPH_FILE
     if not path.exists():
         raise UserError(f"{path}: does not exist\n  remedy: name a graph.yaml or a folder with one")
@@ -45,7 +48,8 @@ def read(path: Path) -> tuple[Graph, Path]:
 def deploy(
     controller: Controller, graph: Graph, folder: Path, dry_run: bool, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Send it: {graph, version, partitions, nodes}. Raises Refused with the reason of the node that refuses."""
+    """Send it: {graph, version, partitions, nodes}. Raises Refused with the reason of the node that
+    refuses."""
     arguments = {"graph": msgspec.to_builtins(graph), "bundle": bundle.build(folder), "dry_run": dry_run}
     result: dict[str, Any] = controller.ask("deploy", arguments, progress, PREPARE_SILENCE_S)
     return result
@@ -60,7 +64,8 @@ def wait_until_placed(controller: Controller, graph: str, progress: Callable[[st
             return
         if time.monotonic() > end_s:
             raise Refused(
-                f"{graph} was deployed, but {known.get(graph, 'none')} of its partitions have a node after {PLACED_S:g} s\n"
+                f"{graph} was deployed, but {known.get(graph, 'all')} of its partitions have no node after "
+                f"{PLACED_S:g} s\n"
                 "  remedy: see `liquefy-ctl nodes` for nodes that are up, and `liquefy-ctl events`"
             )
         progress("waiting for the partitions to be placed")

@@ -1,8 +1,7 @@
 """The logs of a local cluster, merged as they grow, and one line of them for people.
 
-Reads files only; who writes them, and when they are cut, is the supervisor's business. The form of a line is that
-of `liquefy.log`; whatever else a process prints is shown as it is.
-"""
+Reads files only; who writes them, and when they are cut, is the supervisor's business. The form of a line is
+that of `liquefy.log`; whatever else a process prints is shown as it is."""
 
 from __future__ import annotations
 

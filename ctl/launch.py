@@ -1,9 +1,8 @@
 """Becomes a command that dies with its parent: `python launch.py PARENT_PID COMMAND...`.
 
-A file of its own, run with -I -S, because the signal must be asked for in the child, and running Python code between
-fork and exec of a process with threads is not safe. Uses nothing but the standard library; outside Linux, where
-there is no such signal, it only runs the command.
-"""
+A file of its own, run with -I -S, because the signal must be asked for in the child, and running Python code
+between fork and exec of a process with threads is not safe. Uses nothing but the standard library; outside
+Linux, where there is no such signal, it only runs the command."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """Where the boxes of a drawn graph go: a layered layout, from left to right.
 
-Pure geometry; knows neither fluxions nor SVG. After Sugiyama, Tagawa and Toda, "Methods for visual understanding of
-hierarchical system structures" (1981): take cycles out, give each box a layer, order the layers so that few edges
-cross, then place. An edge over several layers runs through an invisible box in each.
+Pure geometry; knows neither fluxions nor SVG. After Sugiyama, Tagawa and Toda, "Methods for visual
+understanding of hierarchical system structures" (1981): take cycles out, give each box a layer, order the
+layers so that few edges cross, then place. An edge over several layers runs through an invisible box in each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 SWEEPS = 8
@@ -32,8 +33,8 @@ class Box(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """`paths`: for each forward edge the points it goes through, from the right of its source to the left of its
-    target. `back`: the edges that close a cycle; they are left to the one who draws."""
+    """`paths`: for each forward edge the points it goes through, from the right of its source to the left of
+    its target. `back`: the edges that close a cycle; they are left to the one who draws."""
 
     boxes: dict[str, Box]
     paths: dict[Edge, list[tuple[float, float]]]
@@ -43,7 +44,8 @@ class Layout(NamedTuple):
 
 
 def lay_out(sizes: Mapping[str, tuple[float, float]], edges: Sequence[Edge], first: Sequence[str]) -> Layout:
-    """Place boxes of the given sizes (width, height). Edges among them; those of `first` begin at the left."""
+    """Place boxes of the given sizes (width, height). Edges among them; those of `first` begin at the
+    left."""
     edges = list(dict.fromkeys(e for e in edges if e[0] != e[1]))
     back = _back_edges(list(dict.fromkeys([*first, *sizes])), edges)
     forward = [e for e in edges if e not in back]
@@ -54,8 +56,8 @@ def lay_out(sizes: Mapping[str, tuple[float, float]], edges: Sequence[Edge], fir
 
 
 def _back_edges(order: Sequence[str], edges: Sequence[Edge]) -> set[Edge]:
-    """The edges that a depth-first walk finds leading back to where it came from. Without recursion, as graphs may
-    be long."""
+    """The edges that a depth-first walk finds leading back to where it came from. Without recursion, as
+    graphs may be long."""
     out: dict[str, list[str]] = {}
     for a, b in edges:
         out.setdefault(a, []).append(b)
@@ -98,7 +100,9 @@ def _layers(names: Sequence[str], forward: Sequence[Edge]) -> dict[str, int]:
     return layer
 
 
-def _with_vias(layer: Mapping[str, int], forward: Sequence[Edge]) -> tuple[list[list[str]], dict[Edge, list[str]]]:
+def _with_vias(
+    layer: Mapping[str, int], forward: Sequence[Edge]
+) -> tuple[list[list[str]], dict[Edge, list[str]]]:
     """The boxes of each layer, with the invisible ones; and which of those each edge goes through."""
     columns: list[list[str]] = [[] for _ in range(max(layer.values(), default=0) + 1)]
     for name, at in layer.items():
@@ -115,10 +119,10 @@ def _with_vias(layer: Mapping[str, int], forward: Sequence[Edge]) -> tuple[list[
 
 def _links(forward: Sequence[Edge], vias: Mapping[Edge, list[str]]) -> list[Edge]:
     """The edges cut at their invisible boxes: each from one layer to the next."""
-    links = []
+    links: list[Edge] = []
     for a, b in forward:
         chain = [a, *vias[a, b], b]
-        links += list(zip(chain, chain[1:], strict=False))
+        links += pairwise(chain)
     return links
 
 
@@ -133,9 +137,15 @@ def _reduce_crossings(columns: list[list[str]], links: Sequence[Edge]) -> None:
         forth = sweep % 2 == 0
         neighbours = before if forth else after
         for column in columns if forth else reversed(columns):
-            place = {name: i / max(1, len(c) - 1) if len(c) > 1 else 0.5 for c in columns for i, name in enumerate(c)}
+            place = {
+                name: i / max(1, len(c) - 1) if len(c) > 1 else 0.5
+                for c in columns
+                for i, name in enumerate(c)
+            }
             mean = {
-                n: sum(place[m] for m in neighbours[n]) / len(neighbours[n]) if neighbours.get(n) else place[n]
+                n: sum(place[m] for m in neighbours[n]) / len(neighbours[n])
+                if neighbours.get(n)
+                else place[n]
                 for n in column
             }
             column.sort(key=mean.__getitem__)

@@ -1,6 +1,5 @@
-"""What a cluster on this machine consists of: which ports, which processes with which settings, and what to tell a
-person who has just started one. Starts nothing; `ctl.supervising` does.
-"""
+"""What a cluster on this machine consists of: which ports, which processes with which settings, and what to
+tell a person who has just started one. Starts nothing; `ctl.supervising` does."""
 
 from __future__ import annotations
 
@@ -39,11 +38,18 @@ class Ports(NamedTuple):
 def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
     """The preferred ports, or the next free ones. Raises UserError if a port that was asked for is taken."""
     if http_given is not None and not _free(http_given):
-        raise UserError(f"--http-port: port {http_given} is in use\n  remedy: give another one, or leave it to `up`")
+        raise UserError(
+            f"--http-port: port {http_given} is in use\n  remedy: give another one, or leave it to `up`"
+        )
     notes: list[str] = []
     taken: set[int] = set()
     chosen = {}
-    for what, preferred in (("broker", BROKER_PORT), ("controller", CONTROLLER_PORT), ("redis", REDIS_PORT), ("http", HTTP_PORT)):
+    for what, preferred in (
+        ("broker", BROKER_PORT),
+        ("controller", CONTROLLER_PORT),
+        ("redis", REDIS_PORT),
+        ("http", HTTP_PORT),
+    ):
         if what == "http" and http_given is not None:
             preferred = http_given
         if what == "redis" and redis_given:
@@ -63,7 +69,9 @@ def _next_free(preferred: int, taken: set[int]) -> int:
         others = {BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT} - {preferred}
         if port not in taken and port not in others and _free(port):
             return port
-    raise UserError(f"no free port from {preferred} on\n  remedy: end some of what listens there (see `ss -ltnp`)")
+    raise UserError(
+        f"no free port from {preferred} on\n  remedy: end some of what listens there (see `ss -ltnp`)"
+    )
 
 
 def _free(port: int) -> bool:
@@ -87,7 +95,9 @@ class Cluster(NamedTuple):
     http: str
 
 
-def compose(folder: Path, ports: Ports, nodes: int, redis_url: str, roles: Mapping[str, list[str]] | None = None) -> Cluster:
+def compose(
+    folder: Path, ports: Ports, nodes: int, redis_url: str, roles: Mapping[str, list[str]] | None = None
+) -> Cluster:
     """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests."""
     if not 1 <= nodes <= NODES_MAX:
         raise UserError(f"--nodes: {nodes} nodes\n  remedy: give a number from 1 to {NODES_MAX}")
@@ -112,7 +122,9 @@ def compose(folder: Path, ports: Ports, nodes: int, redis_url: str, roles: Mappi
     for i in range(1, nodes + 1):
         data = folder / f"node{i}"
         specs.append(role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data))
-    specs.append(role("gateway1", "gateway", http, 1, broker=broker, redis=redis, http_host=HOST, http_port=ports.http))
+    specs.append(
+        role("gateway1", "gateway", http, 1, broker=broker, redis=redis, http_host=HOST, http_port=ports.http)
+    )
     return Cluster(specs, broker, controller, redis, http)
 
 
@@ -131,7 +143,12 @@ def hints(graph: Graph | None, app: Path | None, http: str, nodes: int) -> list[
     made.append(("watch", f"{ctl} top"))
     load = app / "load.py"
     if load.is_file():
-        made.append(("load it", f"{shlex.quote(_relative(Path(sys.executable)))} {shlex.quote(_relative(load))} {http}"))
+        made.append(
+            (
+                "load it",
+                f"{shlex.quote(_relative(Path(sys.executable)))} {shlex.quote(_relative(load))} {http}",
+            )
+        )
     return made
 
 
@@ -141,7 +158,11 @@ def curl_line(graph: Graph, http: str) -> str:
     url = http + re.sub(r"\{[^}]*\}", "alice", chosen.path)
     if chosen.method in ("GET", "*"):
         return f"curl {shlex.quote(url)}"
-    body = "" if chosen.method in ("DELETE", "HEAD") else """ -H 'Content-Type: application/json' -d '{"id": "alice"}'"""
+    body = (
+        ""
+        if chosen.method in ("DELETE", "HEAD")
+        else """ -H 'Content-Type: application/json' -d '{"id": "alice"}'"""
+    )
     return f"curl -X {chosen.method} {shlex.quote(url)}{body}"
 
 

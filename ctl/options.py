@@ -1,7 +1,8 @@
-"""The options that commands share, and how a mistake ends a command: a message on standard error and an exit code.
+"""The options that commands share, and how a mistake ends a command: a message on standard error and an exit
+code.
 
-    1  the controller refused, or what was asked failed in part       3  no controller answers
-    2  a mistake in what was typed or in a file given                130  Ctrl-C
+1  the controller refused, or what was asked failed in part       3  no controller answers
+2  a mistake in what was typed or in a file given                130  Ctrl-C
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ At = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 What = Annotated[
-    str, typer.Argument(help="A group or fluxion (store, visits/store), or one partition of it (store/7, visits/store/7).")
+    str,
+    typer.Argument(
+        help="A group or fluxion (store, visits/store), or one partition of it (store/7, visits/store/7)."
+    ),
 ]
 Node = Annotated[str, typer.Argument(help="The name of a node, see `liquefy-ctl nodes`.")]
 
@@ -47,7 +51,7 @@ class Group(TyperGroup):
             raise typer.Exit(INTERRUPTED_EXIT) from None
         except BrokenPipeError:
             # The reader has gone (`| head`). Python would complain once more when it flushes at exit.
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None
             raise typer.Exit(0) from None
         except LiquefyError as error:
             complain(str(error))

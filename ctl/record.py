@@ -1,9 +1,8 @@
 """What `liquefy-ctl up` writes down about a cluster: `.liquefy/cluster.json`, from which every other command
 learns where the controller is, and `down` which processes to end.
 
-A pid alone proves nothing, since pids are used again: each is recorded with the time its process was created, and
-only a process that has both is ours.
-"""
+A pid alone proves nothing, since pids are used again: each is recorded with the time its process was created,
+and only a process that has both is ours."""
 
 from __future__ import annotations
 
@@ -34,8 +33,8 @@ class ProcessRecord(msgspec.Struct, frozen=True):
 
 
 class ClusterRecord(msgspec.Struct, frozen=True):
-    """One run of `up`. `state`: "failed" says why in `problem`. `http` is the gateway's URL. `app` is the folder of
-    the graph that was deployed, "" for none; `hints` are the lines to try next."""
+    """One run of `up`. `state`: "failed" says why in `problem`. `http` is the gateway's URL. `app` is the
+    folder of the graph that was deployed, "" for none; `hints` are the lines to try next."""
 
     pid: int
     created_s: float
@@ -82,10 +81,14 @@ def find(start: Path) -> tuple[Path, ClusterRecord] | None:
 
 
 def process(pid: int, created_s: float) -> psutil.Process | None:
-    """The living process that was recorded, or None if it has ended (and perhaps its pid is another's now)."""
+    """The living process that was recorded, or None if it has ended (and perhaps its pid is another's
+    now)."""
     try:
         found = psutil.Process(pid)
-        if abs(found.create_time() - created_s) > CREATED_TOLERANCE_S or found.status() == psutil.STATUS_ZOMBIE:
+        if (
+            abs(found.create_time() - created_s) > CREATED_TOLERANCE_S
+            or found.status() == psutil.STATUS_ZOMBIE
+        ):
             return None
         return found
     except psutil.Error:

@@ -1,8 +1,7 @@
 """How what the controller says looks: tables for people, JSON for programs.
 
-The shapes are those of `liquefy.control`; JSON prints them as they are. Each `*_table` takes one shape and returns
-something that rich can print. Knows no command and asks nobody.
-"""
+The shapes are those of `liquefy.control`; JSON prints them as they are. Each `*_table` takes one shape and
+returns something that rich can print. Knows no command and asks nobody."""
 
 from __future__ import annotations
 
@@ -32,7 +31,9 @@ LEVEL_STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold 
 def console(stream: IO[str] | None = None) -> Console:
     """A console on `stream` (default: standard output)."""
     stream = stream or sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else WIDTH_PIPED, highlight=False, soft_wrap=False)
+    return Console(
+        file=stream, width=None if stream.isatty() else WIDTH_PIPED, highlight=False, soft_wrap=False
+    )
 
 
 def to_json(value: Any) -> str:
@@ -63,8 +64,9 @@ def show(value: Any, as_json: bool, table: Callable[[Any], RenderableType]) -> N
 
 
 class Progress:
-    """A line on standard error that says what is being waited for, once it takes longer than QUIET_S: a spinner on
-    a terminal, plain lines elsewhere. Call it with each line of progress, and with "" to show that we wait."""
+    """A line on standard error that says what is being waited for, once it takes longer than QUIET_S: a
+    spinner on a terminal, plain lines elsewhere. Call it with each line of progress, and with "" to show that
+    we wait."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -152,16 +154,20 @@ def percent(fraction: float) -> Text:
 
 def table(*columns: str, title: str | None = None) -> Table:
     """A plain table. A column whose name begins with `>` is aligned to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for column in columns:
         right = column.startswith(">")
-        made.add_column(column.lstrip(">"), justify="right" if right else "left", header_style="dim", overflow="fold")
+        made.add_column(
+            column.lstrip(">"), justify="right" if right else "left", header_style="dim", overflow="fold"
+        )
     return made
 
 
 def text(value: Any) -> Text:
-    """What others wrote, as it is: without rich's markup, and without control characters, which could drive the
-    terminal."""
+    """What others wrote, as it is: without rich's markup, and without control characters, which could drive
+    the terminal."""
     return Text("".join(c if c.isprintable() or c in "\n\t" else "�" for c in str(value)))
 
 
@@ -169,7 +175,18 @@ def nodes_table(nodes: list[dict[str, Any]]) -> RenderableType:
     """[NodeStatus]"""
     if not nodes:
         return Text("no nodes yet: they appear as soon as a worker says hello", style="yellow")
-    made = table("NODE", "STATE", ">PARTITIONS", ">LOAD", ">UTILISATION", ">MSG/S", ">QUEUED", ">MEMORY", ">HOSTS", ">FOR")
+    made = table(
+        "NODE",
+        "STATE",
+        ">PARTITIONS",
+        ">LOAD",
+        ">UTILISATION",
+        ">MSG/S",
+        ">QUEUED",
+        ">MEMORY",
+        ">HOSTS",
+        ">FOR",
+    )
     for n in sorted(nodes, key=lambda n: n["name"]):
         made.add_row(
             text(n["name"]),
@@ -207,9 +224,22 @@ def status_table(status: dict[str, Any]) -> RenderableType:
         parts.append(Text(f"frozen: no automatic moves: {status['frozen']}", style="cyan"))
     graphs = table("GRAPH", ">VERSION", ">FLUXIONS", ">PARTITIONS", "PLACED")
     for g in status["graphs"]:
-        placed = Text("all", style="green") if not g["unplaced"] else Text(f"{g['unplaced']} not", style="red")
-        graphs.add_row(text(g["name"]), str(g["version"]), str(_number(g["fluxions"])), f"{_number(g['partitions']):,}", placed)
-    parts += [Text(), graphs if status["graphs"] else Text("no graph: liquefy-ctl deploy path/to/graph.yaml", style="yellow")]
+        placed = (
+            Text("all", style="green") if not g["unplaced"] else Text(f"{g['unplaced']} not", style="red")
+        )
+        graphs.add_row(
+            text(g["name"]),
+            str(g["version"]),
+            str(_number(g["fluxions"])),
+            f"{_number(g['partitions']):,}",
+            placed,
+        )
+    parts += [
+        Text(),
+        graphs
+        if status["graphs"]
+        else Text("no graph: liquefy-ctl deploy path/to/graph.yaml", style="yellow"),
+    ]
     return Group(*parts, Text(), nodes_table(status["nodes"]))
 
 
@@ -222,9 +252,16 @@ def graph_text(graph: dict[str, Any]) -> RenderableType:
     """GraphStatus"""
     where = {g["name"].rsplit("/", 1)[-1]: g for g in graph["groups"]}
     head = Text.assemble(
-        (graph["name"], "bold"), f" version {graph['version']}, clients wait at most {duration_text(graph['deadline_ms'] / 1000)}"
+        (graph["name"], "bold"),
+        f" version {graph['version']}, clients wait at most {duration_text(graph['deadline_ms'] / 1000)}",
     )
-    entries = [Text(f"  {i['method']} {i['path']}  enters at {i['to']}" + ("" if i["name"] == "input" else f" ({i['name']})")) for i in graph["inputs"]]
+    entries = [
+        Text(
+            f"  {i['method']} {i['path']}  enters at {i['to']}"
+            + ("" if i["name"] == "input" else f" ({i['name']})")
+        )
+        for i in graph["inputs"]
+    ]
     streams = table("STREAM", "NODES OF ITS END")
     group_of = {f["name"]: f["group"] for f in graph["fluxions"]}
     for stream in graph["streams"]:
@@ -239,14 +276,22 @@ def graph_text(graph: dict[str, Any]) -> RenderableType:
         members = ", ".join(f["name"] for f in graph["fluxions"] if f["group"] == name)
         kept = "kept" if g["stateful"] else "none"
         groups.add_row(
-            text(name), text(members), kept, str(g["partitions"]), nodes_text(g["nodes"]), f"{g['rate']:,.0f}", f"{g['load']:.2f}"
-        )  # fmt: skip
+            text(name),
+            text(members),
+            kept,
+            str(g["partitions"]),
+            nodes_text(g["nodes"]),
+            f"{g['rate']:,.0f}",
+            f"{g['load']:.2f}",
+        )
     return Group(head, *entries, Text(), streams, Text(), groups)
 
 
 def nodes_text(nodes: dict[str, int]) -> str:
     """node1 (11), node2 (11), node3 (10)"""
-    return ", ".join(f"{node or 'nowhere'} ({count})" for node, count in sorted(nodes.items())) or "nowhere yet"
+    return (
+        ", ".join(f"{node or 'nowhere'} ({count})" for node, count in sorted(nodes.items())) or "nowhere yet"
+    )
 
 
 def moves_table(moves: list[dict[str, Any]]) -> RenderableType:
@@ -256,20 +301,28 @@ def moves_table(moves: list[dict[str, Any]]) -> RenderableType:
         pause = "-" if m.get("pause_ms") is None else f"{m['pause_ms']:.1f}"
         failed = Text(m.get("error") or "", style="red")
         made.add_row(
-            text(m["partition"]), text(m["from"]), text(m["to"]), str(m.get("epoch", "")), pause, f"{m.get('held', 0):,}", failed
+            text(m["partition"]),
+            text(m["from"]),
+            text(m["to"]),
+            str(m.get("epoch", "")),
+            pause,
+            f"{m.get('held', 0):,}",
+            failed,
         )
     return made
 
 
 def migration_text(result: dict[str, Any], what: str, node: str) -> Text:
-    """moved 32 partitions of visits/store to node3 in 0.4 s: pause p50 1.9 ms, p99 4.1 ms, max 5.0 ms; 61 messages held"""
+    """moved 32 partitions of visits/store to node3 in 0.4 s: pause p50 1.9 ms, p99 4.1 ms, max 5.0 ms..."""
     moved, failed = _number(result["moved"]), _number(result["failed"])
     if not moved and not failed:
         return Text(f"nothing to move: all of {what} is on {node}")
     line = f"moved {count_text(moved, 'partition')} of {what} to {node} in {result['seconds']:.1f} s"
     if moved:
-        pause = result["pause_ms"]
-        line += f": pause p50 {pause['p50']:.1f} ms, p99 {pause['p99']:.1f} ms, max {pause['max']:.1f} ms; {count_text(result['held'], 'message')} held"
+        pause = "pause " + ", ".join(
+            f"{name} {result['pause_ms'][name]:.1f} ms" for name in ("p50", "p99", "max")
+        )
+        line += f": {pause}; {count_text(result['held'], 'message')} held"
     made = Text(line)
     if failed:
         errors = sorted({m["error"] for m in result["moves"] if m.get("error")})
@@ -280,10 +333,18 @@ def migration_text(result: dict[str, Any], what: str, node: str) -> Text:
 def plan_table(result: dict[str, Any]) -> RenderableType:
     """The plan of a rebalance: {moves: [{partition, from, to, reason, gain}], balanced}"""
     if not result["moves"]:
-        return Text("balanced: no move would pay for itself" if result["balanced"] else "no move is possible now")
+        return Text(
+            "balanced: no move would pay for itself" if result["balanced"] else "no move is possible now"
+        )
     made = table("PARTITION", "FROM", "TO", "REASON", ">GAIN")
     for m in result["moves"]:
-        made.add_row(text(m["partition"]), text(m["from"]), text(m["to"]), text(m.get("reason", "")), f"{m.get('gain', 0):.3f}")
+        made.add_row(
+            text(m["partition"]),
+            text(m["from"]),
+            text(m["to"]),
+            text(m.get("reason", "")),
+            f"{m.get('gain', 0):.3f}",
+        )
     return made
 
 
@@ -294,17 +355,30 @@ def explain_text(result: dict[str, Any]) -> RenderableType:
         made = table("PARTITION", "NODE", ">EPOCH", "FOR", ">LOAD", ">SHARE", "PINNED", "WHY THERE")
         for p in rows:
             made.add_row(
-                text(p["partition"]), text(p["node"]), str(p["epoch"]), age_text(p["since_s"]), f"{p['load']:.3f}",
-                f"{p['share']:.1%}", "yes" if p["pinned"] else "", text(p["reason"]),
-            )  # fmt: skip
+                text(p["partition"]),
+                text(p["node"]),
+                str(p["epoch"]),
+                age_text(p["since_s"]),
+                f"{p['load']:.3f}",
+                f"{p['share']:.1%}",
+                "yes" if p["pinned"] else "",
+                text(p["reason"]),
+            )
         return made
     parts: list[RenderableType] = []
     for p in rows:
         pinned = ", pinned" if p["pinned"] else ""
-        parts.append(Text.assemble((p["partition"], "bold"), f" is on {p['node'] or 'no node'} for {age_text(p['since_s'])} (epoch {p['epoch']}{pinned})"))
+        parts.append(
+            Text.assemble(
+                (p["partition"], "bold"),
+                f" is on {p['node'] or 'no node'} for {age_text(p['since_s'])} (epoch {p['epoch']}{pinned})",
+            )
+        )
         parts.append(Text.assemble("  why: ", text(p["reason"])))
         parts.append(Text(f"  load {p['load']:.3f}, {p['share']:.1%} of its node's"))
-        parts += [Text.assemble((f"  {moment_text(h['time_s'])}  ", "dim"), text(h["text"])) for h in p["history"]]
+        parts += [
+            Text.assemble((f"  {moment_text(h['time_s'])}  ", "dim"), text(h["text"])) for h in p["history"]
+        ]
     return Group(*parts) if parts else Text("no partitions")
 
 
@@ -317,7 +391,9 @@ def context_text(result: dict[str, Any]) -> RenderableType:
     made = table("FIELD", "VALUE")
     for name, value in sorted(result["fields"].items()):
         made.add_row(text(name), text(to_json(value)))
-    head = Text.assemble((str(result["key"]), "bold"), f" in {result['partition']} on {result['node'] or 'no node'}")
+    head = Text.assemble(
+        (str(result["key"]), "bold"), f" in {result['partition']} on {result['node'] or 'no node'}"
+    )
     return Group(head, made if result["fields"] else Text("no context", style="yellow"))
 
 
@@ -327,7 +403,13 @@ def keys_table(result: dict[str, Any]) -> RenderableType:
     for k in result["keys"]:
         made.add_row(text(k["key"]), text(k["partition"]))
     more = result["total"] - len(result["keys"])
-    return Group(made, Text(f"and {more:,} more (--limit)" if more > 0 else count_text(result["total"], "context"), style="dim"))
+    return Group(
+        made,
+        Text(
+            f"and {more:,} more (--limit)" if more > 0 else count_text(result["total"], "context"),
+            style="dim",
+        ),
+    )
 
 
 def letters_table(letters: list[dict[str, Any]]) -> RenderableType:
@@ -338,9 +420,13 @@ def letters_table(letters: list[dict[str, Any]]) -> RenderableType:
     for d in letters:
         error = str(d["error"]).strip().splitlines()
         made.add_row(
-            text(d["id"]), moment_text(d["time_s"]), text(f"{d['graph']}/{d['fluxion']}"), text(d["key"]), str(d["attempts"]),
+            text(d["id"]),
+            moment_text(d["time_s"]),
+            text(f"{d['graph']}/{d['fluxion']}"),
+            text(d["key"]),
+            str(d["attempts"]),
             text(error[-1] if error else ""),
-        )  # fmt: skip
+        )
     return made
 
 
@@ -364,10 +450,25 @@ def _pretty(value: Any) -> str:
 
 def event_line(event: dict[str, Any]) -> Text:
     """{time_s, event, text, fields}"""
-    return Text.assemble((clock_text(event["time_s"]), "dim"), "  ", (f"{event['event'] or '-':<12}", "cyan"), "  ", text(event["text"]))
+    return Text.assemble(
+        (clock_text(event["time_s"]), "dim"),
+        "  ",
+        (f"{event['event'] or '-':<12}", "cyan"),
+        "  ",
+        text(event["text"]),
+    )
 
 
-SOURCE_STYLES = ("cyan", "magenta", "green", "blue", "yellow", "bright_cyan", "bright_magenta", "bright_green")
+SOURCE_STYLES = (
+    "cyan",
+    "magenta",
+    "green",
+    "blue",
+    "yellow",
+    "bright_cyan",
+    "bright_magenta",
+    "bright_green",
+)
 
 
 def log_line(line: dict[str, Any]) -> Text:

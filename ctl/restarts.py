@@ -1,4 +1,5 @@
-"""When a process that ended is started again: at once the first time, later and later while it keeps dying young.
+"""When a process that ended is started again: at once the first time, later and later while it keeps dying
+young.
 
 Decides only; knows neither processes nor clocks. The supervisor tells it what ended and when.
 """

@@ -1,7 +1,7 @@
 """One run of `liquefy-ctl up`: starts a local cluster, waits until it serves, follows its log, and ends it.
 
-The thread of `run` supervises, and never waits for anything else; a second thread asks the controller and deploys.
-"""
+The thread of `run` supervises, and never waits for anything else; a second thread asks the controller and
+deploys."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = 0
-        self._old = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        self._old = {
+            s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
 
     def _on_signal(self, *_: object) -> None:
         self.asked += 1
@@ -85,14 +87,15 @@ def locked(folder: Path) -> Iterator[None]:
             pid = f" (pid {running.pid})" if running else ""
             raise UserError(
                 f"a cluster is running already in {folder}{pid}\n"
-                f"  remedy: stop it with `{local.command_name()} down --state {folder}`, or give another folder with --state"
+                f"  remedy: stop it with `{local.command_name()} down --state {folder}`, "
+                "or give another folder with --state"
             ) from None
         yield
 
 
 def run(options: Options, console: Console) -> int:
-    """Bring the cluster up and keep it up until asked to stop. Returns the exit code. Raises UserError for what can
-    be seen to be wrong before anything is started."""
+    """Bring the cluster up and keep it up until asked to stop. Returns the exit code. Raises UserError for
+    what can be seen to be wrong before anything is started."""
     folder = options.folder.absolute()
     graph, app = deploying.read(options.app) if options.app else (None, None)
     with locked(folder):
@@ -174,7 +177,8 @@ class _Run:
         lines = [problem]
         for spec in self._cluster.specs:
             if self._supervisor.restarts(spec.name):
-                lines.append(f"{spec.name} has been started again {self._supervisor.restarts(spec.name)} times; the end of its log:")
+                times = self._supervisor.restarts(spec.name)
+                lines.append(f"{spec.name} has been started again {times} times; the end of its log:")
                 lines += [f"  {line}" for line in following.tail(self._logs / f"{spec.name}.log", 8)]
         lines.append(f"  remedy: see {self._logs} for all that was said")
         self._say("error", problem)
@@ -200,7 +204,12 @@ class _Run:
         if killed:
             self._say("warning", f"had to kill {', '.join(killed)}")
         if self._options.follow:
-            self._console.print(Text(f"stopped{', killed ' + ', '.join(killed) if killed else ''}; nothing is left running", style="dim"))
+            self._console.print(
+                Text(
+                    f"stopped{', killed ' + ', '.join(killed) if killed else ''}; nothing is left running",
+                    style="dim",
+                )
+            )
 
     def _step(self, timeout_s: float) -> None:
         self._supervisor.step(timeout_s)
@@ -297,8 +306,8 @@ def descendants() -> list[psutil.Process]:
 
 
 def end_orphans(processes: list[psutil.Process]) -> list[str]:
-    """Wait for processes whose parents have ended to do so too; kill those that do not within ORPHAN_S. Returns
-    their names."""
+    """Wait for processes whose parents have ended to do so too; kill those that do not within ORPHAN_S.
+    Returns their names."""
     _, left = psutil.wait_procs(processes, timeout=ORPHAN_S)
     killed = []
     for process in left:

@@ -1,9 +1,8 @@
 """Keeps the processes of a local cluster running: starts them, starts again what dies, stops them in order.
 
-Does, and decides nothing: how soon a process comes back is `ctl.restarts`' answer, what a cluster consists of is
-`ctl.local`'s. Single-threaded: children die with the thread that started them (see `ctl.launch`), so all is done in
-the thread that calls `step`.
-"""
+Does, and decides nothing: how soon a process comes back is `ctl.restarts`' answer, what a cluster consists of
+is `ctl.local`'s. Single-threaded: children die with the thread that started them (see `ctl.launch`), so all
+is done in the thread that calls `step`."""
 
 from __future__ import annotations
 
@@ -36,7 +35,7 @@ class Spec(NamedTuple):
     command: list[str]
     address: str
     stage: int
-    environment: Mapping[str, str] = {}  # noqa: RUF012  (never mutated; a NamedTuple's default)
+    environment: Mapping[str, str] = {}
 
 
 class Child(NamedTuple):
@@ -51,9 +50,8 @@ class Child(NamedTuple):
 class Supervisor:
     """The processes of one cluster, each with its output in `logs/<name>.log`.
 
-    `say(level, text)` is told what happens, `changed()` that a pid is another now. A context manager: whatever
-    happens inside, nothing is left running.
-    """
+    `say(level, text)` is told what happens, `changed()` that a pid is another now. A context manager:
+    whatever happens inside, nothing is left running."""
 
     def __init__(
         self, logs: Path, say: Callable[[str, str], None], changed: Callable[[], None] = lambda: None
@@ -127,8 +125,8 @@ class Supervisor:
         return self._counts.get(name, 0)
 
     def stop(self, stage_s: float = STOP_STAGE_S, hurry: Callable[[], bool] = lambda: False) -> list[str]:
-        """End everything, stage by stage, each within `stage_s` seconds; kill what does not end by then, or at
-        once when `hurry()` says so. Returns the names of what had to be killed."""
+        """End everything, stage by stage, each within `stage_s` seconds; kill what does not end by then, or
+        at once when `hurry()` says so. Returns the names of what had to be killed."""
         self._stopping = True
         self._due.clear()
         killed = []

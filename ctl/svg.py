@@ -1,6 +1,5 @@
-"""A graph with its nodes as one SVG file, readable in light and dark: takes a GraphStatus (`liquefy.control`), gives
-text. Where things go is `ctl.layers`' answer; here is how they look.
-"""
+"""A graph with its nodes as one SVG file, readable in light and dark: takes a GraphStatus
+(`liquefy.control`), gives text. Where things go is `ctl.layers`' answer; here is how they look."""
 
 from __future__ import annotations
 
@@ -32,7 +31,8 @@ text { font: 13px system-ui, 'Helvetica Neue', Arial, sans-serif; fill: #1f2933 
 .box { fill: #f7f9fb; stroke: #cbd2d9 }
 .edge { fill: none; stroke: #7b8794; stroke-width: 1.6 }
 @media (prefers-color-scheme: dark) {
-  text { fill: #e4e7eb } .small { fill: #9aa5b1 } .page { fill: #14181d } .box { fill: #1f252c; stroke: #3e4c59 }
+  text { fill: #e4e7eb } .small { fill: #9aa5b1 } .page { fill: #14181d }
+  .box { fill: #1f252c; stroke: #3e4c59 }
 }
 """
 
@@ -40,7 +40,9 @@ text { font: 13px system-ui, 'Helvetica Neue', Arial, sans-serif; fill: #1f2933 
 def draw(graph: dict[str, Any]) -> str:
     """GraphStatus -> the text of an SVG file."""
     labels = _labels(graph)
-    edges = [(a, b) for a, _, b in (s.partition(" >> ") for s in graph["streams"]) if a in labels and b in labels]
+    edges = [
+        (a, b) for a, _, b in (s.partition(" >> ") for s in graph["streams"]) if a in labels and b in labels
+    ]
     sizes = {name: _size(lines) for name, lines in labels.items()}
     layout = lay_out(sizes, edges, [i["name"] for i in graph["inputs"]])
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(_groups(graph))}
@@ -50,7 +52,8 @@ def draw(graph: dict[str, Any]) -> str:
     height = HEAD + layout.height + lanes * LOOP + 2 * MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label={quoteattr("graph " + graph["name"])}>',
+        f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
+        f"aria-label={quoteattr('graph ' + graph['name'])}>",
         f"<style>{STYLE}</style>",
         '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
         f'orient="auto-start-reverse"><path d="M0 0L10 5L0 10z" fill="{EDGE_COLOUR}"/></marker></defs>',
@@ -84,7 +87,10 @@ def _labels(graph: dict[str, Any]) -> dict[str, list[str]]:
             kept = f", context by {fluxion['key']}" if fluxion.get("key") and group["stateful"] else ""
             lines.append(f"group {_short(fluxion['group'])}{kept}" if group["stateful"] else "no context")
             where = sorted(group["nodes"].items())
-            lines += ["  ".join(f"{node or 'nowhere'} {count}" for node, count in where[i : i + 3]) for i in range(0, len(where), 3)]
+            lines += [
+                "  ".join(f"{node or 'nowhere'} {count}" for node, count in where[i : i + 3])
+                for i in range(0, len(where), 3)
+            ]
         labels[fluxion["name"]] = lines
     if any(s.endswith(f" >> {OUTPUT}") for s in graph["streams"]):
         labels[OUTPUT] = [OUTPUT, "answers the request"]
@@ -97,13 +103,15 @@ def _size(lines: list[str]) -> tuple[float, float]:
 
 
 def _box(box: Box, lines: list[str], colour: str) -> list[str]:
+    x, y, wide, high = box
     parts = [
-        f'<rect class="box" x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="8"/>',
-        f'<rect x="{box.x:.1f}" y="{box.y + 8:.1f}" width="4" height="{box.height - 16:.1f}" rx="2" fill="{colour}"/>',
+        f'<rect class="box" x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" rx="8"/>',
+        f'<rect x="{x:.1f}" y="{y + 8:.1f}" width="4" height="{high - 16:.1f}" rx="2" fill="{colour}"/>',
     ]
     for i, line in enumerate(lines):
-        y = box.y + PADDING * 0.7 + LINE * (i + 0.75)
-        parts.append(f'<text class="{"small" if i else "name"}" x="{box.x + PADDING:.1f}" y="{y:.1f}">{escape(line)}</text>')
+        base = y + PADDING * 0.7 + LINE * (i + 0.75)
+        kind = "small" if i else "name"
+        parts.append(f'<text class="{kind}" x="{x + PADDING:.1f}" y="{base:.1f}">{escape(line)}</text>')
     return parts
 
 
@@ -112,7 +120,9 @@ def _edges(layout: Layout, loops: set[tuple[str, str]]) -> list[str]:
     for name, _ in sorted(loops):
         box = layout.boxes[name]
         x, y = box.x + box.width / 2, box.y
-        parts.append(_path(f"M{x + 16:.1f} {y:.1f}C{x + 30:.1f} {y - 30:.1f} {x - 30:.1f} {y - 30:.1f} {x - 16:.1f} {y:.1f}"))
+        top = y - 30
+        bend = f"C{x + 30:.1f} {top:.1f} {x - 30:.1f} {top:.1f} {x - 16:.1f} {y:.1f}"
+        parts.append(_path(f"M{x + 16:.1f} {y:.1f}{bend}"))
     for lane, (a, b) in enumerate(layout.back):
         start, end = layout.boxes[a], layout.boxes[b]
         down = layout.height + LOOP * (lane + 0.8)

@@ -22,6 +22,10 @@ def replay(
     """
     with Controller.found(controller) as asked, render.Progress("replaying") as progress:
         result = asked.ask("dead", {"action": "replay", "id": letter}, progress)
-    render.show(result, as_json, lambda r: render.text(f"{r['id']} {'is handled again' if r['done'] else 'was not replayed'}"))
+    render.show(
+        result,
+        as_json,
+        lambda r: render.text(f"{r['id']} {'is handled again' if r['done'] else 'was not replayed'}"),
+    )
     if not result["done"]:
         raise typer.Exit(REFUSED_EXIT)

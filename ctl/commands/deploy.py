@@ -16,7 +16,9 @@ from ctl.options import AsJson, At
 def deploy(
     path: Annotated[Path, typer.Argument(help="A graph.yaml, or a folder with one.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, deploy nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Return only when every partition has a node.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return only when every partition has a node.")
+    ] = False,
     controller: At = None,
     as_json: AsJson = False,
 ) -> None:
@@ -33,6 +35,7 @@ def deploy(
 
 
 def _text(result: dict[str, Any], dry_run: bool) -> Text:
-    where = f"{render.count_text(result['partitions'], 'partition')} on {', '.join(result['nodes']) or 'no node yet'}"
+    nodes = ", ".join(result["nodes"]) or "no node yet"
+    where = f"{render.count_text(result['partitions'], 'partition')} on {nodes}"
     did = "would be deployed as" if dry_run else "deployed,"
     return Text(f"{result['graph']} {did} version {result['version']}: {where}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -25,30 +27,29 @@ def top(
 
     Example: liquefy-ctl top --interval 0.5
     """
-    asked = Controller.found(controller)
     console = render.console()
     if as_json:
-        with asked:
+        with Controller.found(controller) as asked:
             for _ in _looks(rounds, interval):
                 render.show(asked.ask("status"), True, render.status_table)
         return
+    # A controller that is away at the start is a mistake; one that goes away later may be on its way back.
+    Controller.found(controller).close()
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         for _ in _looks(rounds, interval):
             try:
-                asked = asked or Controller.found(controller)
-                shown = render.status_table(asked.ask("status"))
+                with Controller.found(controller) as asked:
+                    shown = render.status_table(asked.ask("status"))
             except (Unreachable, Lost) as error:
-                # The controller may be on its way back; we watch on.
-                asked.close()
-                asked = None  # type: ignore[assignment]
                 shown = Text(str(error), style="red")
             live.update(Group(Text(time.strftime("%H:%M:%S"), style="dim"), shown), refresh=True)
 
 
-def _looks(rounds: int, interval: float):  # type: ignore[no-untyped-def]
-    count = 0
-    while not rounds or count < rounds:
+def _looks(rounds: int, interval: float) -> Iterator[int]:
+    """Counts the looks, with a pause between two."""
+    for count in itertools.count():
+        if rounds and count == rounds:
+            return
         if count:
             time.sleep(interval)
-        count += 1
         yield count

@@ -29,4 +29,5 @@ def undeploy(
 
 def _text(result: dict[str, Any]) -> Text:
     kept = "contexts kept" if result["contexts_kept"] else "contexts deleted"
-    return Text(f"{result['graph']} undeployed: {render.count_text(result['partitions'], 'partition')} dropped, {kept}")
+    dropped = render.count_text(result["partitions"], "partition")
+    return Text(f"{result['graph']} undeployed: {dropped} dropped, {kept}")

@@ -20,7 +20,8 @@ DETACH_S = 400.0
 
 def up(
     app: Annotated[
-        Path | None, typer.Argument(help="A graph.yaml, or a folder with one, to deploy.", show_default="none")
+        Path | None,
+        typer.Argument(help="A graph.yaml, or a folder with one, to deploy.", show_default="none"),
     ] = None,
     nodes: Annotated[int, typer.Option(help="How many nodes (worker processes) to start.")] = 3,
     state: Annotated[Path, typer.Option(help="The folder for logs, data and cluster.json.")] = Path(
@@ -32,7 +33,9 @@ def up(
     http_port: Annotated[
         int | None, typer.Option(help="The port of the gateway.", show_default="8080, or the next free one")
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the cluster is up; `down` ends it.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when the cluster is up; `down` ends it.")
+    ] = False,
     background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
 ) -> None:
     """Start a cluster on this machine, deploy a service, follow the log. Ctrl-C stops everything.
@@ -59,14 +62,28 @@ def _detach(app: Path | None, nodes: int, state: Path, redis: str, http_port: in
     running_now = record.read(state)
     if running_now is not None and not record.alive(running_now):
         record.remove(state)
-    command = [sys.executable, "-P", "-m", "ctl", "up", "--background", f"--nodes={nodes}", f"--state={state}"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "ctl",
+        "up",
+        "--background",
+        f"--nodes={nodes}",
+        f"--state={state}",
+    ]
     command += [f"--redis={redis}"] if redis else []
     command += [f"--http-port={http_port}"] if http_port is not None else []
     command += [str(app)] if app is not None else []
     output = state / "up.out"
     with output.open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True, cwd=os.getcwd()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+            cwd=os.getcwd(),
         )
     with render.Progress("starting the cluster") as progress:
         end_s = time.monotonic() + DETACH_S
@@ -79,7 +96,9 @@ def _detach(app: Path | None, nodes: int, state: Path, redis: str, http_port: in
             progress("")
             time.sleep(0.05)
         else:
-            raise UserError(f"the cluster is not up after {DETACH_S:g} s\n  remedy: see the logs in {state / 'logs'}")
+            raise UserError(
+                f"the cluster is not up after {DETACH_S:g} s\n  remedy: see the logs in {state / 'logs'}"
+            )
     running.announce(found, render.console())
 
 
