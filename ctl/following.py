@@ -23,6 +23,9 @@ LINE_BYTES_MAX = 16 * 1024
 
 _LINE = re.compile(r"(?P<clock>\d\d:\d\d:\d\d\.\d{3}) (?P<source>\S+)\s+(?P<text>.*)", re.DOTALL)
 
+_REDIS = re.compile(r"\d+:[A-Z] \d+ \w+ \d+ (?P<clock>\d\d:\d\d:\d\d\.\d{3}) (?P<mark>\S) (?P<text>.*)")
+"""A line of redis-server; the mark # is for warnings."""
+
 EVENT_COLUMNS = 10
 """`liquefy.log` pads the word for the event to so many columns."""
 
@@ -38,14 +41,17 @@ class LogLine(NamedTuple):
 
 def parse(line: str, source: str, clock: str) -> LogLine:
     """A line as `liquefy.log` writes it; any other one gets `source` and `clock` from the caller."""
+    redis = _REDIS.fullmatch(line)
+    if redis is not None:
+        return LogLine(redis["clock"], source, "warning" if redis["mark"] == "#" else "", redis["text"])
     match = _LINE.fullmatch(line)
     if match is None:
         return LogLine(clock, source, "", line)
     # The word for the event is empty for plain information: then its columns are blank.
     head = line[match.end("source") :]
     column = head[max(0, 11 - len(match["source"])) :] if len(match["source"]) <= 10 else head[1:]
-    event = "" if column.startswith(" ") else column[: EVENT_COLUMNS + 1].split(" ")[0]
-    body = column[EVENT_COLUMNS + 1 :] if len(event) <= EVENT_COLUMNS else column[len(event) + 1 :]
+    event = "" if column.startswith(" ") else column.split(" ", 1)[0]
+    body = column[max(EVENT_COLUMNS, len(event)) + 1 :]
     return LogLine(match["clock"], match["source"], event, body)
 
 

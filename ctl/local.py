@@ -115,7 +115,7 @@ def compose(
     if not redis_url:
         data = folder / "redis"
         data.mkdir(parents=True, exist_ok=True)
-        command = roles.get("redis") or redis_server.command(ports.redis, data)
+        command = roles.get("redis") or redis_command(data, ports.redis)
         specs.append(Spec("redis", "redis", command, redis, stage=5))
     specs.append(role("broker", "broker", broker, 4, bind=broker, broker=broker))
     specs.append(role("controller", "controller", controller, 2, bind=controller, broker=broker, redis=redis))
@@ -126,6 +126,22 @@ def compose(
         role("gateway1", "gateway", http, 1, broker=broker, redis=redis, http_host=HOST, http_port=ports.http)
     )
     return Cluster(specs, broker, controller, redis, http)
+
+
+def redis_command(data: Path, port: int) -> list[str]:
+    """A redis-server that keeps what it is given: append-only file, fsync each second. Raises UserError if there is
+    none on this machine."""
+    settings = {
+        "bind": HOST,
+        "port": port,
+        "dir": data,
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
+    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    return [str(redis_server.find_server()), *flags]
 
 
 # -- what to try next --------------------------------------------------------------------------------------

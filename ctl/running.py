@@ -19,7 +19,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
-import psutil
 from rich.console import Console
 from rich.text import Text
 
@@ -39,9 +38,6 @@ LOG_BYTES_MAX = 64_000_000
 """A log that has grown beyond this is put aside as NAME.log.1, which replaces the one before."""
 
 LOG_CHECK_S = 5.0
-ORPHAN_S = 2.0
-"""How long processes that others of ours started (hosts) may outlive them before they are killed."""
-
 FOLLOW_S = 0.1
 """How often new lines of the logs are looked for."""
 
@@ -197,10 +193,8 @@ class _Run:
     def _bring_down(self) -> None:
         if self._options.follow:
             self._console.print(Text("stopping: gateway, controller, nodes, broker, redis", style="dim"))
-        others = descendants()
         asked = self._stop.asked
         killed = self._supervisor.stop(hurry=lambda: self._stop.asked > asked)
-        killed += end_orphans(others)
         if killed:
             self._say("warning", f"had to kill {', '.join(killed)}")
         if self._options.follow:
@@ -298,24 +292,6 @@ def listens(url: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def descendants() -> list[psutil.Process]:
-    """The processes that ours have started (hosts), as far as they can be seen now."""
-    return psutil.Process().children(recursive=True)
-
-
-def end_orphans(processes: list[psutil.Process]) -> list[str]:
-    """Wait for processes whose parents have ended to do so too; kill those that do not within ORPHAN_S.
-    Returns their names."""
-    _, left = psutil.wait_procs(processes, timeout=ORPHAN_S)
-    killed = []
-    for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            killed.append(f"{process.name()} (pid {process.pid})")
-            process.kill()
-    psutil.wait_procs(left, timeout=ORPHAN_S)
-    return killed
 
 
 def announce(cluster: record.ClusterRecord, console: Console) -> None:

@@ -7,6 +7,7 @@ is done in the thread that calls `step`."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -17,11 +18,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from ctl import launch, record
 from ctl.restarts import Restarts
 
 STOP_STAGE_S = 3.0
 """How long the processes of one stage of a stop may take to end by themselves; then they are killed."""
+
+ORPHAN_S = 2.0
+"""How long a process may outlive the one of ours that started it (a host its worker) before it is killed."""
+
+PR_SET_CHILD_SUBREAPER = 36
 
 KILL_S = 2.0
 """How long a killed process may take to be gone; only one stuck in the kernel takes longer."""
@@ -62,6 +70,9 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._due: dict[str, tuple[float, Spec]] = {}
         self._stopping = False
+        self._orphans: dict[int, float] = {}
+        self._look_for_orphans = False
+        adopt_orphans()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._old_wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         # Without a Python handler the C handler that writes to the pipe is not installed.
@@ -104,6 +115,8 @@ class Supervisor:
             while os.read(self._wake_read, 4096):
                 pass
         self._reap()
+        if self._look_for_orphans or self._orphans:
+            self._end_orphans(ORPHAN_S)
         now = time.monotonic()
         for name, (at, spec) in list(self._due.items()):
             if at <= now and not self._stopping:
@@ -144,6 +157,10 @@ class Supervisor:
             self._wait_for(members, KILL_S, lambda: False)
             for child in members:
                 del self._children[child.spec.name]
+        grace_s = ORPHAN_S if stage_s else 0.0
+        end_s = time.monotonic() + grace_s + KILL_S
+        while self._end_orphans(0.0 if hurry() else grace_s) and time.monotonic() < end_s:
+            time.sleep(0.02)
         return killed
 
     def _wait_for(self, members: list[Child], bound_s: float, hurry: Callable[[], bool]) -> None:
@@ -153,17 +170,41 @@ class Supervisor:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, 4096)
 
+    def _end_orphans(self, grace_s: float) -> bool:
+        """Kill what has been an orphan for `grace_s`, bury what has ended. Whether there are any left."""
+        ours = {c.process.pid for c in self._children.values()}
+        found = [p for p in psutil.Process().children() if p.pid not in ours]
+        now = time.monotonic()
+        self._orphans = {p.pid: self._orphans.get(p.pid, now) for p in found}
+        self._look_for_orphans = False
+        for orphan in found:
+            with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
+                if orphan.status() == psutil.STATUS_ZOMBIE:
+                    os.waitpid(orphan.pid, os.WNOHANG)
+                elif now - self._orphans[orphan.pid] >= grace_s:
+                    self._say("warning", f"{orphan.name()} (pid {orphan.pid}) has outlived its parent: killed")
+                    orphan.kill()
+        return bool(found)
+
     def _reap(self) -> None:
         for name, child in list(self._children.items()):
             code = child.process.poll()
             if code is None:
                 continue
             del self._children[name]
+            self._look_for_orphans = True
             now = time.monotonic()
             wait_s = self._restarts.on_exit(name, now - child.started_s)
             self._due[name] = (now + wait_s, child.spec)
             again = "starting it again" if wait_s == 0 else f"starting it again in {wait_s:g} s"
             self._say("warning", f"{name} (pid {child.process.pid}) {describe_exit(code)}; {again}")
+
+
+def adopt_orphans() -> None:
+    """Processes whose parents die become our children, so that we see them. Linux only; elsewhere none are
+    seen."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def describe_exit(code: int) -> str:
