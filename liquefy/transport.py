@@ -99,7 +99,7 @@ class RouterSocket:
         self._reader: _Reader | None = None
 
     def bind(self) -> None:
-        """Raises UserError when the endpoint is taken or is none. After port 0, `endpoint` has the one given."""
+        """Raises UserError when the endpoint is taken or is none. Port 0: see `endpoint` afterwards."""
         try:
             self._socket.bind(self.endpoint)
         except zmq.ZMQError as error:

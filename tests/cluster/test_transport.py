@@ -154,10 +154,14 @@ def killed_later() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
+def start_peer(endpoint: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", PEER, endpoint])
+
+
 def test_a_killed_peer_is_unreachable_within_200_ms(killed_later: list[subprocess.Popen[bytes]]) -> None:
     async def test() -> None:
         server = Server()
-        peer = subprocess.Popen([sys.executable, "-c", PEER, server.router.endpoint])
+        peer = start_peer(server.router.endpoint)
         killed_later.append(peer)
         await until(lambda: server.got)
         session = server.got[0][0]
