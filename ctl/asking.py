@@ -68,9 +68,7 @@ def endpoint(flag: str | None, environment: Mapping[str, str], folder: Path) -> 
 def _checked(value: str, source: str) -> tuple[str, str]:
     parts = urlsplit(value)
     try:
-        usable = (parts.scheme == "tcp" and parts.hostname and parts.port) or (
-            parts.scheme == "ipc" and parts.path
-        )
+        usable = (parts.scheme == "tcp" and parts.hostname and parts.port) or (parts.scheme == "ipc" and parts.path)
     except ValueError:
         usable = False
     if not usable:
@@ -144,8 +142,7 @@ class Controller:
                     waited_s = pulses.pop(reply.id) - asked_s
                     if (reply.result or {}).get("uptime_s", waited_s) < waited_s - UPTIME_TOLERANCE_S:
                         raise Lost(
-                            f"the controller at {self.address} started anew while it worked on {command}: "
-                            f"{ASK_AGAIN}"
+                            f"the controller at {self.address} started anew while it worked on {command}: {ASK_AGAIN}"
                         )
                 continue
             tick("")

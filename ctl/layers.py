@@ -100,9 +100,7 @@ def _layers(names: Sequence[str], forward: Sequence[Edge]) -> dict[str, int]:
     return layer
 
 
-def _with_vias(
-    layer: Mapping[str, int], forward: Sequence[Edge]
-) -> tuple[list[list[str]], dict[Edge, list[str]]]:
+def _with_vias(layer: Mapping[str, int], forward: Sequence[Edge]) -> tuple[list[list[str]], dict[Edge, list[str]]]:
     """The boxes of each layer, with the invisible ones; and which of those each edge goes through."""
     columns: list[list[str]] = [[] for _ in range(max(layer.values(), default=0) + 1)]
     for name, at in layer.items():
@@ -137,15 +135,9 @@ def _reduce_crossings(columns: list[list[str]], links: Sequence[Edge]) -> None:
         forth = sweep % 2 == 0
         neighbours = before if forth else after
         for column in columns if forth else reversed(columns):
-            place = {
-                name: i / max(1, len(c) - 1) if len(c) > 1 else 0.5
-                for c in columns
-                for i, name in enumerate(c)
-            }
+            place = {name: i / max(1, len(c) - 1) if len(c) > 1 else 0.5 for c in columns for i, name in enumerate(c)}
             mean = {
-                n: sum(place[m] for m in neighbours[n]) / len(neighbours[n])
-                if neighbours.get(n)
-                else place[n]
+                n: sum(place[m] for m in neighbours[n]) / len(neighbours[n]) if neighbours.get(n) else place[n]
                 for n in column
             }
             column.sort(key=mean.__getitem__)

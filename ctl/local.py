@@ -38,9 +38,7 @@ class Ports(NamedTuple):
 def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
     """The preferred ports, or the next free ones. Raises UserError if a port that was asked for is taken."""
     if http_given is not None and not _free(http_given):
-        raise UserError(
-            f"--http-port: port {http_given} is in use\n  remedy: give another one, or leave it to `up`"
-        )
+        raise UserError(f"--http-port: port {http_given} is in use\n  remedy: give another one, or leave it to `up`")
     notes: list[str] = []
     taken: set[int] = set()
     chosen = {}
@@ -69,9 +67,7 @@ def _next_free(preferred: int, taken: set[int]) -> int:
         others = {BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT} - {preferred}
         if port not in taken and port not in others and _free(port):
             return port
-    raise UserError(
-        f"no free port from {preferred} on\n  remedy: end some of what listens there (see `ss -ltnp`)"
-    )
+    raise UserError(f"no free port from {preferred} on\n  remedy: end some of what listens there (see `ss -ltnp`)")
 
 
 def _free(port: int) -> bool:
@@ -122,9 +118,7 @@ def compose(
     for i in range(1, nodes + 1):
         data = folder / f"node{i}"
         specs.append(role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data))
-    specs.append(
-        role("gateway1", "gateway", http, 1, broker=broker, redis=redis, http_host=HOST, http_port=ports.http)
-    )
+    specs.append(role("gateway1", "gateway", http, 1, broker=broker, redis=redis, http_host=HOST, http_port=ports.http))
     return Cluster(specs, broker, controller, redis, http)
 
 
@@ -175,9 +169,7 @@ def curl_line(graph: Graph, http: str) -> str:
     if chosen.method in ("GET", "*"):
         return f"curl {shlex.quote(url)}"
     body = (
-        ""
-        if chosen.method in ("DELETE", "HEAD")
-        else """ -H 'Content-Type: application/json' -d '{"id": "alice"}'"""
+        "" if chosen.method in ("DELETE", "HEAD") else """ -H 'Content-Type: application/json' -d '{"id": "alice"}'"""
     )
     return f"curl -X {chosen.method} {shlex.quote(url)}{body}"
 

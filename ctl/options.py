@@ -34,9 +34,7 @@ At = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 What = Annotated[
     str,
-    typer.Argument(
-        help="A group or fluxion (store, visits/store), or one partition of it (store/7, visits/store/7)."
-    ),
+    typer.Argument(help="A group or fluxion (store, visits/store), or one partition of it (store/7, visits/store/7)."),
 ]
 Node = Annotated[str, typer.Argument(help="The name of a node, see `liquefy-ctl nodes`.")]
 

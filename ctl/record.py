@@ -85,10 +85,7 @@ def process(pid: int, created_s: float) -> psutil.Process | None:
     now)."""
     try:
         found = psutil.Process(pid)
-        if (
-            abs(found.create_time() - created_s) > CREATED_TOLERANCE_S
-            or found.status() == psutil.STATUS_ZOMBIE
-        ):
+        if abs(found.create_time() - created_s) > CREATED_TOLERANCE_S or found.status() == psutil.STATUS_ZOMBIE:
             return None
         return found
     except psutil.Error:

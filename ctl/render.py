@@ -31,9 +31,7 @@ LEVEL_STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold 
 def console(stream: IO[str] | None = None) -> Console:
     """A console on `stream` (default: standard output)."""
     stream = stream or sys.stdout
-    return Console(
-        file=stream, width=None if stream.isatty() else WIDTH_PIPED, highlight=False, soft_wrap=False
-    )
+    return Console(file=stream, width=None if stream.isatty() else WIDTH_PIPED, highlight=False, soft_wrap=False)
 
 
 def to_json(value: Any) -> str:
@@ -154,14 +152,10 @@ def percent(fraction: float) -> Text:
 
 def table(*columns: str, title: str | None = None) -> Table:
     """A plain table. A column whose name begins with `>` is aligned to the right."""
-    made = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         right = column.startswith(">")
-        made.add_column(
-            column.lstrip(">"), justify="right" if right else "left", header_style="dim", overflow="fold"
-        )
+        made.add_column(column.lstrip(">"), justify="right" if right else "left", header_style="dim", overflow="fold")
     return made
 
 
@@ -224,9 +218,7 @@ def status_table(status: dict[str, Any]) -> RenderableType:
         parts.append(Text(f"frozen: no automatic moves: {status['frozen']}", style="cyan"))
     graphs = table("GRAPH", ">VERSION", ">FLUXIONS", ">PARTITIONS", "PLACED")
     for g in status["graphs"]:
-        placed = (
-            Text("all", style="green") if not g["unplaced"] else Text(f"{g['unplaced']} not", style="red")
-        )
+        placed = Text("all", style="green") if not g["unplaced"] else Text(f"{g['unplaced']} not", style="red")
         graphs.add_row(
             text(g["name"]),
             str(g["version"]),
@@ -236,9 +228,7 @@ def status_table(status: dict[str, Any]) -> RenderableType:
         )
     parts += [
         Text(),
-        graphs
-        if status["graphs"]
-        else Text("no graph: liquefy-ctl deploy path/to/graph.yaml", style="yellow"),
+        graphs if status["graphs"] else Text("no graph: liquefy-ctl deploy path/to/graph.yaml", style="yellow"),
     ]
     return Group(*parts, Text(), nodes_table(status["nodes"]))
 
@@ -256,10 +246,7 @@ def graph_text(graph: dict[str, Any]) -> RenderableType:
         f" version {graph['version']}, clients wait at most {duration_text(graph['deadline_ms'] / 1000)}",
     )
     entries = [
-        Text(
-            f"  {i['method']} {i['path']}  enters at {i['to']}"
-            + ("" if i["name"] == "input" else f" ({i['name']})")
-        )
+        Text(f"  {i['method']} {i['path']}  enters at {i['to']}" + ("" if i["name"] == "input" else f" ({i['name']})"))
         for i in graph["inputs"]
     ]
     streams = table("STREAM", "NODES OF ITS END")
@@ -289,9 +276,7 @@ def graph_text(graph: dict[str, Any]) -> RenderableType:
 
 def nodes_text(nodes: dict[str, int]) -> str:
     """node1 (11), node2 (11), node3 (10)"""
-    return (
-        ", ".join(f"{node or 'nowhere'} ({count})" for node, count in sorted(nodes.items())) or "nowhere yet"
-    )
+    return ", ".join(f"{node or 'nowhere'} ({count})" for node, count in sorted(nodes.items())) or "nowhere yet"
 
 
 def moves_table(moves: list[dict[str, Any]]) -> RenderableType:
@@ -319,9 +304,7 @@ def migration_text(result: dict[str, Any], what: str, node: str) -> Text:
         return Text(f"nothing to move: all of {what} is on {node}")
     line = f"moved {count_text(moved, 'partition')} of {what} to {node} in {result['seconds']:.1f} s"
     if moved:
-        pause = "pause " + ", ".join(
-            f"{name} {result['pause_ms'][name]:.1f} ms" for name in ("p50", "p99", "max")
-        )
+        pause = "pause " + ", ".join(f"{name} {result['pause_ms'][name]:.1f} ms" for name in ("p50", "p99", "max"))
         line += f": {pause}; {count_text(result['held'], 'message')} held"
     made = Text(line)
     if failed:
@@ -333,9 +316,7 @@ def migration_text(result: dict[str, Any], what: str, node: str) -> Text:
 def plan_table(result: dict[str, Any]) -> RenderableType:
     """The plan of a rebalance: {moves: [{partition, from, to, reason, gain}], balanced}"""
     if not result["moves"]:
-        return Text(
-            "balanced: no move would pay for itself" if result["balanced"] else "no move is possible now"
-        )
+        return Text("balanced: no move would pay for itself" if result["balanced"] else "no move is possible now")
     made = table("PARTITION", "FROM", "TO", "REASON", ">GAIN")
     for m in result["moves"]:
         made.add_row(
@@ -376,9 +357,7 @@ def explain_text(result: dict[str, Any]) -> RenderableType:
         )
         parts.append(Text.assemble("  why: ", text(p["reason"])))
         parts.append(Text(f"  load {p['load']:.3f}, {p['share']:.1%} of its node's"))
-        parts += [
-            Text.assemble((f"  {moment_text(h['time_s'])}  ", "dim"), text(h["text"])) for h in p["history"]
-        ]
+        parts += [Text.assemble((f"  {moment_text(h['time_s'])}  ", "dim"), text(h["text"])) for h in p["history"]]
     return Group(*parts) if parts else Text("no partitions")
 
 
@@ -391,9 +370,7 @@ def context_text(result: dict[str, Any]) -> RenderableType:
     made = table("FIELD", "VALUE")
     for name, value in sorted(result["fields"].items()):
         made.add_row(text(name), text(to_json(value)))
-    head = Text.assemble(
-        (str(result["key"]), "bold"), f" in {result['partition']} on {result['node'] or 'no node'}"
-    )
+    head = Text.assemble((str(result["key"]), "bold"), f" in {result['partition']} on {result['node'] or 'no node'}")
     return Group(head, made if result["fields"] else Text("no context", style="yellow"))
 
 

@@ -59,9 +59,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = 0
-        self._old = {
-            s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        }
+        self._old = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def _on_signal(self, *_: object) -> None:
         self.asked += 1

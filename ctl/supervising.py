@@ -61,9 +61,7 @@ class Supervisor:
     `say(level, text)` is told what happens, `changed()` that a pid is another now. A context manager:
     whatever happens inside, nothing is left running."""
 
-    def __init__(
-        self, logs: Path, say: Callable[[str, str], None], changed: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, logs: Path, say: Callable[[str, str], None], changed: Callable[[], None] = lambda: None) -> None:
         self._logs, self._say, self._changed = logs, say, changed
         self._restarts = Restarts()
         self._counts: dict[str, int] = {}

@@ -40,9 +40,7 @@ text { font: 13px system-ui, 'Helvetica Neue', Arial, sans-serif; fill: #1f2933 
 def draw(graph: dict[str, Any]) -> str:
     """GraphStatus -> the text of an SVG file."""
     labels = _labels(graph)
-    edges = [
-        (a, b) for a, _, b in (s.partition(" >> ") for s in graph["streams"]) if a in labels and b in labels
-    ]
+    edges = [(a, b) for a, _, b in (s.partition(" >> ") for s in graph["streams"]) if a in labels and b in labels]
     sizes = {name: _size(lines) for name, lines in labels.items()}
     layout = lay_out(sizes, edges, [i["name"] for i in graph["inputs"]])
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(_groups(graph))}

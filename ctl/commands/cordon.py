@@ -14,6 +14,4 @@ def cordon(node: Node, controller: At = None, as_json: AsJson = False) -> None:
     """
     with Controller.found(controller) as asked, render.Progress("cordon") as progress:
         result = asked.ask("cordon", {"node": node}, progress)
-    render.show(
-        result, as_json, lambda r: render.text(f"{r['node']} gets nothing new until it is uncordoned")
-    )
+    render.show(result, as_json, lambda r: render.text(f"{r['node']} gets nothing new until it is uncordoned"))

@@ -22,8 +22,6 @@ def drop(
     """
     with Controller.found(controller) as asked, render.Progress("dropping") as progress:
         result = asked.ask("dead", {"action": "drop", "id": letter}, progress)
-    render.show(
-        result, as_json, lambda r: render.text(f"{r['id']} {'is gone' if r['done'] else 'was not dropped'}")
-    )
+    render.show(result, as_json, lambda r: render.text(f"{r['id']} {'is gone' if r['done'] else 'was not dropped'}"))
     if not result["done"]:
         raise typer.Exit(REFUSED_EXIT)

@@ -22,9 +22,7 @@ def down(
         Path | None,
         typer.Option(help="The folder given to `up`.", show_default=".liquefy here or in a parent folder"),
     ] = None,
-    purge: Annotated[
-        bool, typer.Option("--purge", help="Delete the folder too: contexts, graphs, logs.")
-    ] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete the folder too: contexts, graphs, logs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Stop the cluster that `up` runs here, started with --detach or in another terminal.
@@ -81,8 +79,7 @@ def _purge(folder: Path) -> None:
     strange = {p.name for p in folder.iterdir() if not _is_ours(p)}
     if strange:
         raise UserError(
-            f"{folder}: holds what `up` did not make ({', '.join(sorted(strange)[:3])})\n"
-            "  remedy: delete it by hand"
+            f"{folder}: holds what `up` did not make ({', '.join(sorted(strange)[:3])})\n  remedy: delete it by hand"
         )
     shutil.rmtree(folder)
 

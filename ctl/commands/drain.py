@@ -27,7 +27,5 @@ def drain(node: Node, controller: At = None, as_json: AsJson = False) -> None:
 def _text(result: dict[str, Any]) -> Text:
     made = render.text(f"{result['node']} gave {render.count_text(result['moved'], 'partition')} away")
     if result["left"]:
-        return made.append(
-            f"; {render.count_text(result['left'], 'partition')} could not be moved", style="red"
-        )
+        return made.append(f"; {render.count_text(result['left'], 'partition')} could not be moved", style="red")
     return made.append(" and is empty: it may stop")

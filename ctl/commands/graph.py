@@ -16,9 +16,7 @@ from liquefy.errors import UserError
 
 def graph(
     name: Annotated[str, typer.Argument(help="The graph.", show_default="the only one deployed")] = "",
-    svg_file: Annotated[
-        Path | None, typer.Option("--svg", metavar="FILE", help="Draw it into this file.")
-    ] = None,
+    svg_file: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Draw it into this file.")] = None,
     controller: At = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,12 +32,8 @@ def graph(
     try:
         svg_file.write_text(svg.draw(result))
     except OSError as error:
-        raise UserError(
-            f"--svg: {svg_file}: {error.strerror}\n  remedy: give a file that can be written"
-        ) from None
-    render.show(
-        {**result, "svg": str(svg_file)} if as_json else result, as_json, lambda _: Text(f"drawn: {svg_file}")
-    )
+        raise UserError(f"--svg: {svg_file}: {error.strerror}\n  remedy: give a file that can be written") from None
+    render.show({**result, "svg": str(svg_file)} if as_json else result, as_json, lambda _: Text(f"drawn: {svg_file}"))
 
 
 def only_graph(asked: Controller) -> str:

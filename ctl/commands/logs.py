@@ -12,12 +12,8 @@ from ctl.options import AsJson, At
 
 
 def logs(
-    source: Annotated[
-        str, typer.Argument(help="Of this process alone (node2, gateway1).", show_default="of all")
-    ] = "",
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")
-    ] = False,
+    source: Annotated[str, typer.Argument(help="Of this process alone (node2, gateway1).", show_default="of all")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
     last: Annotated[int, typer.Option(help="Begin with so many past lines.", min=0)] = 50,
     controller: At = None,
     as_json: AsJson = False,

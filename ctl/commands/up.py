@@ -96,9 +96,7 @@ def _detach(app: Path | None, nodes: int, state: Path, redis: str, http_port: in
             progress("")
             time.sleep(0.05)
         else:
-            raise UserError(
-                f"the cluster is not up after {DETACH_S:g} s\n  remedy: see the logs in {state / 'logs'}"
-            )
+            raise UserError(f"the cluster is not up after {DETACH_S:g} s\n  remedy: see the logs in {state / 'logs'}")
     running.announce(found, render.console())
 
 

@@ -36,7 +36,8 @@ MOVE = {
     "error": "",
 }
 MOVED = {
-    "moved": 1, "failed": 0, "pause_ms": {"p50": 1.5, "p99": 1.5, "max": 1.5}, "held": 3, "seconds": 0.1, "moves": [MOVE],
+    "moved": 1, "failed": 0, "pause_ms": {"p50": 1.5, "p99": 1.5, "max": 1.5}, "held": 3, "seconds": 0.1,
+    "moves": [MOVE],
 }  # fmt: skip
 FAILED = {**MOVED, "moved": 0, "failed": 1, "moves": [{**MOVE, "error": "node3 is gone"}]}
 PLANNED = {
@@ -73,7 +74,8 @@ CASES: list[tuple[str, str, dict[str, Any], Any, list[str], int]] = [
     ("nodes", "nodes", {}, [], ["no nodes yet"], 0),
     ("top --rounds 1", "status", {}, STATUS, ["visits", "node1"], 0),
     ("graph visits", "graph", {"graph": "visits"}, GRAPH, ["GET /{id}", "store >> output", "node1 (32)"], 0),
-    ("migrate store node3", "migrate", {"what": "store", "node": "node3"}, MOVED, ["moved 1 partition of store to node3"], 0),
+    ("migrate store node3", "migrate", {"what": "store", "node": "node3"}, MOVED,
+     ["moved 1 partition of store to node3"], 0),
     ("migrate store node3 -v", "migrate", {"what": "store", "node": "node3"}, MOVED, ["visits/store/1", "EPOCH"], 0),
     ("migrate store node3", "migrate", {"what": "store", "node": "node3"}, FAILED, ["not moved: node3 is gone"], 1),
     ("rebalance --dry-run", "rebalance", {"dry_run": True}, {"moves": [PLANNED], "balanced": False},
@@ -83,15 +85,18 @@ CASES: list[tuple[str, str, dict[str, Any], Any, list[str], int]] = [
      ["not moved"], 1),
     ("freeze measuring", "freeze", {"reason": "measuring"}, {"frozen": "measuring"}, ["measuring"], 0),
     ("unfreeze", "unfreeze", {}, {"frozen": ""}, ["automatic moves are on"], 0),
-    ("drain node2", "drain", {"node": "node2"}, {"node": "node2", "moved": 3, "left": 0}, ["3 partitions", "is empty"], 0),
+    ("drain node2", "drain", {"node": "node2"}, {"node": "node2", "moved": 3, "left": 0},
+     ["3 partitions", "is empty"], 0),
     ("drain node2", "drain", {"node": "node2"}, {"node": "node2", "moved": 3, "left": 1}, ["could not be moved"], 1),
     ("cordon node2", "cordon", {"node": "node2"}, {"node": "node2", "cordoned": True}, ["nothing new"], 0),
     ("uncordon node2", "uncordon", {"node": "node2"}, {"node": "node2", "cordoned": False}, ["takes part"], 0),
-    ("pin store node1", "pin", {"what": "store", "node": "node1"}, {"what": "store", "node": "node1"}, ["pinned to node1"], 0),
+    ("pin store node1", "pin", {"what": "store", "node": "node1"}, {"what": "store", "node": "node1"},
+     ["pinned to node1"], 0),
     ("unpin store", "unpin", {"what": "store"}, {"what": "store", "node": ""}, ["may be moved again"], 0),
     ("explain store/7", "explain", {"what": "store/7"}, {"partitions": [WHY]}, ["is on node1", "why: deployed"], 0),
     ("context get store alice", "context", {"action": "get", "what": "store", "key": "alice"},
-     {"partition": "visits/store/1", "node": "node1", "key": "alice", "fields": {"count": 3}}, ["alice", "count", "3"], 0),
+     {"partition": "visits/store/1", "node": "node1", "key": "alice", "fields": {"count": 3}}, ["alice",
+    "count", "3"], 0),
     ("context list store --limit 1", "context", {"action": "list", "what": "store", "limit": 1},
      {"keys": [{"key": "alice", "partition": "visits/store/1"}], "total": 4}, ["alice", "3 more"], 0),
     ("dead list", "dead", {"action": "list", "graph": ""}, [LETTER], ["5f", "visits/store", "ValueError: no"], 0),
@@ -118,8 +123,9 @@ class Controller:
         assert self._ready.wait(10)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(10)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -134,9 +140,7 @@ class Controller:
         request = decode_request(frames[-1])
         self.asked.append(request)
         for r in self.replies.get(request.command, ()):
-            self._router.send(
-                identity, [encode(Reply(request.id, r.progress, r.item, r.result, r.error, r.end))]
-            )
+            self._router.send(identity, [encode(Reply(request.id, r.progress, r.item, r.result, r.error, r.end))])
 
 
 @pytest.fixture
@@ -167,12 +171,8 @@ def test_each_command_asks_once_and_shows_what_it_gets(controller: Controller, c
     assert json.loads(as_json.stdout) == expected
 
 
-@pytest.mark.parametrize(
-    ("line", "item", "word"), [("events", EVENT, "store/7 moved"), ("logs node1", LINE, "hello")]
-)
-def test_streams_are_shown_item_by_item(
-    controller: Controller, line: str, item: dict[str, Any], word: str
-) -> None:
+@pytest.mark.parametrize(("line", "item", "word"), [("events", EVENT, "store/7 moved"), ("logs node1", LINE, "hello")])
+def test_streams_are_shown_item_by_item(controller: Controller, line: str, item: dict[str, Any], word: str) -> None:
     controller.replies[line.split()[0]] = [
         Reply(0, item=item),
         Reply(0, item=item),
@@ -218,9 +218,7 @@ def test_nobody_there_is_exit_3_with_a_remedy(controller: Controller) -> None:
     assert "remedy: start a cluster with `liquefy-ctl up`" in shown.stderr
 
 
-def test_the_environment_says_where_unless_a_flag_does(
-    controller: Controller, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_says_where_unless_a_flag_does(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     controller.replies["nodes"] = [Reply(0, result=[NODE], end=True)]
     monkeypatch.setenv("LIQUEFY_CONTROLLER", controller.address)
     assert call(None, "nodes").exit_code == 0
@@ -231,9 +229,7 @@ def test_the_environment_says_where_unless_a_flag_does(
     assert "LIQUEFY_CONTROLLER: '7702' is no endpoint" in wrong.stderr
 
 
-def test_a_controller_that_hangs_is_found_out(
-    controller: Controller, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_controller_that_hangs_is_found_out(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "SILENCE_MAX_S", 0.5)
     monkeypatch.setattr(asking.Controller.ask, "__defaults__", (None, lambda _: None, 0.5))
     shown = call(controller, "nodes")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from xml.etree import ElementTree
 
 from ctl import svg
@@ -33,9 +34,9 @@ def test_layers_go_from_left_to_right_and_nothing_overlaps() -> None:
         assert [x for x, _ in path] == sorted(x for x, _ in path)
     boxes = list(layout.boxes.values())
     for i, one in enumerate(boxes):
-        assert 0 <= one.x
+        assert one.x >= 0
         assert one.x + one.width <= layout.width
-        assert 0 <= one.y
+        assert one.y >= 0
         assert one.y + one.height <= layout.height
         for other in boxes[i + 1 :]:
             assert (
@@ -65,7 +66,7 @@ def test_crossings_are_taken_out() -> None:
 
 def test_a_chain_of_a_thousand_does_not_overflow() -> None:
     names = [f"f{i}" for i in range(1_000)]
-    layout = lay_out(dict.fromkeys(names, SIZE), list(zip(names, names[1:], strict=False)), ["f0"])
+    layout = lay_out(dict.fromkeys(names, SIZE), list(itertools.pairwise(names)), ["f0"])
     assert len(layout.paths) == 999
 
 

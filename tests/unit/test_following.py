@@ -37,9 +37,7 @@ def test_what_the_roles_write_is_read_back(
 
 
 def test_what_has_another_form_is_shown_as_it_is() -> None:
-    assert parse("ready to accept", "redis", "12:00:00.000") == LogLine(
-        "12:00:00.000", "redis", "", "ready to accept"
-    )
+    assert parse("ready to accept", "redis", "12:00:00.000") == LogLine("12:00:00.000", "redis", "", "ready to accept")
 
 
 def test_lines_of_redis_have_their_time_and_level() -> None:
@@ -57,9 +55,7 @@ def test_new_lines_of_all_logs_in_order_of_time(tmp_path: Path) -> None:
     (tmp_path / "node1.log").write_text("old\n")
     follower = Follower(tmp_path)
     with (tmp_path / "node1.log").open("a") as one, (tmp_path / "broker.log").open("a") as two:
-        one.write(
-            "10:00:00.002 node1      second     x\nTraceback\n  deep\n10:00:00.004 node1                 cut of"
-        )
+        one.write("10:00:00.002 node1      second     x\nTraceback\n  deep\n10:00:00.004 node1                 cut of")
         two.write("10:00:00.001 broker     first      x\n10:00:00.003 broker     third      x\n")
     lines = follower.lines()
     assert [line.event or line.text for line in lines] == ["first", "second", "Traceback", "  deep", "third"]

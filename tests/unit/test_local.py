@@ -43,7 +43,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(UserError, match="--http-port: port .* is in use"):
+        with pytest.raises(UserError, match=r"--http-port: port \d+ is in use"):
             local.choose_ports(taken.getsockname()[1], True)
 
 
