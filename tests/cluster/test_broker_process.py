@@ -182,6 +182,7 @@ def test_a_killed_broker_comes_back_with_new_paths_and_the_claims_of_its_peers(b
 def test_controllers_are_told_of_a_dead_peer_at_once_and_of_the_log(brokers: Brokers) -> None:
     async def test() -> None:
         controller = Peer(brokers.endpoint, "controller", "controller")
+        await until(lambda: any(isinstance(message, m.LogLine) for message in controller.control))
         node = Peer(brokers.endpoint, "worker", "node1", Claim(P, 7))
         await until(lambda: any(isinstance(message, m.PeerUp) for message in controller.control))
         node.link.close()

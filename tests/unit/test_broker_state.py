@@ -586,3 +586,27 @@ def test_nothing_is_granted_while_too_much_is_held() -> None:
     assert not [e for e in out if type(e) is Log]
     b.say(source, m.Release(P, 7))
     assert b.told(gw, m.Grant) == [m.Grant({"node1": 10})]
+
+
+def test_what_a_dead_source_held_for_is_not_held_any_more() -> None:
+    b = Broker(held_messages_max=0)
+    source, node, gw = b.worker("node1", (P, 7)), b.worker("node2"), b.gateway()
+    b.say(node, m.Beat(window=10))
+    b.now_ms = 100
+    b.say(source, m.Hold(P, 7))
+    b.data(gw, (P, b.path(P), 1))
+    assert b.told(gw, m.Grant) == [m.Grant({"node1": 0, "node2": 0})]
+    b.step(Unreachable(source))
+    assert b.told(gw, m.Grant) == [m.Grant({"node2": 10})]
+
+
+def test_a_change_that_makes_no_difference_to_gateways_is_not_pushed() -> None:
+    b = Broker()
+    node, gw = b.worker("node1"), b.gateway()
+    b.gateway("gw2")
+    b.now_ms = 100
+    b.say(node, m.Beat(window=10))
+    assert b.told(gw, m.Grant) == [m.Grant({"node1": 5})]
+    b.now_ms = 200
+    b.say(node, m.Beat(window=11))
+    assert not b.told(gw, m.Grant)
