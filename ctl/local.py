@@ -113,7 +113,7 @@ def compose(
         data.mkdir(parents=True, exist_ok=True)
         command = roles.get("redis") or redis_command(data, ports.redis)
         specs.append(Spec("redis", "redis", command, redis, stage=5))
-    specs.append(role("broker", "broker", broker, 4, bind=broker, broker=broker))
+    specs.append(role("broker", "broker", broker, 4, bind=broker))
     specs.append(role("controller", "controller", controller, 2, bind=controller, broker=broker, redis=redis))
     for i in range(1, nodes + 1):
         data = folder / f"node{i}"
@@ -156,7 +156,7 @@ def hints(graph: Graph | None, app: Path | None, http: str, nodes: int) -> list[
         made.append(
             (
                 "load it",
-                f"{shlex.quote(_relative(Path(sys.executable)))} {shlex.quote(_relative(load))} {http}",
+                f"{shlex.quote(_relative(Path(sys.executable)))} {shlex.quote(_relative(load))} --url {http}",
             )
         )
     return made

@@ -68,7 +68,7 @@ def test_what_to_try_next_fits_the_service(tmp_path: Path) -> None:
     lines = dict(local.hints(graph(Input("input", "GET", "/{id}", "store")), tmp_path, "http://h:1", 3))
     assert lines["call it"] == "curl http://h:1/alice"
     assert lines["move a fluxion"].endswith(" migrate store node3")
-    assert lines["load it"].endswith(f"{tmp_path}/load.py http://h:1")
+    assert lines["load it"].endswith(f"{tmp_path}/load.py --url http://h:1")
 
 
 def test_the_record_is_found_from_below_and_survives_a_broken_file(tmp_path: Path) -> None:
