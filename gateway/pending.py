@@ -48,7 +48,8 @@ from gateway.events import (
     Up,
 )
 from gateway.keys import ID_LENGTH_MAX, KeyMissing, find_key
-from gateway.routes import Entry, Router
+from gateway.records import PassedOn, Request, Storing, Strays, Wait
+from gateway.routes import Router
 from liquefy import values
 from liquefy.commits import DEDUPE_RETENTION_MS
 from liquefy.config import GatewayConfig
@@ -78,57 +79,6 @@ STORE_RETRY_MS = 200
 """After the store did not take an answer."""
 
 
-class _Wait:
-    """One client's request. `ticket` is None once the client is gone."""
-
-    __slots__ = ("number", "request", "ticket")
-
-    def __init__(self, ticket: int, number: int, request: _Request) -> None:
-        self.ticket: int | None = ticket
-        self.number = number
-        self.request = request
-
-
-class _Request:
-    """One message into the cluster and those who wait for its answer. `seq` is 0 until it is posted."""
-
-    __slots__ = ("acked", "destination", "entry", "fingerprint", "look_ms", "message", "node", "seq", "waits")
-
-    def __init__(self, entry: Entry, message: Message, destination: str, node: str) -> None:
-        self.entry = entry
-        self.message = message
-        self.destination = destination
-        self.node = node
-        self.waits: list[_Wait] = []
-        self.seq = 0
-        self.acked = False
-        self.fingerprint = b""
-        self.look_ms = 0
-        """When to look for the answer in the store (0: it comes to us)."""
-
-
-class _Storing:
-    """An answer on its way into the store, and who is to be told when it is there."""
-
-    __slots__ = ("looked", "message", "retry_ms", "senders")
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.senders: list[tuple[Session, Posted]] = []
-        self.looked: Kept | None = None
-        self.retry_ms = 0
-
-
-class _PassedOn:
-    """Token of an answer that was sent on to another gateway: whom to acknowledge it to."""
-
-    __slots__ = ("seq", "session")
-
-    def __init__(self, session: Session, seq: int) -> None:
-        self.session = session
-        self.seq = seq
-
-
 class GatewayState:
     """`incarnation`: 6 bytes, different at each start of any gateway. `step` never raises on what peers
     send."""
@@ -144,13 +94,13 @@ class GatewayState:
         self._outgoing = Outgoing()
         self._windows: dict[str, int] = {}
         self._outstanding: dict[str, int] = {}
-        self._requests: dict[bytes, _Request] = {}
-        self._waits: dict[int, _Wait] = {}
-        self._deadlines: dict[int, dict[int, tuple[int, _Wait]]] = {}
+        self._requests: dict[bytes, Request] = {}
+        self._waits: dict[int, Wait] = {}
+        self._deadlines: dict[int, dict[int, tuple[int, Wait]]] = {}
         """By length of the deadline, so that each is in order of time: number -> (when, who)."""
-        self._polled: dict[bytes, _Request] = {}
-        self._storing: dict[bytes, _Storing] = {}
-        self._strays: dict[str, list[tuple[Session, Posted]]] = {}
+        self._polled: dict[bytes, Request] = {}
+        self._storing: dict[bytes, Storing] = {}
+        self._strays = Strays()
         self._graphs: set[str] = set()
         self._connected = False
         self._heard_ms = 0
@@ -188,7 +138,7 @@ class GatewayState:
             "window": sum(self._windows.values()),
             "messages_unacknowledged": len(self._outgoing),
             "answers_storing": len(self._storing),
-            "answers_to_pass_on": sum(map(len, self._strays.values())),
+            "answers_to_pass_on": len(self._strays),
         }
 
     # -- the broker ---------------------------------------------------------------------------------------
@@ -212,13 +162,13 @@ class GatewayState:
         kind = type(message)
         if kind is Routes:
             self._outgoing.on_routes(message.routes)  # type: ignore[union-attr]
-            self._pass_on(now_ms)
+            self._pass_on()
         elif kind is Grant:
             self._windows = dict(message.windows)  # type: ignore[union-attr]
         elif kind is Welcome:
             self.welcomed = True
             self._outgoing.on_routes(message.routes, whole=True)  # type: ignore[union-attr]
-            self._pass_on(now_ms)
+            self._pass_on()
             return [Log("info", f"connected to the broker {message.broker}", "up")]  # type: ignore[union-attr]
         elif kind is Fenced:
             return [Reconnect()]
@@ -243,7 +193,7 @@ class GatewayState:
     def _acked(self, seqs: list[int]) -> list[Effect]:
         effects: list[Effect] = []
         for token in self._outgoing.acked(seqs):
-            if type(token) is _PassedOn:
+            if type(token) is PassedOn:
                 effects.append(Relay(token.session, Ack([token.seq])))
                 continue
             token.acked = True
@@ -270,7 +220,7 @@ class GatewayState:
         return []
 
     def _admit(self, event: Requested, root: bytes, key: str, now_ms: int) -> Any:
-        """A _Request that has its place, or a Refuse."""
+        """A Request that has its place, or a Refuse."""
         entry = event.entry
         destination = partition_name(entry.graph, entry.group, partition_index(key, entry.partitions))
         route = self._outgoing.route(destination)
@@ -298,7 +248,7 @@ class GatewayState:
             trace=event.request["headers"].get("traceparent", ""),
             remember=event.once is not None,
         )
-        request = _Request(entry, message, destination, node)
+        request = Request(entry, message, destination, node)
         self._requests[root] = request
         self._wait(request, event.ticket, now_ms)
         return request
@@ -306,15 +256,15 @@ class GatewayState:
     def _shed(self, ticket: int, why: str) -> Refuse:
         return Refuse(ticket, 503, why, (("retry-after", str(self._config.retry_after_s)),))
 
-    def _wait(self, request: _Request, ticket: int, now_ms: int) -> None:
+    def _wait(self, request: Request, ticket: int, now_ms: int) -> None:
         length_ms = request.entry.deadline_ms
         self._counter += 1
-        wait = _Wait(ticket, self._counter, request)
+        wait = Wait(ticket, self._counter, request)
         request.waits.append(wait)
         self._waits[ticket] = wait
         self._deadlines.setdefault(length_ms, {})[wait.number] = (now_ms + length_ms, wait)
 
-    def _post(self, request: _Request, resend: bool) -> None:
+    def _post(self, request: Request, resend: bool) -> None:
         request.seq = self._outgoing.post(request.destination, request.message, request, resend)
 
     def _cancelled(self, event: Cancelled, now_ms: int) -> list[Effect]:
@@ -323,7 +273,7 @@ class GatewayState:
             wait.ticket = None
         return []
 
-    def _finish(self, request: _Request) -> list[int]:
+    def _finish(self, request: Request) -> list[int]:
         """The request is answered: its place is free. Returns the tickets of the clients who still wait."""
         tickets = []
         deadlines = self._deadlines[request.entry.deadline_ms]
@@ -336,7 +286,7 @@ class GatewayState:
         self._release(request)
         return tickets
 
-    def _release(self, request: _Request) -> None:
+    def _release(self, request: Request) -> None:
         root = request.message.root
         if self._requests.get(root) is not request:
             return
@@ -364,11 +314,11 @@ class GatewayState:
                         message.root, message.status or 200, message.headers, message.body, effects, True
                     )
                 else:
-                    self._strays.setdefault(message.gateway, []).append((event.session, posted))
+                    self._strays.add(event.session, posted)
         if acks:
             effects.append(Relay(event.session, Ack(acks)))
         if self._strays:
-            self._pass_on(now_ms)
+            self._pass_on()
         return effects
 
     def _give(
@@ -387,24 +337,10 @@ class GatewayState:
     def _is_stray(self, message: Message, now_ms: int) -> bool:
         return message.gateway not in ("", self._config.name) and now_ms < message.deadline_ms
 
-    def _pass_on(self, now_ms: int) -> None:
+    def _pass_on(self) -> None:
         """Answers of other gateways' clients, to those of them that are back."""
-        for gateway in list(self._strays):
-            destination = "@" + gateway
-            if self._outgoing.route(destination) is not None:
-                for session, posted in self._strays.pop(gateway):
-                    self._outgoing.post(destination, posted.message, _PassedOn(session, posted.seq), True)
-
-    def _drop_strays(self, now_ms: int) -> list[Effect]:
-        effects: list[Effect] = []
-        for gateway, waiting in list(self._strays.items()):
-            late = [(session, posted) for session, posted in waiting if posted.message.deadline_ms <= now_ms]
-            effects += [Relay(session, Ack([posted.seq])) for session, posted in late]
-            if len(late) == len(waiting):
-                del self._strays[gateway]
-            elif late:
-                self._strays[gateway] = [w for w in waiting if w[1].message.deadline_ms > now_ms]
-        return effects
+        for destination, sender, posted in self._strays.take(self._outgoing):
+            self._outgoing.post(destination, posted.message, PassedOn(sender, posted.seq), True)
 
     # -- once only ----------------------------------------------------------------------------------------
 
@@ -462,13 +398,13 @@ class GatewayState:
         root = posted.message.root
         storing = self._storing.get(root)
         if storing is None:
-            storing = self._storing[root] = _Storing(posted.message)
+            storing = self._storing[root] = Storing(posted.message)
             storing.senders.append((session, posted))
             return [Look(root)]
         storing.senders.append((session, posted))
         return []
 
-    def _store(self, root: bytes, storing: _Storing, kept: Kept | None, now_ms: int) -> list[Effect]:
+    def _store(self, root: bytes, storing: Storing, kept: Kept | None, now_ms: int) -> list[Effect]:
         if kept is not None and kept.status:  # the first answer counts
             storing.looked = kept
             return self._stored(Stored(root), now_ms)
@@ -490,10 +426,10 @@ class GatewayState:
         self._give(event.root, kept.status, kept.headers, kept.body, effects, True)
         for session, posted in storing.senders:
             if not ours and posted.message is message and self._is_stray(message, now_ms):
-                self._strays.setdefault(message.gateway, []).append((session, posted))
+                self._strays.add(session, posted)
             else:
                 effects.append(Relay(session, Ack([posted.seq])))
-        self._pass_on(now_ms)
+        self._pass_on()
         return effects
 
     def _store_failed(self, event: StoreFailed, now_ms: int) -> list[Effect]:
@@ -532,11 +468,11 @@ class GatewayState:
                 storing.retry_ms = 0
                 effects.append(Look(root))
         if self._strays:
-            effects += self._drop_strays(now_ms)
+            effects += [Relay(sender, Ack([posted.seq])) for sender, posted in self._strays.late(now_ms)]
         self._outgoing.on_tick(now_ms)
         return effects
 
-    def _expire(self, deadlines: dict[int, tuple[int, _Wait]], now_ms: int, effects: list[Effect]) -> None:
+    def _expire(self, deadlines: dict[int, tuple[int, Wait]], now_ms: int, effects: list[Effect]) -> None:
         late = []
         for number, (when_ms, _) in deadlines.items():
             if when_ms > now_ms:
