@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from liquefy.config import WorkerConfig
 from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable
-from liquefy.hosting import Load
+from liquefy.hosting import Load, frame
 from liquefy.messages import LogLine, decode_control, decode_header, decode_payload, encode
 from liquefy.transport import Link
 from worker import environments
@@ -90,7 +91,7 @@ class Service:
             for task in (clock, stopping, *self._tasks):
                 task.cancel()
             for host in list(self._hosts.values()):
-                host.stop()
+                host.kill()
             await asyncio.sleep(0)
             self._link.close()
             await self._contexts.close()
@@ -122,7 +123,7 @@ class Service:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Future[None]) -> None:
-        self._tasks.discard(task)  # type: ignore[arg-type]
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # Ours: a state that misses an event would go on wrongly, so the process ends with the traceback.
             asyncio.get_running_loop().call_exception_handler({"message": "a task failed", "exception": error})
@@ -193,28 +194,33 @@ class Service:
             self._step(ev.HostFailed(name, str(error)))
             return
         self._prepared[name] = prepared
-        host = HostProcess(
-            name,
-            prepared.folder,
-            prepared.site,
-            on_message=lambda message: self._step(ev.HostSaid(name, message)),
-            on_exit=lambda reason: self._host_exited(name, reason),
-            on_line=lambda line: self._log(Log("info", f"{name.split(':')[0]}: {line}", "print")),
-        )
-        self._hosts[name] = host
-        host.start()
+        try:
+            self._hosts[name] = HostProcess.start(
+                sys.executable,
+                prepared.folder,
+                prepared.site,
+                on_message=lambda message: self._step(ev.HostSaid(name, message)),
+                on_exit=lambda reason: self._host_exited(name, reason),
+                on_log=lambda stream, line: self._printed(name, stream, line),
+            )
+        except OSError as error:
+            self._step(ev.HostFailed(name, f"the host cannot be started: {error}"))
+            return
         self._step(ev.HostStarted(name))
+
+    def _printed(self, host: str, stream: str, line: str) -> None:
+        self._log(Log("info", f"{host.split(':')[0]}: {line}", stream))
 
     def _host_exited(self, name: str, reason: str) -> None:
         host = self._hosts.pop(name, None)
-        if host is not None and host.pid is not None:
+        if host is not None:
             self._hosts_cpu_s += self._cpu_of.pop(host.pid, 0.0)
             self._step(ev.HostDied(name, reason))
 
     def _tell_host(self, effect: ev.TellHost) -> None:
         host = self._hosts.get(effect.host)
         if host is not None:
-            host.send(effect.message)
+            host.send(frame(effect.message))
 
     def _load_graph(self, effect: ev.LoadGraph) -> None:
         folder = str(self._prepared[effect.host].folder)
@@ -223,14 +229,13 @@ class Service:
     def _stop_host(self, effect: ev.StopHost) -> None:
         host = self._hosts.pop(effect.host, None)
         if host is not None:
-            host.stop()
+            self._hosts_cpu_s += self._cpu_of.pop(host.pid, 0.0)
+            host.kill()
 
     def _measure(self) -> ev.Measured:
         own = self._process.cpu_times()
         rss_bytes = self._process.memory_info().rss
         for host in self._hosts.values():
-            if host.pid is None:
-                continue
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(host.pid)
                 times = process.cpu_times()
