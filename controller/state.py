@@ -100,7 +100,7 @@ class ControllerState:
         self._from_node_handlers: dict[type, Callable[[Node, Any], None]] = {
             Report: self._report,
             Prepared: self._prepared,
-            MoveEnded: self._migrations.on_ended,
+            MoveEnded: self._move_ended,
             Inventory: self._inventory,
             Leaving: self._leaving,
         }
@@ -264,7 +264,7 @@ class ControllerState:
         node.since_ms = node.gone_ms = self._desk.now_ms
         left = len(self._cluster.owned.get(node.name, ()))
         level = "warning" if left else "info"
-        self._desk.log(level, f"{node.name} {why} ({left} partitions)", "left", node=node.name, partitions=left)
+        self._desk.log(level, f"{node.name} {why}", "left", node=node.name, partitions=left)
         self._migrations.on_node_gone(node.name)
         self._deploying.on_node_gone(node.name)
         self._placing.node_lost(node)
@@ -297,6 +297,12 @@ class ControllerState:
         self._deploying.on_prepared(node, prepared)
         if not prepared.error or prepared.graph in node.refused:
             self._migrations.on_prepared(node, prepared.graph, prepared.error)
+
+    def _move_ended(self, node: Node, ended: MoveEnded) -> None:
+        partition = ended.partition
+        known = self._migrations.on_ended(node, ended)
+        if not ended.error and (not known or not self._cluster.is_alive(self._cluster.where.get(partition, ""))):
+            self._placing.check([partition])  # handed over, but we asked for it no more, or its target is dead
 
     def _inventory(self, node: Node, inventory: Inventory) -> None:
         node.inventory = dict(inventory.claims)
