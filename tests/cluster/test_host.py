@@ -58,9 +58,11 @@ def store(message, context):
     if what == "facts":
         import importlib.util
         return {
-            "environment": dict(os.environ), "folder": os.getcwd(), "path": list(sys.path), "argv": sys.argv,
+            "environment": dict(os.environ), "folder": os.getcwd(), "path": list(sys.path),
+            "argv": sys.argv,
             "broker": importlib.util.find_spec("broker") is not None, "session": os.getsid(0) == os.getpid(),
-            "open": os.get_inheritable(3), "liquefy.values": importlib.util.find_spec("liquefy.graph") is not None,
+            "open": os.get_inheritable(3),
+            "liquefy.values": importlib.util.find_spec("liquefy.graph") is not None,
         }
     context["n"] = context.get("n", 0) + 1
     return context["n"]
@@ -116,9 +118,9 @@ class Bench:
                 await self.changed.wait()
         return found
 
-    async def load(self, which=graph(), only=("store",)):
+    async def load(self, which=None, only=("store",)):
         count = len(self.messages)
-        self.host.send(frame(Load(which, str(self.folder), only)))
+        self.host.send(frame(Load(which or graph(), str(self.folder), only)))
         await self.until(lambda: len(self.messages) > count)
         return self.messages[-1]
 
