@@ -35,6 +35,8 @@ def store(message, context):
         os._exit(7)
     if what == "abort":
         os.abort()
+    if what == "big":
+        return b"x" * 150_000
     if what == "sleep":
         time.sleep(60)
     if what == "exit":
@@ -222,6 +224,19 @@ def test_a_crash_is_told_after_the_results_that_came_before(folder, what, reason
         bench.host.send(b"into the void")
         bench.host.kill()
         assert bench.ends == [reason]
+
+    with_host(folder, steps)
+
+
+def test_results_on_their_way_when_a_host_dies_are_not_lost(folder):
+    async def steps(bench):
+        await bench.load()
+        bench.host.send(frame(Run([item("big", fields={})])) + frame(Run([item("crash")])))
+        end = time.monotonic() + WITHIN_S
+        while alive(bench.host.pid) and time.monotonic() < end:
+            time.sleep(0.01)  # noqa: ASYNC251  (nothing shall be read before it is dead)
+        assert await bench.end() == "exit code 7"
+        assert len(bench.done()) == 1
 
     with_host(folder, steps)
 
