@@ -249,9 +249,7 @@ def main() -> NoReturn:
     parent, folder = int(sys.argv[1]), str(Path(sys.argv[2]).resolve())
     _die_with(parent)
     connection = socket.socket(fileno=HOST_FD)
-    # Neither programs that users' code starts nor copies it makes of itself may hold the connection open.
-    connection.set_inheritable(False)
-    os.register_at_fork(after_in_child=connection.close)
+    connection.set_inheritable(False)  # what users' code starts has no business with it
     sys.argv = [folder]
     os.chdir(folder)
     _hide_checkout()
