@@ -132,6 +132,7 @@ class StoreHands:
         self._step = step
         self._queue: asyncio.Queue[ev.Store] = asyncio.Queue()
         self._reads: set[asyncio.Task[None]] = set()
+        self._ok = True
         self._handlers: dict[type, Callable[[Any], Awaitable[Any]]] = {
             ev.ReadEverything: self._everything,
             ev.ReadPlacements: lambda o: contexts.placements(o.partitions),
@@ -167,19 +168,24 @@ class StoreHands:
                     result = await self._handlers[type(operation)](operation)
                     break
                 except StoreUnavailable:
-                    self._step(ev.StoreHealth(False))
+                    self._health(False)
                     await asyncio.sleep(STORE_RETRY_MS / 1000)
-            self._step(ev.StoreHealth(True))
+            self._health(True)
             self._step(ev.StoreDone(tag, result))
 
     async def _read(self, effect: ev.Store) -> None:
         try:
             result = await self._handlers[type(effect.operation)](effect.operation)
-            self._step(ev.StoreHealth(True))
+            self._health(True)
         except StoreUnavailable as error:
             result = ev.Failed(str(error))
-            self._step(ev.StoreHealth(False))
+            self._health(False)
         self._step(ev.StoreDone(effect.tag, result))
+
+    def _health(self, ok: bool) -> None:
+        if ok != self._ok:
+            self._ok = ok
+            self._step(ev.StoreHealth(ok))
 
     async def close(self) -> None:
         for task in self._reads:
