@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -91,7 +92,8 @@ def test_a_whole_request(cluster: Cluster) -> None:
     with Raw(cluster) as raw:
         raw.send(
             b"POST /echo/a%2Fb%20c?x=1&y=&x=2 HTTP/1.1\r\nHost: a\r\nX-One: 1\r\nx-one: 2\r\n"
-            b"Cookie: a=1\r\nCookie: b=2\r\nX-Empty:\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n"
+            b"Cookie: a=1\r\nCookie: b=2\r\nX-Empty:\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 15\r\n\r\n"
             b'{"a":[1,null]} '
         )
         status, headers, body = raw.answer()
@@ -422,6 +424,8 @@ def test_a_client_that_leaves_is_waited_for_no_more(cluster: Cluster) -> None:
         raw.send(request("/late", "POST", b"x"))
         until(lambda: cluster.node.answered_late)
         assert b"requests_waiting 1\n" in cluster.ask("GET", "/-/metrics")[2]
+        # Reset: a mere end of its sending may still wait for the answer.
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     until(lambda: b"requests_waiting 0\n" in cluster.ask("GET", "/-/metrics")[2], 0.4)
     assert b"requests_outstanding 1\n" in cluster.ask("GET", "/-/metrics")[2]
     message = cluster.node.answered_late.pop()
@@ -496,7 +500,7 @@ def test_a_port_in_use(cluster: Cluster) -> None:
     assert "Traceback" not in done.stderr
 
 
-# -- deaths (these end processes; each leaves a cluster that runs) --------------------------------------------
+# -- deaths (each leaves a cluster that runs) ----------------------------------------------------------------
 
 
 def test_requests_outlive_the_broker(cluster: Cluster) -> None:
