@@ -175,7 +175,8 @@ class _Run:
                 times = self._supervisor.restarts(spec.name)
                 lines.append(f"{spec.name} has been started again {times} times; the end of its log:")
                 lines += [f"  {line}" for line in following.tail(self._logs / f"{spec.name}.log", 8)]
-        lines.append(f"  remedy: see {self._logs} for all that was said")
+        if "remedy:" not in problem:
+            lines.append(f"  remedy: see {self._logs} for all that was said")
         self._say("error", problem)
         self._write(state="failed", problem="\n".join(lines))
 
