@@ -51,8 +51,8 @@ def deploy(
     """Send it: {graph, version, partitions, nodes}. Raises Refused with the reason of the node that
     refuses."""
     code = bundle.build(folder)
-    graph = msgspec.structs.replace(graph, bundle=bundle.digest(code))
-    arguments = {"graph": msgspec.to_builtins(graph), "bundle": code, "dry_run": dry_run}
+    named = msgspec.structs.replace(graph, bundle=bundle.digest(code))
+    arguments = {"graph": msgspec.to_builtins(named), "bundle": code, "dry_run": dry_run}
     result: dict[str, Any] = controller.ask("deploy", arguments, progress, PREPARE_SILENCE_S)
     return result
 
