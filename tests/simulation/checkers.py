@@ -80,14 +80,14 @@ class Found:
         for partition in world.graph.partition_names():
             group = partition.split("/")[1]
             stored = memory.snapshot(partition)
-            self.outbox += len(stored["out"])
+            self.outbox += len(stored.get("out", {}))
             for name, fields in stored.items():
                 if name.startswith("ctx:"):
                     self._context(group, name[4:], fields)
             keys = {n[4:] for n in stored if n.startswith("ctx:")}
-            if keys != stored["keys"]:
+            if keys != stored.get("keys", set()):
                 raise Violation(f"{partition}: contexts {sorted(keys)}, keys {sorted(stored['keys'])}", partition)
-            for packed in stored["dead"].values():
+            for packed in stored.get("dead", {}).values():
                 letter = decode_letter(packed)
                 path = read_body(letter.message.body).path
                 if path in self.dead:

@@ -119,6 +119,8 @@ def _plan(rng: random.Random, shape: Shape, depth: int, answered: list[bool], ro
     key = "" if not root and rng.random() < 0.4 else f"k{int(shape.keys * rng.random() ** 2)}"
     if fluxion == "only":
         key = SINGLE_KEY
+    elif fluxion == "flip" and not key:
+        key = "k0"  # who judges the bits must know the key
     fail = ""
     if rng.random() < shape.failures:
         fail = "raise"
