@@ -295,7 +295,7 @@ class Flow:
     def _applied(self, partition: Partition, built: Built) -> None:
         partition.sequence += 1
         for entry in built.entries:
-            if partition.stateful:
+            if partition.stateful and not entry.doomed:  # doomed ones never used it
                 record = partition.contexts.get(entry.message.key)
                 if record is not None and record.users:
                     record.users -= 1
