@@ -25,6 +25,7 @@ class FakeHost:
         self.name = name
         self.alive = True
         self.stuck = False
+        self.dying = False
         self.slow = 1.0
         self.contexts: dict[tuple[str, str], dict[str, bytes]] = {}
         self.running: dict[int, Item] = {}
@@ -45,7 +46,7 @@ class FakeHost:
         self.sim.after(self._in_last - self.sim.now, self._got, message)
 
     def _got(self, message: Any) -> None:
-        if not self.alive:
+        if not self.alive or self.dying:
             return
         if type(message) is Run:
             self._run(message.items)
@@ -77,7 +78,7 @@ class FakeHost:
                 if results and sim.chance(0.5):
                     self._say(at, Ran(results))
                 sim.after(at - sim.now + 0.1, self.die, "poison")
-                self._free_at = 1e12
+                self.dying = True
                 return
             if item.fluxion in AWAITING:
                 at = self._busy(0.02) + sim.between(0.5, 40) * self.slow

@@ -260,6 +260,7 @@ class WorkerProcess(PeerProcess):
             work = lambda: store.memory.load_now(effect.partitions)  # noqa: E731
             store.call(self, work, lambda states: self.step(ev.PartitionsLoaded(states)))
         elif kind is ev.TellHost:
+            self.sim.tell(self.name, effect)
             self.hosts[effect.host].tell(effect.message)
         elif kind is ev.StartHost:
             self.sim.tell(self.name, effect)

@@ -64,7 +64,7 @@ def shorten(what: object) -> str:
             f"out {shorten(out)} acked {what.acknowledged} dead {shorten([i for i, _ in what.dead])} {what.move or ''}"
         )
     if isinstance(what, Item):
-        return f"{what.ticket}:{what.partition} {what.id.hex()}"
+        return f"{what.ticket}:{what.partition} {what.id.hex()}{'+' if what.fields is not None else ''}"
     if isinstance(what, tuple | list):
         name = type(what).__name__ if hasattr(what, "_fields") else ""
         return f"{name}({', '.join(map(shorten, what))})"

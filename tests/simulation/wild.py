@@ -59,6 +59,7 @@ class WildController(PeerProcess):
                 self.do(Relay(message.session, m.Graphs([self.world.graph])))
             if message.role == "worker":
                 self.nodes[message.name] = Node(message.session, self.sim.now)
+                self.landed = {p: who for p, who in self.landed.items() if who[1] != message.name}
                 for claim in message.claims:
                     self.landed[claim.partition] = (claim.epoch, message.name)
         elif kind is m.PeerDown and message.role == "worker":
