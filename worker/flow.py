@@ -406,6 +406,7 @@ class Flow:
     def forget_partition(self, partition: Partition) -> None:
         """It is no longer ours: nothing of it is sent, run or committed any more."""
         partition.life = Life.LOST
+        partition.ready.clear()  # it may still stand in a host's queue
         self.partitions.pop(partition.name, None)
         self._dirty.pop(partition, None)
         self._asking.pop(partition, None)
