@@ -16,7 +16,7 @@ from worker.mailbox import Entry, Partition, Stage
 
 RESTART_MS_MIN = 100
 RESTART_MS_MAX = 5_000
-"""Wait before a host that died is started again: the least at first, doubled while it dies without handling anything."""
+"""Wait before a host that died is started again: the least at first, doubled while it dies without doing anything."""
 
 SOLO_AFTER_CRASHES = 2
 """A message that was running in so many hosts when they died is handled alone from then on."""
@@ -85,12 +85,11 @@ class Host:
         self.running = {}
         self.batches = 0
         self.solo = False
-        if self.life is HostLife.READY and self.handled:
+        if self.handled:
             self.restart_ms = RESTART_MS_MIN
-            self.start_at_ms = now_ms
-        else:
-            self.start_at_ms = now_ms + self.restart_ms
-            self.restart_ms = min(2 * self.restart_ms, RESTART_MS_MAX)
+        first = self.life is HostLife.READY and self.restart_ms == RESTART_MS_MIN
+        self.start_at_ms = now_ms if first else now_ms + self.restart_ms
+        self.restart_ms = min(2 * self.restart_ms, RESTART_MS_MAX)
         self.handled = False
         self.life = HostLife.WANTED
         return lost

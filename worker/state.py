@@ -233,6 +233,10 @@ class WorkerState:
 
     # -- time -------------------------------------------------------------------------------------------
 
+    def connected(self, now_ms: int) -> bool:
+        """There is a broker, and it was heard of late."""
+        return bool(self.session) and now_ms - self._heard_ms <= self.config.silence_max_ms
+
     def stalled(self) -> bool:
         """The store has not answered for `stall_ms`."""
         waiting_ms = [since for since in (self.flow.commit_since_ms, *self.flow.reads_since_ms.values()) if since]
