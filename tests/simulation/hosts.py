@@ -71,7 +71,8 @@ class FakeHost:
         results: list[Done] = []
         for item in items:
             self.running[item.ticket] = item
-            if (item.partition, item.key) in self._awaiting:
+            owned = id(self.worker.state.flow.partitions.get(item.partition))
+            if self._awaiting.get((item.partition, item.key)) == owned:  # else it was lost, and came back
                 raise Violation(f"two messages of key {item.key!r} of {item.partition} at once", item.key)
             if read_body(item.body).plan.fail == "poison":
                 at = self._busy(0.1)
@@ -82,7 +83,7 @@ class FakeHost:
                 return
             if item.fluxion in AWAITING:
                 at = self._busy(0.02) + sim.between(0.5, 40) * self.slow
-                self._awaiting[item.partition, item.key] = item.ticket
+                self._awaiting[item.partition, item.key] = owned
                 sim.after(at - sim.now, self._awaited, item)
                 continue
             at = self._busy(sim.between(0.02, 2.0) * self.slow)
