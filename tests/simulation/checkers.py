@@ -214,7 +214,7 @@ def check_bounds(world: World) -> None:
 
 def unsettled(world: World) -> list[str]:
     """What is not at rest; empty when all that was accepted is done with."""
-    left: list[str] = []
+    left: list[str] = [f"{world.clients.to_come} requests to come"] if world.clients.to_come else []
     for worker in world.workers.values():
         if worker.alive:
             flow, ownership = worker.state.flow, worker.state.ownership

@@ -14,7 +14,7 @@ from liquefy import messages as m
 from liquefy.config import GatewayConfig
 from network import Frames
 from processes import PeerProcess
-from workload import Body, Plan, group_of, pack
+from workload import Body, Plan, pack
 
 if TYPE_CHECKING:
     from world import World
@@ -37,7 +37,6 @@ class Ask:
         self.posted: list[GatewayProcess] = []
         self.answers: list[tuple[int, bytes, bool]] = []
         self.refused: list[int] = []
-        self.open = 0
 
     @property
     def path(self) -> str:
@@ -183,6 +182,7 @@ class Clients:
     def __init__(self, world: World) -> None:
         self.world = world
         self.asks: list[Ask] = []
+        self.to_come = 0
 
     def ask(self, plan: Plan, once: bool) -> None:
         """A new client asks."""
@@ -194,12 +194,17 @@ class Clients:
         gateways = [g for g in self.world.gateways.values() if g.alive]
         if gateways:
             gateway = self.world.sim.rng.choice(gateways)
-            ask.open += 1
             gateway.deliver(gateway.request, ask)
-            if gateway.paused:
-                return
         elif ask.once:
-            self.world.sim.after(RETRY_MS, self._try, ask)
+            self._again(ask)
+
+    def _again(self, ask: Ask) -> None:
+        self.to_come += 1
+        self.world.sim.after(RETRY_MS, self._retry, ask)
+
+    def _retry(self, ask: Ask) -> None:
+        self.to_come -= 1
+        self._try(ask)
 
     def refused(self, ask: Ask, status: int) -> None:
         ask.refused.append(status)
@@ -208,8 +213,4 @@ class Clients:
     def over(self, ask: Ask) -> None:
         """A try has failed. Who gave an Idempotency-Key tries again."""
         if ask.once and not ask.answers and self.world.sim.now < self.world.end_ms + 5_000:
-            self.world.sim.after(RETRY_MS, self._try, ask)
-
-
-def groups_of(plan: Plan) -> str:
-    return group_of(plan.fluxion)
+            self._again(ask)

@@ -134,7 +134,7 @@ class FakeHost:
         if self.alive:
             self.alive = False
             self.sim.tell(self.worker.name, ("host died", self.name, reason, list(self.running.values())))
-            if reason not in ("poison", "killed"):
+            if reason != "poison":
                 for item in self.running.values():
                     self.worker.world.witness(item)
             self.sim.after(self.sim.between(0.1, 5), self._died, reason)

@@ -143,5 +143,4 @@ class World:
             left = unsettled(self)
         if left:
             raise Violation(f"not at rest {REST_MS / 1000:.0f} s after the last fault:\n  " + "\n  ".join(left[:20]))
-        sim.run(sim.now + 100)
         Judge(self).verdict()
