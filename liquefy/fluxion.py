@@ -9,7 +9,7 @@
 A fluxion returns None (nothing is sent), a body for its only stream, `emit(...)`, `answer(...)`, or a list of
 those. Called in a test with `Message({...})` and `Context({...})` it needs nothing else.
 
-Does not know how messages travel: `liquefy.running` makes messages and reads what was returned.
+Does not know how messages travel: `liquefy.handling` makes messages and reads what was returned.
 """
 
 from __future__ import annotations
