@@ -22,6 +22,7 @@ from time import perf_counter_ns, thread_time_ns
 from typing import NoReturn
 
 from liquefy.errors import BadFrame
+from liquefy.handling import CallTimeout, Row, Runner, emissions, explain, message_of, results
 from liquefy.hosting import (
     HOST_FD,
     Done,
@@ -38,7 +39,6 @@ from liquefy.hosting import (
     frame,
 )
 from liquefy.loading import LoadError, Spec, load
-from liquefy.handling import CallTimeout, Row, Runner, emissions, explain, message_of, results
 
 RECEIVE_BYTES = 64 * 1024
 """Read at once. More is no faster: beyond it each read would map fresh memory."""

@@ -9,9 +9,9 @@ import pytest
 from liquefy import answer, emit
 from liquefy.errors import BadFrame
 from liquefy.graph import Fluxion, Graph, Group
+from liquefy.handling import KEY_BYTES_MAX, Runner, results
 from liquefy.hosting import Done, Emitted, Item
 from liquefy.loading import Spec
-from liquefy.handling import KEY_BYTES_MAX, Runner, results
 from liquefy.values import pack, unpack
 
 PARTITION = "g/users/3"
@@ -231,7 +231,7 @@ def test_what_fails_twice_leaves_the_context_and_says_where():
     assert (fine.error, after.error) == ("", "")
     assert failed.error == "ValueError: the reason"
     assert 'raise ValueError("the reason")' in failed.traceback
-    assert "running.py" not in failed.traceback.replace("test_running.py", "")
+    assert "handling.py" not in failed.traceback.replace("test_handling.py", "")
     assert (failed.emitted, failed.sets, failed.removes) == ([], {}, ())
     assert {n: unpack(v) for n, v in after.sets.items()} == {"n": 3}
 
