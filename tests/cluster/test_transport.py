@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import subprocess
 import sys
 import time
@@ -45,6 +47,15 @@ class Server:
         self.got: list[tuple[bytes, list[bytes]]] = []
         self.router = RouterSocket(endpoint, lambda identity, frames: self.got.append((identity, frames)))
         self.router.bind()
+
+
+async def server_at(endpoint: str) -> Server:
+    """Where another one was a moment ago: sockets are closed in the background."""
+    while True:
+        try:
+            return Server(endpoint)
+        except UserError:
+            await asyncio.sleep(0.01)
 
 
 def run(test: Awaitable[None]) -> None:
@@ -99,7 +110,7 @@ def test_a_new_connection_is_a_new_session_and_what_was_queued_in_the_old_one_is
         first.router.close()
         await until(lambda: peer.downs)
         peer.link.send([b"said while nobody was there"])
-        second = Server(first.router.endpoint)
+        second = await server_at(first.router.endpoint)
         await until(lambda: len(peer.sessions) == 2)
         assert peer.sessions[0] != peer.sessions[1]
         peer.link.send([b"hello again"])
@@ -113,14 +124,41 @@ def test_a_new_connection_is_a_new_session_and_what_was_queued_in_the_old_one_is
     run(test())
 
 
+def test_a_session_never_comes_back_even_if_the_break_is_noticed_late() -> None:
+    """The event loop stands still while the connection breaks and the server is back."""
+
+    async def test() -> None:
+        first = Server()
+        peer = Endpoint(first.router.endpoint)
+        await until(lambda: peer.sessions)
+        first.router.close()
+        second = None
+        while second is None:
+            time.sleep(0.01)  # noqa: ASYNC251
+            with contextlib.suppress(UserError):
+                second = Server(first.router.endpoint)
+        peer.link.send([b"into the old session"])
+        time.sleep(0.3)  # noqa: ASYNC251
+        await until(lambda: len(peer.sessions) == 2)
+        peer.link.send([b"hello again"])
+        await until(lambda: (peer.sessions[1], [b"hello again"]) in second.got)
+        assert len(second.got) == 1
+        peer.link.close()
+        second.router.close()
+
+    run(test())
+
+
 def test_the_server_may_come_later() -> None:
     async def test() -> None:
-        server = Server()
-        server.router.close()
-        peer = Endpoint(server.router.endpoint)
-        await asyncio.sleep(0.2)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        peer = Endpoint(endpoint)
+        tries = peer.link.session
+        await until(lambda: peer.link.session != tries)
         assert not peer.sessions
-        late = Server(server.router.endpoint)
+        late = Server(endpoint)
         await until(lambda: peer.sessions)
         assert peer.downs == 0
         peer.link.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from broker.state import (
@@ -9,6 +10,7 @@ from broker.state import (
     BrokerState,
     DataFrom,
     Effect,
+    Event,
     Forward,
     FromPeer,
     RelayFrom,
@@ -518,14 +520,15 @@ def test_a_malformed_frame_costs_the_peer_its_session_and_is_logged_once() -> No
     b = Broker()
     controller = b.controller()
     good = m.encode([Part(P, 1, 1)])
-    for n, bad in enumerate((
+    bads: list[Callable[[bytes], Event]] = [
         lambda s: BadFrameFrom(s, "4 frames"),
         lambda s: DataFrom(s, b"\xc1", b""),
         lambda s: DataFrom(s, good, b"\xc1"),
         lambda s: DataFrom(s, good, m.encode([])),
         lambda s: FromPeer(s, m.Ping()),
         lambda s: FromPeer(s, m.Assign([(P, 9, "evil")])),
-    )):  # fmt: skip
+    ]
+    for n, bad in enumerate(bads):
         node = b.worker("node1", session=b"node1#%d" % n)
         out = b.step(bad(node))
         assert b.told(node, m.Fenced)
@@ -583,3 +586,27 @@ def test_nothing_is_granted_while_too_much_is_held() -> None:
     assert not [e for e in out if type(e) is Log]
     b.say(source, m.Release(P, 7))
     assert b.told(gw, m.Grant) == [m.Grant({"node1": 10})]
+
+
+def test_what_a_dead_source_held_for_is_not_held_any_more() -> None:
+    b = Broker(held_messages_max=0)
+    source, node, gw = b.worker("node1", (P, 7)), b.worker("node2"), b.gateway()
+    b.say(node, m.Beat(window=10))
+    b.now_ms = 100
+    b.say(source, m.Hold(P, 7))
+    b.data(gw, (P, b.path(P), 1))
+    assert b.told(gw, m.Grant) == [m.Grant({"node1": 0, "node2": 0})]
+    b.step(Unreachable(source))
+    assert b.told(gw, m.Grant) == [m.Grant({"node2": 10})]
+
+
+def test_a_change_that_makes_no_difference_to_gateways_is_not_pushed() -> None:
+    b = Broker()
+    node, gw = b.worker("node1"), b.gateway()
+    b.gateway("gw2")
+    b.now_ms = 100
+    b.say(node, m.Beat(window=10))
+    assert b.told(gw, m.Grant) == [m.Grant({"node1": 5})]
+    b.now_ms = 200
+    b.say(node, m.Beat(window=11))
+    assert not b.told(gw, m.Grant)
