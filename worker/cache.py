@@ -40,14 +40,15 @@ class Cache:
         partition.contexts.clear()
 
     def evict(self) -> list[tuple[Partition, str]]:
-        """Take out what is too much, oldest first; contexts in use stay. Returns what was taken out."""
+        """Take out what is too much, oldest first; contexts in use stay, and those that are being read again (the
+        answer may be older than what was committed since). Returns what was taken out."""
         gone: list[tuple[Partition, str]] = []
         tries = len(self._order)
         while self.bytes > self._bytes_max and tries > 0:
             tries -= 1
             (partition, key), record = next(iter(self._order.items()))
             del self._order[partition, key]
-            if record.users:
+            if record.users or key in partition.waiting:
                 self._order[partition, key] = record
                 continue
             self.bytes -= record.size

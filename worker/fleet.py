@@ -33,10 +33,11 @@ class _Preparing:
 class Fleet:
     """Hosts by name, graphs by name."""
 
-    def __init__(self, slots: int, effects: list[Any]) -> None:
+    def __init__(self, slots: int, start_ms: int, effects: list[Any]) -> None:
         self.hosts: dict[str, Host] = {}
         self.graphs: dict[str, Graph] = {}
         self._slots = max(1, slots)
+        self._start_ms = start_ms
         self._effects = effects
         self._preparing: dict[str, _Preparing] = {}
 
@@ -98,18 +99,19 @@ class Fleet:
             host.graph = graph
             host.fluxions = frozenset(host.only)
             if host.life in (HostLife.LOADING, HostLife.READY):
-                self.load(host)
+                self.load(host, now_ms)
 
-    def load(self, host: Host) -> None:
+    def load(self, host: Host, now_ms: int) -> None:
         host.life = HostLife.LOADING
+        host.load_since_ms = now_ms
         self._effects.append(LoadGraph(host.name, host.graph, host.only))
 
-    def started(self, name: str) -> None:
+    def started(self, name: str, now_ms: int) -> None:
         host = self.hosts.get(name)
         if host is None:
             self._effects.append(StopHost(name))
         elif host.life is HostLife.STARTING:
-            self.load(host)
+            self.load(host, now_ms)
 
     def loaded(self, host: Host, message: Loaded) -> bool:
         """The host has the code. True if it can be given messages from now on."""
@@ -156,14 +158,20 @@ class Fleet:
                 self._effects.append(Relay(preparing.asked_by, answer))
 
     def end_hung(self, now_ms: int) -> None:
-        """End hosts that show no progress on what they run."""
+        """End hosts that show no progress on what they run, or do not come to the end of loading."""
         for host in self.hosts.values():
-            if host.life is HostLife.READY and host.running:
+            if host.life is HostLife.LOADING and now_ms - host.load_since_ms > self._start_ms:
+                host.load_since_ms = now_ms
+                self._kill(host, f"did not load the code within {self._start_ms} ms")
+            elif host.life is HostLife.READY and host.running:
                 limit_ms = max(f.timeout_ms for f in host.graph.fluxions) + HANG_GRACE_MS
                 if now_ms - host.progress_ms > limit_ms:
                     host.progress_ms = now_ms
-                    self._effects.append(Log("error", f"host {host.name} hangs: ending it", "host"))
-                    self._effects.append(KillHost(host.name))
+                    self._kill(host, "hangs")
+
+    def _kill(self, host: Host, why: str) -> None:
+        self._effects.append(Log("error", f"host {host.name} {why}: ending it", "host"))
+        self._effects.append(KillHost(host.name))
 
 
 def _name(graph: str, bundle: str, slot: int) -> str:

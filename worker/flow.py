@@ -159,9 +159,11 @@ class Flow:
         fault = "" if done.error else self._oversized(done)
         if fault:
             entry.doomed = fault
-            entry.stage = Stage.QUEUED
-            self.reset(partition)
-            return
+            if partition.stateful:
+                entry.stage = Stage.QUEUED
+                self.reset(partition)
+                return
+            done = Done(done.ticket, [], {}, (), fault)
         entry.result = done
         if partition.stateful:
             self._cache.resized(partition, entry.message.key, done.context_bytes)
@@ -295,7 +297,7 @@ class Flow:
     def _applied(self, partition: Partition, built: Built) -> None:
         partition.sequence += 1
         for entry in built.entries:
-            if partition.stateful:
+            if partition.stateful and not entry.doomed:  # doomed ones never used it
                 record = partition.contexts.get(entry.message.key)
                 if record is not None and record.users:
                     record.users -= 1
@@ -310,17 +312,26 @@ class Flow:
                 partition.sent[outbox] = self._post(destination, message, (partition, outbox), partition.name)
 
     def _repeated(self, partition: Partition, built: Built, verdict: Verdict) -> None:
-        """Some messages had been handled before. Nothing was applied: acknowledge those, handle the rest again."""
+        """Some messages had been handled before. Nothing was applied: acknowledge those, handle the rest again;
+        without contexts, the results of the rest are as good as before."""
         duplicates = set(verdict.duplicates)
         self._effects.append(Count("duplicates", len(duplicates)))
         partition.acknowledged.extend(built.commit.acknowledged)
+        rest = []
         for entry in built.entries:
-            entry.stage = Stage.QUEUED
             if entry.message.id in duplicates:
                 self._finish(entry)
+            else:
+                entry.stage = Stage.QUEUED if partition.stateful else Stage.RAN
+                rest.append(entry)
         if partition.move is not None:
             partition.move.committing = False
-        partition.reset_due = True
+        if partition.stateful:
+            partition.reset_due = True
+        elif rest:
+            partition.busy += len(rest)
+            partition.ran[:0] = rest
+            self._dirty[partition] = None
 
     # -- delays, outbox ---------------------------------------------------------------------------------
 
@@ -406,6 +417,7 @@ class Flow:
     def forget_partition(self, partition: Partition) -> None:
         """It is no longer ours: nothing of it is sent, run or committed any more."""
         partition.life = Life.LOST
+        partition.ready.clear()  # it may still stand in a host's queue
         self.partitions.pop(partition.name, None)
         self._dirty.pop(partition, None)
         self._asking.pop(partition, None)

@@ -58,7 +58,7 @@ class Host:
         self.batches = 0
         self.solo = False
         self.queue: deque[Partition] = deque()
-        self.progress_ms = 0
+        self.progress_ms = self.load_since_ms = 0
         self.restart_ms = RESTART_MS_MIN
         self.start_at_ms = 0
         self.handled = False

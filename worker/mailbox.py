@@ -84,7 +84,7 @@ class Life(Enum):
 class Partition:
     """One partition that this worker owns."""
 
-    def __init__(self, name: str, epoch: int) -> None:
+    def __init__(self, name: str, epoch: int, fresh_from: int = 0) -> None:
         self.name = name
         self.graph, self.group, _ = name.split("/")
         self.epoch = epoch
@@ -100,8 +100,9 @@ class Partition:
         """Reads to ask for: key -> entries whose ids are to be looked up as well."""
         self.asked: dict[str, list[Entry]] = {}
         """The same, asked and not yet answered."""
-        self.fresh_from = 0
-        """Answers to reads numbered lower were asked before the last reset, and are stale."""
+        self.fresh_from = fresh_from
+        """Answers to reads numbered lower were asked before the last reset, or by an earlier ownership, and are
+        stale."""
         self.contexts: dict[str, ContextRecord] = {}
         self.host: str = ""
         """The host that holds its contexts."""

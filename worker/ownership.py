@@ -66,7 +66,7 @@ class Ownership:
             if partition.epoch > epoch:
                 return
             self.drop(partition)
-        self._flow.partitions[name] = Partition(name, epoch)
+        self._flow.partitions[name] = Partition(name, epoch, self._flow.next_read)
         self._to_load.append(name)
         self.changed = True
 
@@ -222,7 +222,7 @@ class Ownership:
         self._effects.append(Log("error", text, "gap"))
         self._end_move(partition, "the store lost or gained commits")
         self.drop(partition)
-        fresh = Partition(partition.name, partition.epoch)
+        fresh = Partition(partition.name, partition.epoch, self._flow.next_read)
         self._flow.partitions[fresh.name] = fresh
         for entry in partition.working.values():
             if not entry.children:

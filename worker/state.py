@@ -63,7 +63,7 @@ class WorkerState:
         self.controller: Session = b""
         self.leaving_since_ms = 0
         self._effects: list[Any] = []
-        self.fleet = Fleet(config.slots, self._effects)
+        self.fleet = Fleet(config.slots, config.host_start_ms, self._effects)
         self.flow = Flow(config, self.fleet, self._effects)
         self.ownership = Ownership(config.name, self.flow, self.fleet, self._effects)
         self._heard_ms = 0
@@ -75,7 +75,7 @@ class WorkerState:
             ev.FromBroker: lambda e: self._control(e.message, b""),
             ev.FromPeer: lambda e: self._control(e.message, e.sender),
             ev.Data: self._data,
-            ev.HostStarted: lambda e: self.fleet.started(e.host),
+            ev.HostStarted: lambda e: self.fleet.started(e.host, self.flow.now_ms),
             ev.HostFailed: self._host_failed,
             ev.HostSaid: self._host_said,
             ev.HostDied: self._host_died,

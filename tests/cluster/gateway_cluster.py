@@ -1,5 +1,5 @@
-"""A real broker, a real gateway and a real Redis as processes; the worker and the controller behind them are played
-here, in a thread: what arrives is answered as `BEHAVIOUR` says for the fluxion it is for.
+"""A real broker, a real gateway and a real Redis as processes; the worker and the controller behind them are
+played here, in a thread: what arrives is answered as `BEHAVIOUR` says for the fluxion it is for.
 
 Also a program: `python tests/cluster/gateway_cluster.py PORT` runs it all, for measuring by hand.
 """
@@ -233,9 +233,9 @@ class Process:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LIQUEFY_")}
         environment |= {f"LIQUEFY_{k.upper()}": str(v) for k, v in settings.items()}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", role], cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)}, stderr=log
-            )
+            environment["PYTHONPATH"] = str(ROOT)
+            command = [sys.executable, "-P", "-m", role]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
