@@ -137,7 +137,8 @@ class Cluster:
             counts[graph] = counts.get(graph, 0) + 1
         note = self.notes.get(partition)
         history = note.history if note is not None else deque(maxlen=HISTORY_MAX)
-        history.append((now_ms / 1000, f"{owner or 'nowhere'} (epoch {epoch}): {reason}"))
+        if owner:
+            history.append((now_ms / 1000, f"{owner} (epoch {epoch}): {reason}"))
         self.notes[partition] = Note(now_ms, reason, history)
         return True
 

@@ -132,8 +132,8 @@ class Service:
     # -- the link ---------------------------------------------------------------------------------------
 
     def _on_up(self, session: bytes) -> None:
+        self._step(ev.Up(session))  # Hello goes first: the broker fences a session that says anything before it
         self._log(Log("info", f"connected to the broker as {session.decode()}", "link"))
-        self._step(ev.Up(session))
 
     def _on_down(self) -> None:
         self._log(Log("warning", "the connection to the broker is gone; connecting again", "link"))
