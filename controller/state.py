@@ -128,9 +128,10 @@ class ControllerState:
             due.append(wake_ms)
         return min(due, default=None)
 
-    def log(self, level: str, text: str, event: str = "") -> list[Effect]:
+    def log(self, text: str, event: str, now_ms: int) -> list[Effect]:
         """A line that the service has to say."""
-        self._desk.log(level, text, event)
+        self._desk.now_ms = max(self._desk.now_ms, now_ms)
+        self._desk.log("info", text, event)
         return self._desk.take_effects()
 
     # -- start ---------------------------------------------------------------------------------------------
