@@ -193,7 +193,7 @@ class ControllerState:
         self._settle_ms = None
         self._desk.settled = True
         for node in self._cluster.alive():
-            if False:
+            if not node.confirmed:
                 self._node_gone(node, "did not come back")
         self._placing.reconcile()
         self._placing.compare_routes()
