@@ -26,8 +26,6 @@ class BrokerConfig:
     every gateway is granted nothing until a migration ends."""
 
     bind: str = BROKER_DEFAULT
-    broker: str = BROKER_DEFAULT
-    """Where to report its log to the controller; its own address."""
     name: str = "broker"
     ping_interval_ms: int = 50
     silence_max_ms: int = 10_000

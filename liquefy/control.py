@@ -10,13 +10,14 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     migrate     {what: "group"|"graph/group"|".../index", node}
                                                  -> {moved, failed, pause_ms: {p50, p99, max}, held, seconds,
                                                      moves: [{partition, from, to, epoch, pause_ms, held, error}]}
-    rebalance   {dry_run}                        -> {moves: [{partition, from, to, reason, gain}], balanced: bool, result as migrate}
+    rebalance   {dry_run}                        -> {moves: [{partition, from, to, reason, gain}], balanced: bool,
+                                                     result as migrate}
     freeze      {reason} / unfreeze {}           -> {frozen: reason or ""}
     drain       {node}                           -> {node, moved, left}      (cordons it, moves all away, waits)
     cordon      {node} / uncordon {node}         -> {node, cordoned}
     pin         {what, node} / unpin {what}      -> {what, node}             (pins move there, and stay)
-    explain     {what}                           -> {partitions: [{partition, node, epoch, since_s, reason, load, share,
-                                                     pinned, history: [{time_s, text}]}]}
+    explain     {what}                           -> {partitions: [{partition, node, epoch, since_s, reason, load,
+                                                     share, pinned, history: [{time_s, text}]}]}
     context     {action: "get", what: "graph/group", key} -> {partition, node, key, fields: {name: value}}
                 {action: "list", what, limit}    -> {keys: [{key, partition}], total}
     dead        {action: "list", graph}          -> [{id, graph, fluxion, key, error, time_s, attempts}]

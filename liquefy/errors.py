@@ -3,12 +3,15 @@
     LiquefyError
     ├── UserError            the person's input: shown as one line, no traceback; nothing was changed
     │   ├── GraphError       graph.yaml or a bundle: names file, line, value and remedy
+    │   │   └── GraphErrors  all that is wrong with it at once
     │   └── ConfigError      a flag, an environment variable, a configuration file
     ├── BadFrame             a peer sent what is not in the protocol: it loses its connection
     └── StoreUnavailable     Redis did not answer: the work may or may not have happened (`definite` is False)
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class LiquefyError(Exception):
@@ -28,6 +31,17 @@ class GraphError(UserError):
         self.file, self.line, self.problem, self.remedy = file, line, problem, remedy
         where = f"{file}:{line}" if line else file
         super().__init__(f"{where}: {problem}\n  remedy: {remedy}")
+
+
+class GraphErrors(GraphError):
+    """One or more GraphErrors found together, in the order of the files' lines. Stands for the first of them;
+    `str()` lists all."""
+
+    def __init__(self, errors: Sequence[GraphError]) -> None:
+        first = errors[0]
+        super().__init__(first.file, first.line, first.problem, first.remedy)
+        self.errors = tuple(errors)
+        self.args = ("\n".join(str(error) for error in errors),)
 
 
 class ConfigError(UserError):

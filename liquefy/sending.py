@@ -34,6 +34,7 @@ class Outgoing:
         self._routes: dict[str, Route] = {}
         self._unacked: dict[str, dict[int, Posted]] = {}
         self._by_seq: dict[int, tuple[str, Any]] = {}
+        self._local: dict[str, set[int]] = {}
         self._fresh: dict[str, list[Posted]] = {}
         self._quiet_since_ms: dict[str, int] = {}
         self._next_seq = 1
@@ -42,21 +43,26 @@ class Outgoing:
         """Messages unacknowledged."""
         return len(self._by_seq)
 
-    def pending(self, destination: str) -> int:
-        """Messages unacknowledged for one destination."""
-        return len(self._unacked.get(destination, ()))
+    def clear_of(self, destination: str) -> bool:
+        """True if nothing on its way to the destination could be overtaken by a local delivery."""
+        waiting = self._unacked.get(destination)
+        return waiting is None or len(waiting) == len(self._local.get(destination, ()))
 
     def route(self, destination: str) -> Route | None:
         return self._routes.get(destination)
 
-    def post(self, destination: str, message: Message, token: Any, resend: bool = False) -> int:
-        """Take a message over; it goes out with the next `flush`. Returns its seq."""
+    def post(self, destination: str, message: Message, token: Any, resend: bool = False, local: bool = False) -> int:
+        """Take a message over; it goes out with the next `flush`. Returns its seq. `local`: the caller delivers it
+        itself, within this process; it is kept here so that it has its place in the order should that fail."""
         seq = self._next_seq
         self._next_seq += 1
         posted = Posted(seq, message, resend)
         self._unacked.setdefault(destination, {})[seq] = posted
         self._by_seq[seq] = (destination, token)
-        self._fresh.setdefault(destination, []).append(posted)
+        if local:
+            self._local.setdefault(destination, set()).add(seq)
+        else:
+            self._fresh.setdefault(destination, []).append(posted)
         return seq
 
     def acked(self, seqs: Iterable[int]) -> list[Any]:
@@ -71,19 +77,29 @@ class Outgoing:
             del waiting[seq]
             if not waiting:
                 del self._unacked[destination]
+                self._local.pop(destination, None)
+            elif destination in self._local:
+                self._local[destination].discard(seq)
             self._quiet_since_ms.pop(destination, None)
             tokens.append(token)
         return tokens
 
     def forget(self, seqs: Iterable[int]) -> None:
         """Never send these again: somebody else does now (their partition moved), or nobody waits."""
-        self.acked(seqs)
+        gone = set(seqs)
+        for destination in {self._by_seq[s][0] for s in gone if s in self._by_seq} & self._fresh.keys():
+            self._fresh[destination] = [p for p in self._fresh[destination] if p.seq not in gone]
+        self.acked(gone)
 
-    def seqs(self) -> list[int]:
-        return list(self._by_seq)
-
-    def token(self, seq: int) -> Any:
-        return self._by_seq[seq][1]
+    def expired(self, now_ms: int, grace_ms: int) -> list[int]:
+        """Seqs of answers that no gateway takes, whose client has stopped waiting, and that nobody asked to keep."""
+        return [
+            seq
+            for destination, waiting in self._unacked.items()
+            if destination[0] == "@" and self.resolve(destination) not in self._routes
+            for seq, posted in waiting.items()
+            if not posted.message.remember and posted.message.deadline_ms + grace_ms < now_ms
+        ]
 
     def on_routes(self, routes: Iterable[Route], whole: bool = False) -> None:
         """New routes; `whole` replaces the table. A destination with a new path is sent again from its oldest
@@ -148,6 +164,7 @@ class Outgoing:
         for destination in destinations:
             waiting = self._unacked.get(destination)
             if waiting:
+                self._local.pop(destination, None)
                 fresh = self._fresh.get(destination, ())
                 new = {p.seq for p in fresh if not p.resend}
                 self._fresh[destination] = [

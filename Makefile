@@ -1,0 +1,78 @@
+# make up [APP=examples/visits]   a local cluster of three nodes running that service; Ctrl-C stops everything
+# make install                    the commands, in .venv/bin
+# make test                       everything that must be green
+# make lint                       the part of it that runs nothing
+# make simulate [SEEDS=10000]     the simulation with so many seeds
+# make chaos [ROUNDS=200]         kill -9 at random moments, for so many rounds
+# make clean                      remove what was made here, .venv and all
+#
+# Packages come from where pip finds them; without a network say so as pip wants it, with PIP_NO_INDEX=1 and
+# PIP_FIND_LINKS=folder. What is installed already is not looked for again.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# The build backend is installed beside the rest, so that no build has to fetch it.
+PIP := $(PY) -m pip --disable-pip-version-check --no-input install --quiet
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+
+APP ?= examples/visits
+SEEDS ?= 10000
+ROUNDS ?= 200
+NODES ?= 3
+
+.PHONY: up install test lint simulate chaos clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@sed -n '/^# make/s/^# //p' Makefile
+
+up: $(RUNTIME)
+	@$(VENV)/bin/liquefy-ctl up $(APP) --nodes $(NODES)
+
+install: $(RUNTIME)
+
+lint: $(DEV)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" lint-imports
+
+TESTS := $(wildcard tests/unit tests/simulation tests/cluster)
+test: lint
+	$(PY) -m pytest -m "not slow" $(TESTS)
+
+simulate: $(DEV)
+	$(PY) tests/simulation/run.py --seeds $(SEEDS)
+
+chaos: $(DEV)
+	$(PY) tests/chaos/run.py --rounds $(ROUNDS)
+
+clean:
+	@if [ -f .liquefy/cluster.json ] && [ -x $(VENV)/bin/liquefy-ctl ]; then $(VENV)/bin/liquefy-ctl down || true; fi
+	rm -rf $(VENV) .liquefy .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each candidate is run, not only looked for: a pyenv shim may exist for a version that is not installed.
+$(PY):
+	@for candidate in $(PYTHON) python3.12 python3.11 python3 python; do \
+	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	      >/dev/null 2>&1; then \
+	    echo "making $(VENV) with $$("$$candidate" --version)"; \
+	    rm -rf $(VENV); exec "$$candidate" -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "error: no Python 3.11 or 3.12 (with venv) was found"; \
+	echo "  remedy: install one (on Debian: apt install python3.11-venv), or name it: make PYTHON=/path/to/python3.11"; \
+	exit 1
+
+$(RUNTIME): pyproject.toml | $(PY)
+	@echo "installing what Liquefy needs"
+	@$(PIP) 'hatchling>=1.24' 'editables>=0.5'
+	@$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(DEV): pyproject.toml $(RUNTIME) | $(PY)
+	@echo "installing what its tests need"
+	@$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@

@@ -1,0 +1,539 @@
+"""What the broker decides: who is connected, where messages go, what is held. See docs/PROTOCOL.md, sections
+1, 2, 5, 6 and 7.
+
+Takes an event and the time (milliseconds of a clock that never goes back), returns effects to be performed in
+order. Knows no socket, no clock and no store, and opens no message. It keeps nothing that cannot be had again
+from the peers and the controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from broker.holding import Hold, Holding, Pause, pause
+from broker.routing import NOBODY, RouteTable
+from liquefy import messages as m
+from liquefy.config import BrokerConfig
+from liquefy.effects import Count, Log
+from liquefy.errors import BadFrame
+from liquefy.messages import Part, Session
+
+GRANT_INTERVAL_MS = 50
+"""Gateways are told of changed windows at most so often."""
+
+ORPHANS_INTERVAL_MS = 500
+"""Controllers are told of one partition without owner at most so often."""
+
+FENCED_INTERVAL_MS = 100
+"""A session that is unknown is told so at most so often."""
+
+STRANGERS_MAX = 1_024
+"""Sessions remembered as expelled, and as told so; the oldest are forgotten."""
+
+
+class FromPeer(NamedTuple):
+    """A control message for the broker."""
+
+    session: Session
+    message: m.Control
+
+
+class RelayFrom(NamedTuple):
+    """A control message for the peer `to`, unopened."""
+
+    session: Session
+    to: Session
+    payload: bytes
+
+
+class DataFrom(NamedTuple):
+    """A data frame: `header` is a list of Part, `payload` is parallel to it."""
+
+    session: Session
+    header: bytes
+    payload: bytes
+
+
+class Unreachable(NamedTuple):
+    """A send to this session was refused: its connection is gone."""
+
+    session: Session
+
+
+class BadFrameFrom(NamedTuple):
+    """The peer sent what is not in the protocol."""
+
+    session: Session
+    error: str
+
+
+class Tick(NamedTuple):
+    """Due every `ping_interval_ms`."""
+
+
+Event = FromPeer | RelayFrom | DataFrom | Unreachable | BadFrameFrom | Tick
+
+
+class SendTo(NamedTuple):
+    """A control message from the broker."""
+
+    session: Session
+    message: m.Control
+
+
+class Forward(NamedTuple):
+    """These frames, as they are (sender first)."""
+
+    session: Session
+    frames: list[bytes]
+
+
+Effect = SendTo | Forward | Log | Count
+
+_Handlers = dict[type, Callable[["Peer", Any, float, list[Effect]], None]]
+
+
+class Peer:
+    """One live session."""
+
+    __slots__ = ("capacity", "heard_ms", "name", "role", "session", "window")
+
+    def __init__(self, session: Session, hello: m.Hello, now_ms: float) -> None:
+        self.session = session
+        self.role = hello.role
+        self.name = hello.name
+        self.capacity = hello.capacity
+        self.window = 0
+        self.heard_ms = now_ms
+
+
+class BrokerState:
+    """`broker_id` names this start of the broker; `first_path` must be above every path of earlier starts."""
+
+    def __init__(self, config: BrokerConfig, broker_id: str, first_path: int) -> None:
+        self._config = config
+        self._broker_id = broker_id
+        self._table = RouteTable(first_path)
+        self._holding = Holding()
+        self._pauses: dict[str, Pause] = {}
+        self._peers: dict[Session, Peer] = {}
+        self._by_name: dict[tuple[str, str], Peer] = {}
+        self._expelled: dict[Session, None] = {}
+        self._fenced_ms: dict[Session, float] = {}
+        self._orphans_ms: dict[str, float] = {}
+        self._ticked_ms: float | None = None
+        self._granted: dict[str, int] = {}
+        self._granted_ms = float("-inf")
+        self._windows_changed = False
+        self._full = False
+        self._handlers: dict[type, Callable[[Any, float, list[Effect]], None]] = {
+            FromPeer: self._on_control,
+            RelayFrom: self._on_relay,
+            Unreachable: lambda event, now, out: self._down(event.session, "connection closed", now, out),
+            BadFrameFrom: lambda event, now, out: self._on_bad_frame(event.session, event.error, now, out),
+            Tick: self._on_tick,
+        }
+        worker: _Handlers = {
+            m.Beat: self._on_beat,
+            m.Hold: self._on_hold,
+            m.Release: self._on_release,
+            m.Handover: self._on_handover,
+            m.Disown: self._on_disown,
+            m.Activated: self._on_activated,
+        }
+        controller: _Handlers = {
+            m.Beat: self._on_beat,
+            m.Assign: self._on_assign,
+            m.Unassign: self._on_unassign,
+            m.Expel: self._on_expel,
+        }
+        gateway: _Handlers = {m.Beat: self._on_beat}
+        self._accepted = {"worker": worker, "controller": controller, "gateway": gateway}
+
+    @property
+    def controllers(self) -> list[Session]:
+        """Sessions of the connected controllers."""
+        return [peer.session for peer in self._peers.values() if peer.role == "controller"]
+
+    def step(self, event: Event, now_ms: float) -> list[Effect]:
+        """One event; the effects to perform, in order."""
+        out: list[Effect] = []
+        if type(event) is DataFrom:
+            self._on_data(event, now_ms, out)
+        else:
+            self._handlers[type(event)](event, now_ms, out)
+        self._push_routes(out)
+        if self._windows_changed and now_ms - self._granted_ms >= GRANT_INTERVAL_MS:
+            self._grant(now_ms, out)
+        return out
+
+    # -- messages under way -------------------------------------------------------------------------------
+
+    def _on_data(self, event: DataFrom, now_ms: float, out: list[Effect]) -> None:
+        """Forward whole when all is for one session by the path it has; the header alone is opened."""
+        peer = self._peers.get(event.session)
+        if peer is None:
+            self._fence(event.session, now_ms, out)
+            return
+        peer.heard_ms = now_ms
+        try:
+            header = m.decode_header(event.header)
+            routes, held = self._table.by_destination, self._holding.by_partition
+            to = NOBODY
+            for part in header:
+                route = routes.get(part.destination)
+                if (
+                    route is None
+                    or route.path != part.path
+                    or (route.session != to and to)
+                    or not route.session
+                    or part.destination in held
+                ):
+                    self._split(event, header, now_ms, out)
+                    return
+                to = route.session
+        except BadFrame as error:
+            self._on_bad_frame(event.session, str(error), now_ms, out)
+            return
+        if to:
+            out.append(Forward(to, [event.session, event.header, event.payload]))
+
+    def _split(self, event: DataFrom, header: list[Part], now_ms: float, out: list[Effect]) -> None:
+        """The parts go several ways: each to its session, to where it is held, or nowhere."""
+        parts = m.split_payload(event.payload)
+        if len(parts) != len(header):
+            raise BadFrame(f"a header of {len(header)} parts with a payload of {len(parts)}")
+        frames: dict[Session, tuple[list[Part], list[msgspec.Raw]]] = {}
+        orphans: list[str] = []
+        stale = held = 0
+        for part, raw in zip(header, parts, strict=True):
+            route = self._table.by_destination.get(part.destination)
+            if route is None or not route.session:
+                orphans.append(part.destination)
+                stale += 1
+            elif route.path != part.path:
+                stale += 1
+            elif part.destination in self._holding.by_partition:
+                self._holding.add(event.session, part, raw, now_ms)
+                held += part.count
+            else:
+                to_header, to_parts = frames.setdefault(route.session, ([], []))
+                to_header.append(part)
+                to_parts.append(raw)
+        for session, (to_header, to_parts) in frames.items():
+            out.append(Forward(session, [event.session, m.encode(to_header), m.encode(to_parts)]))
+        out.append(Count("frames_split"))
+        if stale:
+            out.append(Count("stale_parts", stale))
+        if held:
+            out.append(Count("messages_held", held))
+            self._check_full(now_ms, out)
+        self._tell_orphans(orphans, now_ms, out)
+
+    def _on_relay(self, event: RelayFrom, now_ms: float, out: list[Effect]) -> None:
+        peer = self._peers.get(event.session)
+        if peer is None:
+            self._fence(event.session, now_ms, out)
+            return
+        peer.heard_ms = now_ms
+        if event.to in self._peers:
+            out.append(Forward(event.to, [event.session, event.payload]))
+        else:
+            out.append(Count("relays_dropped"))
+
+    def _tell_orphans(self, destinations: list[str], now_ms: float, out: list[Effect]) -> None:
+        controllers = self.controllers if destinations else []
+        due = [
+            d
+            for d in dict.fromkeys(destinations)
+            if d[:1] != "@" and self._orphans_ms.get(d, -ORPHANS_INTERVAL_MS) + ORPHANS_INTERVAL_MS <= now_ms
+        ]
+        if controllers and due:
+            self._orphans_ms.update((d, now_ms) for d in due)
+            out.extend(SendTo(session, m.Orphans(due)) for session in controllers)
+
+    # -- peers --------------------------------------------------------------------------------------------
+
+    def _on_control(self, event: FromPeer, now_ms: float, out: list[Effect]) -> None:
+        peer, message = self._peers.get(event.session), event.message
+        if type(message) is m.Hello and event.session not in self._expelled:
+            self._on_hello(event.session, message, now_ms, out)
+        elif peer is None:
+            self._fence(event.session, now_ms, out)
+        else:
+            peer.heard_ms = now_ms
+            handler = self._accepted[peer.role].get(type(message))
+            if handler is None:
+                problem = f"{type(message).__name__} is not for a {peer.role} to say"
+                self._on_bad_frame(event.session, problem, now_ms, out)
+            else:
+                handler(peer, message, now_ms, out)
+
+    def _on_hello(self, session: Session, hello: m.Hello, now_ms: float, out: list[Effect]) -> None:
+        if session not in self._peers:
+            old = self._by_name.get((hello.role, hello.name))
+            if old is not None:
+                self._down(old.session, "connected again", now_ms, out)
+            peer = Peer(session, hello, now_ms)
+            self._peers[session] = self._by_name[hello.role, hello.name] = peer
+            refused = 0
+            if hello.role == "worker":
+                refused = sum(not self._claim(peer, claim, out) for claim in hello.claims)
+            elif hello.role == "gateway":
+                self._table.place(f"@{hello.name}", hello.name, session, 0, active=True)
+            self._windows_changed = True
+            claims = self._claims(peer)
+            owns = f" with {len(claims)} partitions" if claims else ""
+            owns += f" ({refused} claims refused)" if refused else ""
+            out.append(Log("info", f"{hello.name} ({hello.role}) connected{owns}", "peer"))
+            self._push_routes(out, but=session)
+            up = self._peer_up(peer)
+            out.extend(SendTo(c, up) for c in self.controllers if c != session)
+        peer = self._peers[session]
+        out.append(SendTo(session, m.Welcome(self._broker_id, self._table.whole())))
+        if peer.role == "controller":
+            out.extend(SendTo(session, self._peer_up(p)) for p in self._peers.values() if p is not peer)
+        elif peer.role == "gateway":
+            self._granted = {}
+            self._grant(now_ms, out)
+
+    def _claim(self, peer: Peer, claim: m.Claim, out: list[Effect]) -> bool:
+        """A worker says that it owns a partition: believed unless somebody else does, or did later."""
+        partition, epoch = claim
+        known = self._table.by_destination.get(partition)
+        if known is not None and (epoch, peer.name) != (known.epoch, known.node) and epoch <= known.epoch:
+            self._drop(peer.session, partition, epoch, out)
+            return False
+        self._take_from_owner(partition, epoch, out)
+        self._table.place(partition, peer.name, peer.session, epoch, active=True)
+        return True
+
+    def _claims(self, peer: Peer) -> list[m.Claim]:
+        return self._table.claims(peer.session) if peer.role == "worker" else []
+
+    def _peer_up(self, peer: Peer) -> m.PeerUp:
+        return m.PeerUp(peer.role, peer.name, peer.session, self._claims(peer), peer.capacity)
+
+    def _down(self, session: Session, reason: str, now_ms: float, out: list[Effect]) -> None:
+        """The peer is gone. What it owned has no owner; what was held for it as a source its senders will
+        send again, by the path that comes with the next owner."""
+        peer = self._peers.pop(session, None)
+        if peer is None:
+            return
+        del self._by_name[peer.role, peer.name]
+        for route in self._table.of(session):
+            if peer.role == "gateway":
+                self._table.forget(route.destination)
+            else:
+                self._forget_hold(route.destination)
+                self._table.lose(route.destination)
+        self._windows_changed = True
+        out.append(Log("info", f"{peer.name} ({peer.role}) is gone: {reason}", "peer"))
+        down = m.PeerDown(peer.role, peer.name, session)
+        out.extend(SendTo(controller, down) for controller in self.controllers)
+        self._check_full(now_ms, out)
+
+    def _on_bad_frame(self, session: Session, error: str, now_ms: float, out: list[Effect]) -> None:
+        out.append(Count("bad_frames"))
+        if session not in self._expelled:
+            peer = self._peers.get(session)
+            who = peer.name if peer is not None else repr(session)
+            out.append(Log("warning", f"{who} sent what is not in the protocol: {error}", "bad_frame"))
+            self._expel(session, "expelled", now_ms, out)
+        self._fence(session, now_ms, out)
+
+    def _expel(self, session: Session, reason: str, now_ms: float, out: list[Effect]) -> None:
+        _remember(self._expelled, session, None)
+        self._down(session, reason, now_ms, out)
+
+    def _fence(self, session: Session, now_ms: float, out: list[Effect]) -> None:
+        told_ms = self._fenced_ms.get(session)
+        if told_ms is None or now_ms - told_ms >= FENCED_INTERVAL_MS:
+            _remember(self._fenced_ms, session, now_ms)
+            out.append(SendTo(session, m.Fenced()))
+            out.append(Count("fenced"))
+
+    def _on_tick(self, event: Tick, now_ms: float, out: list[Effect]) -> None:
+        interval = self._config.ping_interval_ms
+        # While the broker itself did not run it heard nobody: that is not the peers' silence.
+        late = max(0.0, now_ms - self._ticked_ms - 2 * interval) if self._ticked_ms is not None else 0.0
+        self._ticked_ms = now_ms
+        ping = m.Ping()
+        for peer in list(self._peers.values()):
+            if late:
+                peer.heard_ms = min(now_ms, peer.heard_ms + late)
+            if now_ms - peer.heard_ms > self._config.silence_max_ms:
+                self._down(peer.session, f"silent for {now_ms - peer.heard_ms:.0f} ms", now_ms, out)
+            else:
+                out.append(SendTo(peer.session, ping))
+        if self._orphans_ms:
+            past = now_ms - ORPHANS_INTERVAL_MS
+            self._orphans_ms = {p: told for p, told in self._orphans_ms.items() if told > past}
+
+    # -- windows ------------------------------------------------------------------------------------------
+
+    def _on_beat(self, peer: Peer, beat: m.Beat, now_ms: float, out: list[Effect]) -> None:
+        if beat.window != peer.window:
+            peer.window = beat.window
+            self._windows_changed = True
+
+    def _grant(self, now_ms: float, out: list[Effect]) -> None:
+        """Divide each node's window among the gateways; nothing while too much is held."""
+        gateways = [peer.session for peer in self._peers.values() if peer.role == "gateway"]
+        windows = {
+            peer.name: 0 if self._full or peer.window <= 0 else max(1, peer.window // max(1, len(gateways)))
+            for peer in self._peers.values()
+            if peer.role == "worker"
+        }
+        self._windows_changed = False
+        if windows != self._granted:
+            self._granted, self._granted_ms = windows, now_ms
+            out.extend(SendTo(session, m.Grant(windows)) for session in gateways)
+
+    def _check_full(self, now_ms: float, out: list[Effect]) -> None:
+        full = self._holding.count > self._config.held_messages_max
+        if full != self._full:
+            self._full = full
+            if full:
+                text = (
+                    f"{self._holding.count} messages are held: gateways take no more until a migration ends"
+                )
+                out.append(Log("warning", text, "held"))
+            self._grant(now_ms, out)
+
+    # -- placement and migration --------------------------------------------------------------------------
+
+    def _on_assign(self, peer: Peer, assign: m.Assign, now_ms: float, out: list[Effect]) -> None:
+        orphans: list[str] = []
+        for partition, epoch, node in assign.claims:
+            known = self._table.by_destination.get(partition)
+            if known is not None and epoch < known.epoch:
+                out.append(Count("stale_assigns"))
+            elif known is not None and (epoch, node) == (known.epoch, known.node) and known.session:
+                if self._table.is_active(partition):
+                    out.append(SendTo(peer.session, m.Landed(partition, epoch, node)))
+                else:
+                    out.append(SendTo(known.session, m.Activate(partition, epoch)))
+            else:
+                self._take_from_owner(partition, epoch, out)
+                owner = self._by_name.get(("worker", node))
+                self._table.place(partition, node, owner.session if owner else NOBODY, epoch)
+                if owner is not None:
+                    out.append(SendTo(owner.session, m.Activate(partition, epoch)))
+                else:
+                    orphans.append(partition)
+        self._tell_orphans(orphans, now_ms, out)
+        self._check_full(now_ms, out)
+
+    def _on_unassign(self, peer: Peer, unassign: m.Unassign, now_ms: float, out: list[Effect]) -> None:
+        for partition in unassign.partitions:
+            known = self._table.by_destination.get(partition)
+            if known is not None:
+                self._take_from_owner(partition, known.epoch + 1, out)
+                self._table.forget(partition)
+        self._check_full(now_ms, out)
+
+    def _on_expel(self, peer: Peer, expel: m.Expel, now_ms: float, out: list[Effect]) -> None:
+        self._expel(expel.session, f"expelled by {peer.name}", now_ms, out)
+
+    def _on_disown(self, peer: Peer, disown: m.Disown, now_ms: float, out: list[Effect]) -> None:
+        partition = disown.partition
+        if self._table.is_owned(partition, peer.session, disown.epoch):
+            self._forget_hold(partition)
+            self._table.lose(partition)
+            self._tell_orphans([partition], now_ms, out)
+            self._check_full(now_ms, out)
+
+    def _on_activated(self, peer: Peer, activated: m.Activated, now_ms: float, out: list[Effect]) -> None:
+        partition, epoch = activated.partition, activated.epoch
+        if not self._table.is_owned(partition, peer.session, epoch):
+            return
+        self._table.activated(partition)
+        paused = self._pauses.pop(partition, None)
+        held, pause_us = (paused.held, paused.length_us(now_ms)) if paused is not None else (0, 0)
+        landed = m.Landed(partition, epoch, peer.name, held, pause_us)
+        out.extend(SendTo(controller, landed) for controller in self.controllers)
+
+    def _on_hold(self, peer: Peer, hold: m.Hold, now_ms: float, out: list[Effect]) -> None:
+        partition, epoch = hold.partition, hold.epoch
+        if not self._table.is_owned(partition, peer.session, epoch):
+            self._drop(peer.session, partition, epoch, out)
+            return
+        if partition not in self._holding.by_partition:
+            self._holding.begin(partition, peer.session, epoch, now_ms)
+        out.append(SendTo(peer.session, m.Held(partition, epoch)))
+
+    def _on_release(self, peer: Peer, release: m.Release, now_ms: float, out: list[Effect]) -> None:
+        hold = self._holding.by_partition.get(release.partition)
+        if hold is not None and (hold.source, hold.epoch) == (peer.session, release.epoch):
+            self._holding.end(release.partition)
+            _forward_held(hold, peer.session, out)
+            self._check_full(now_ms, out)
+
+    def _on_handover(self, peer: Peer, handover: m.Handover, now_ms: float, out: list[Effect]) -> None:
+        """The source's last commit is done: the partition is the target's, with all that waits for it."""
+        partition, epoch = handover.partition, handover.epoch
+        if not self._table.is_owned(partition, peer.session, epoch - 1):
+            out.append(Count("stale_handovers"))
+            return
+        hold = self._holding.end(partition)
+        target = self._by_name.get(("worker", handover.target))
+        if target is None or hold is None:
+            # What was under way is lost, or may be (nothing was held, so some of it went to the source after
+            # it had stopped): a new path, now or when the target comes, makes senders send it again.
+            session = target.session if target is not None else NOBODY
+            self._table.place(partition, handover.target, session, epoch)
+            if target is not None:
+                out.append(SendTo(session, m.Activate(partition, epoch)))
+            else:
+                self._tell_orphans([partition], now_ms, out)
+        else:
+            returned = sum(len(entry.posted) for entry in handover.returned)
+            self._pauses[partition] = pause(hold, epoch, returned)
+            route = self._table.hand_over(partition, target.name, target.session, epoch)
+            out.append(SendTo(target.session, m.Activate(partition, epoch)))
+            for sender, posted in handover.returned:
+                header = m.encode([Part(partition, route.path, len(posted))])
+                out.append(Forward(target.session, [sender, header, m.encode([posted])]))
+            _forward_held(hold, target.session, out)
+        self._check_full(now_ms, out)
+
+    def _take_from_owner(self, partition: str, epoch: int, out: list[Effect]) -> None:
+        """The partition is about to change hands without its owner's help."""
+        self._forget_hold(partition)
+        owner = self._table.owner(partition)
+        if owner:
+            out.append(SendTo(owner, m.Drop(partition, max(epoch, self._table.epoch(partition) + 1))))
+
+    def _drop(self, session: Session, partition: str, epoch: int, out: list[Effect]) -> None:
+        """Tell a worker that believes to own the partition at `epoch` that it does not."""
+        out.append(SendTo(session, m.Drop(partition, max(epoch + 1, self._table.epoch(partition)))))
+
+    def _forget_hold(self, partition: str) -> None:
+        self._holding.end(partition)
+        self._pauses.pop(partition, None)
+
+    def _push_routes(self, out: list[Effect], but: Session = NOBODY) -> None:
+        changes = self._table.take_changes()
+        if changes:
+            routes = m.Routes(list(changes))
+            out.extend(
+                SendTo(peer.session, routes)
+                for peer in self._peers.values()
+                if peer.role != "controller" and peer.session != but
+            )
+
+
+def _forward_held(hold: Hold, to: Session, out: list[Effect]) -> None:
+    for sender, part, raw in hold.parts:
+        out.append(Forward(to, [sender, m.encode([part]), m.encode([raw])]))
+
+
+def _remember(sessions: dict[Session, Any], session: Session, value: Any) -> None:
+    sessions.pop(session, None)
+    sessions[session] = value
+    if len(sessions) > STRANGERS_MAX:
+        del sessions[next(iter(sessions))]

@@ -1,0 +1,463 @@
+"""Which partitions should move, and where partitions without a node should go: pure functions of a view.
+
+Aims, in this order: the highest utilisation of a node as low as it gets, few messages between nodes, few moves.
+The partitions of one chain (same graph, same index, joined by streams) stay together as far as loads allow.
+
+Knows no node's session, no migration, no clock: the caller measures, decides when to look, and carries out.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
+
+NOMINAL_LOAD = 0.0005
+"""Cores that a partition is taken to use at least when it is given a place: spreads idle ones by their number."""
+
+GAIN_MIN = 0.002
+"""Utilisation by which a move must lower the higher of its two nodes: what moving a partition costs."""
+
+GAIN_SHARE_MIN = 0.03
+"""The same as a share of the mean utilisation, so that noise of the measurement is not followed; applies to
+the plan as a whole."""
+
+TARGETS_MAX = 4
+"""How many of the least utilised nodes are compared as targets."""
+
+TRAFFIC_MIN = 20.0
+"""Messages per second between nodes that a move must save to be made for the traffic's sake."""
+
+TRAFFIC_SHARE_MIN = 0.25
+"""And what part of the partition's whole traffic that must be."""
+
+SHARE_MIN = 0.5
+"""A node with less than this part of its share of an idle graph's partitions is given its share."""
+
+Chain = tuple[str, str]
+"""What should stay on one node: (graph, index), or (graph, group) for a group of one partition."""
+
+
+class NodeView(NamedTuple):
+    """A living node. `capacity` in cores; `base`: cores it uses that no partition accounts for; `takes`: it may be
+    given partitions; `leaving`: it is to be emptied; `graphs`: those whose code it has loaded."""
+
+    name: str
+    capacity: float
+    base: float
+    takes: bool
+    leaving: bool
+    graphs: frozenset[str]
+
+
+class View(NamedTuple):
+    """`owned`: node -> partitions; `where`: partition -> node; `loads`: partition -> cores (idle ones may be
+    missing); `traffic`: partition -> partition -> messages per second, symmetric; `pins`: partition -> node;
+    `cooling_ms`: partition -> until when it is left alone; `asked_ms`: the same, but only for moves that no load
+    demands, because a person moved it; `counts`: node -> graph -> partitions; `chain`: what belongs together."""
+
+    nodes: Sequence[NodeView]
+    owned: Mapping[str, Collection[str]]
+    where: Mapping[str, str]
+    loads: Mapping[str, float]
+    traffic: Mapping[str, Mapping[str, float]]
+    pins: Mapping[str, str]
+    cooling_ms: Mapping[str, int]
+    asked_ms: Mapping[str, int]
+    counts: Mapping[str, Mapping[str, int]]
+    chain: Callable[[str], Chain]
+
+
+class Limits(NamedTuple):
+    """`band`: by which part of the mean the highest node may lie above it; `load_min`: utilisation below which loads
+    are not worth moving; `moves_max`: chains moved in one plan."""
+
+    band: float = 0.10
+    load_min: float = 0.05
+    moves_max: int = 16
+
+
+class Step(NamedTuple):
+    """One partition to move; `gain` is the utilisation by which the higher of the two nodes falls."""
+
+    partition: str
+    source: str
+    target: str
+    reason: str
+    gain: float
+
+
+class Plan(NamedTuple):
+    """`required`: what drained nodes and pins demand; `moves`: what loads, shares and traffic suggest. `notes`: what
+    no move can help, by partition. Utilisations: of each node now, the `highest` of them, the highest `expected` after
+    the moves, the `mean`. `balanced`: the highest is inside the band (or low)."""
+
+    required: list[Step]
+    moves: list[Step]
+    notes: dict[str, str]
+    utilisation: dict[str, float]
+    highest: float
+    expected: float
+    mean: float
+    balanced: bool
+
+
+def plan(view: View, in_progress: Collection[str], limits: Limits, now_ms: int) -> Plan:
+    """What to do now. Partitions in progress are left alone. Deterministic."""
+    work = _Work(view, in_progress, now_ms)
+    utilisation = {name: work.utilisation(name) for name in work.nodes}
+    required = _required(work)
+    highest, mean = work.highest(), work.mean(())
+    balanced = highest <= limits.load_min or highest - mean <= limits.band * mean
+    moves, notes = _relieve(work, limits)
+    if sum(step.gain for step in moves) < GAIN_SHARE_MIN * mean:
+        moves, work = [], _Work(view, in_progress, now_ms)
+    if not moves and not required:
+        moves = _share(work, limits) or _gather(work, limits)
+    return Plan(required, moves, notes, utilisation, highest, work.highest(), mean, balanced)
+
+
+def spread(view: View, partitions: Collection[str], fresh: bool = False) -> dict[str, str]:
+    """A node for each of these partitions, chains together, heaviest first to the least utilised node that takes
+    them; pinned ones where they are pinned. `fresh`: evenly among themselves, whatever the nodes have already.
+    Partitions whose graph no such node has loaded are left out."""
+    chains: dict[Chain, list[str]] = {}
+    chosen: dict[str, str] = {}
+    ready = {node.name: node for node in view.nodes if node.takes and not node.leaving}
+    placing = set(partitions)
+    for partition in partitions:
+        pin = ready.get(view.pins.get(partition, ""))
+        if pin is not None and _graph(partition) in pin.graphs:
+            chosen[partition] = pin.name
+        else:
+            chains.setdefault(view.chain(partition), []).append(partition)
+    have = {name: _nominal(view, [p for p in view.owned.get(name, ()) if p not in placing]) for name in ready}
+    given = dict.fromkeys(ready, 0.0) if fresh else dict(have)
+    weights = {chain: _nominal(view, members) for chain, members in chains.items()}
+    for chain in sorted(chains, key=lambda c: (-weights[c], c[0], len(c[1]), c[1])):
+        nodes = [node for node in ready.values() if chain[0] in node.graphs]
+        if not nodes:
+            continue
+        target = min(nodes, key=lambda n: (given[n.name] / n.capacity, have[n.name] / n.capacity, n.name)).name
+        given[target] += weights[chain]
+        chosen.update(dict.fromkeys(chains[chain], target))
+    return chosen
+
+
+def _nominal(view: View, partitions: Collection[str]) -> float:
+    return sum(view.loads.get(p, 0.0) for p in partitions) + NOMINAL_LOAD * len(partitions)
+
+
+def _graph(partition: str) -> str:
+    return partition[: partition.index("/")]
+
+
+class _Unit(NamedTuple):
+    """Partitions of one node that move together."""
+
+    load: float
+    partitions: tuple[str, ...]
+
+
+class _Work:
+    """The view, as it would be after the steps taken so far. Lists of a node's units are made when it is looked at,
+    so that of many nodes only those touched cost anything."""
+
+    def __init__(self, view: View, in_progress: Collection[str], now_ms: int) -> None:
+        self.view, self.in_progress, self.now_ms = view, in_progress, now_ms
+        self.nodes = {node.name: node for node in view.nodes}
+        get = view.loads.get
+        self.load = {n.name: n.base + sum(get(p, 0.0) for p in view.owned.get(n.name, ())) for n in view.nodes}
+        self.moved: dict[str, str] = {}
+        self._units: dict[tuple[str, bool], list[_Unit]] = {}
+        self._high = [(-self.utilisation(name), name) for name in self.nodes]
+        self._low = [(self.utilisation(n.name), n.name) for n in view.nodes if n.takes and not n.leaving]
+        heapq.heapify(self._high)
+        heapq.heapify(self._low)
+
+    def utilisation(self, name: str) -> float:
+        return self.load[name] / self.nodes[name].capacity
+
+    def mean(self, without: Collection[str]) -> float:
+        """Load over capacity of the nodes that stay, without some."""
+        stay = [n for n in self.nodes.values() if not n.leaving and n.name not in without]
+        capacity = sum(n.capacity for n in stay)
+        return sum(self.load[n.name] for n in stay) / capacity if capacity else 0.0
+
+    def highest(self) -> float:
+        return max((self.utilisation(n.name) for n in self.nodes.values() if not n.leaving), default=0.0)
+
+    def top(self, without: Collection[str]) -> str | None:
+        """The most utilised node that stays, without some."""
+        while self._high:
+            utilisation, name = self._high[0]
+            if name not in without and not self.nodes[name].leaving and -utilisation == self.utilisation(name):
+                return name
+            heapq.heappop(self._high)
+        return None
+
+    def lowest(self, graph: str, source: str) -> list[str]:
+        """Up to TARGETS_MAX least utilised nodes that take partitions of the graph."""
+        found: list[tuple[float, str]] = []
+        passed: list[tuple[float, str]] = []
+        while self._low and len(found) < TARGETS_MAX:
+            utilisation, name = heapq.heappop(self._low)
+            if utilisation != self.utilisation(name) or (found and found[-1][1] == name):
+                continue
+            fits = name != source and graph in self.nodes[name].graphs
+            (found if fits else passed).append((utilisation, name))
+        for entry in (*found, *passed):
+            heapq.heappush(self._low, entry)
+        return [name for _, name in found]
+
+    def units(self, name: str, whole: bool) -> list[_Unit]:
+        """What may move off the node, by load, smallest first: chains (`whole`) or single partitions."""
+        units = self._units.get((name, whole))
+        if units is None:
+            chains: dict[object, list[str]] = {}
+            for partition in self.view.owned.get(name, ()):
+                if self.movable(partition):
+                    chains.setdefault(self.view.chain(partition) if whole else partition, []).append(partition)
+            loads = self.view.loads
+            units = sorted(_Unit(sum(loads.get(p, 0.0) for p in ps), tuple(sorted(ps))) for ps in chains.values())
+            self._units[name, whole] = units
+        return units
+
+    def movable(self, partition: str) -> bool:
+        view = self.view
+        return (
+            partition not in self.in_progress
+            and partition not in self.moved
+            and partition not in view.pins
+            and view.cooling_ms.get(partition, 0) <= self.now_ms
+        )
+
+    def at(self, partition: str) -> str:
+        return self.moved.get(partition) or self.view.where.get(partition, "")
+
+    def affinity(self, partitions: Collection[str], target: str) -> float:
+        """Messages per second between these partitions and those on the target."""
+        traffic = self.view.traffic
+        return sum(
+            rate
+            for partition in partitions
+            for other, rate in traffic.get(partition, {}).items()
+            if other not in partitions and self.at(other) == target
+        )
+
+    def take(self, unit: _Unit, source: str, target: str) -> None:
+        """Do the move in the view."""
+        self.load[source] -= unit.load
+        self.load[target] += unit.load
+        self.moved.update(dict.fromkeys(unit.partitions, target))
+        for name in (source, target):
+            heapq.heappush(self._high, (-self.utilisation(name), name))
+            if self.nodes[name].takes and not self.nodes[name].leaving:
+                heapq.heappush(self._low, (self.utilisation(name), name))
+        taken = set(unit.partitions)
+        for whole in (True, False):
+            units = self._units.get((source, whole))
+            if units is not None:
+                self._units[source, whole] = [u for u in units if taken.isdisjoint(u.partitions)]
+
+
+def _required(work: _Work) -> list[Step]:
+    """Off the nodes that leave; to where they are pinned."""
+    view = work.view
+    steps = []
+    for partition, node in sorted(view.pins.items()):
+        source = view.where.get(partition, "")
+        pin = work.nodes.get(node)
+        if pin is None or source in ("", node) or source not in work.nodes or partition in work.in_progress:
+            continue
+        if _graph(partition) in pin.graphs and not pin.leaving:
+            steps.append(Step(partition, source, node, f"pinned to {node}", 0.0))
+    decided = {step.partition for step in steps}
+    for node_view in view.nodes:
+        if not node_view.leaving:
+            continue
+        away = [p for p in view.owned.get(node_view.name, ()) if p not in work.in_progress and p not in decided]
+        for partition, target in spread(view, sorted(away)).items():
+            steps.append(Step(partition, node_view.name, target, f"{node_view.name} is being emptied", 0.0))
+    for step in steps:
+        work.take(_Unit(view.loads.get(step.partition, 0.0), (step.partition,)), step.source, step.target)
+    return steps
+
+
+def _relieve(work: _Work, limits: Limits) -> tuple[list[Step], dict[str, str]]:
+    """Take load off the most utilised nodes, most loaded first, until they are inside half the band."""
+    steps: list[Step] = []
+    notes: dict[str, str] = {}
+    stuck: set[str] = set()
+    chains = 0
+    while chains < limits.moves_max:
+        source = work.top(stuck)
+        if source is None or work.utilisation(source) <= limits.load_min:
+            break
+        mean = work.mean(stuck)
+        if work.utilisation(source) - mean <= (limits.band / 2 if steps else limits.band) * mean:
+            break
+        found = _best(work, source, mean, limits)
+        if found is None:
+            notes |= _hot(work, source, limits)
+            stuck.add(source)
+            continue
+        unit, target, gain = found
+        reason = f"{source} is at {work.utilisation(source):.0%}, {target} at {work.utilisation(target):.0%}"
+        steps += [Step(p, source, target, reason, gain if i == 0 else 0.0) for i, p in enumerate(unit.partitions)]
+        work.take(unit, source, target)
+        chains += 1
+    return steps, notes
+
+
+def _best(work: _Work, source: str, mean: float, limits: Limits) -> tuple[_Unit, str, float] | None:
+    """The chain, else the partition, whose move off the source helps most, and where to."""
+    for whole in (True, False):
+        best: tuple[_Unit, str, float] | None = None
+        for unit in _candidates(work, source, mean, whole):
+            targets = work.lowest(_graph(unit.partitions[0]), source)
+            gains = {target: _gain(work, unit, source, target) for target in targets}
+            good = [t for t in targets if gains[t] >= GAIN_MIN]
+            if not good or (best is not None and gains[good[0]] <= best[2]):
+                continue
+            roomy = [
+                t for t in good if work.load[t] + unit.load <= mean * (1 + limits.band / 2) * work.nodes[t].capacity
+            ]
+            target = max(roomy, key=lambda t: work.affinity(unit.partitions, t)) if roomy else good[0]
+            best = (unit, target, gains[target])
+        if best is not None:
+            return best
+    return None
+
+
+def _candidates(work: _Work, source: str, mean: float, whole: bool) -> list[_Unit]:
+    """The largest unit that neither sinks the source below the mean nor lifts the lowest node above it, and the
+    next larger one."""
+    units = work.units(source, whole)
+    if not units:
+        return []
+    targets = work.lowest(_graph(units[-1].partitions[0]), source)
+    if not targets:
+        return []
+    room = (mean - work.utilisation(targets[0])) * work.nodes[targets[0]].capacity
+    excess = (work.utilisation(source) - mean) * work.nodes[source].capacity
+    at = bisect_right(units, min(room, excess), key=lambda unit: unit.load)
+    return [unit for unit in units[max(0, at - 1) : at + 1] if unit.load > 0.0]
+
+
+def _gain(work: _Work, unit: _Unit, source: str, target: str) -> float:
+    before = max(work.utilisation(source), work.utilisation(target))
+    left = (work.load[source] - unit.load) / work.nodes[source].capacity
+    grown = (work.load[target] + unit.load) / work.nodes[target].capacity
+    return before - max(left, grown)
+
+
+def _hot(work: _Work, source: str, limits: Limits) -> dict[str, str]:
+    """Say so if one partition is what makes the node hot."""
+    loads = work.view.loads
+    hottest = max(work.view.owned.get(source, ()), key=lambda p: (loads.get(p, 0.0), p), default="")
+    load = loads.get(hottest, 0.0)
+    share = load / work.nodes[source].capacity
+    if not hottest or work.at(hottest) != source or share <= work.mean(()) * (1 + limits.band):
+        return {}
+    text = f"hot: {hottest} alone uses {share:.0%} of {source}; a partition runs on one node, so no move helps"
+    return {hottest: text}
+
+
+def _share(work: _Work, limits: Limits) -> list[Step]:
+    """Give a node that has far less than its share of an idle graph's partitions that share."""
+    view = work.view
+    graphs = sorted({graph for counts in view.counts.values() for graph, count in counts.items() if count})
+    for graph in graphs:
+        nodes = [n for n in view.nodes if n.takes and not n.leaving and graph in n.graphs]
+        capacity = sum(n.capacity for n in nodes)
+        counts = {n.name: view.counts.get(n.name, {}).get(graph, 0) for n in nodes}
+        total = sum(counts.values())
+        poor = [n for n in nodes if counts[n.name] < SHARE_MIN * int(total * n.capacity / capacity)]
+        if not poor:
+            continue
+        mine = [p for n in nodes for p in view.owned.get(n.name, ()) if p.startswith(graph + "/")]
+        if sum(view.loads.get(p, 0.0) for p in mine) >= limits.load_min:
+            continue
+        share = {n.name: total * n.capacity / capacity for n in nodes}
+        steps = _fill(work, graph, poor[0].name, counts, share, limits)
+        if steps:
+            return steps
+    return []
+
+
+def _fill(
+    work: _Work, graph: str, poor: str, counts: dict[str, int], share: dict[str, float], limits: Limits
+) -> list[Step]:
+    steps: list[Step] = []
+    for _ in range(limits.moves_max):
+        found = None
+        for donor in sorted(counts, key=lambda name: (share[name] - counts[name], name)):
+            over, under = counts[donor] - share[donor], share[poor] - counts[poor]
+            found = next(
+                (
+                    unit
+                    for unit in work.units(donor, True)
+                    if _graph(unit.partitions[0]) == graph
+                    and len(unit.partitions) <= min(over, under) + 0.5
+                    and all(work.view.asked_ms.get(p, 0) <= work.now_ms for p in unit.partitions)
+                ),
+                None,
+            )
+            if found is not None:
+                break
+        if found is None:
+            break
+        reason = f"{poor} has {counts[poor]} of its {share[poor]:.0f} partitions of {graph}"
+        steps += [Step(p, donor, poor, reason, 0.0) for p in found.partitions]
+        counts[donor] -= len(found.partitions)
+        counts[poor] += len(found.partitions)
+        work.take(found, donor, poor)
+    return steps
+
+
+def _gather(work: _Work, limits: Limits) -> list[Step]:
+    """Bring partitions to those they talk with, where the loads allow."""
+    wishes = []
+    for partition in work.view.traffic:
+        wish = _wish(work, partition)
+        if wish is not None:
+            wishes.append((wish[1], partition))
+    steps: list[Step] = []
+    ceiling = max(work.mean(()) * (1 + limits.band / 2), limits.load_min)
+    for _, partition in sorted(wishes, reverse=True):
+        wish = _wish(work, partition)  # once more: those taken before may have changed it
+        if wish is None or len(steps) >= limits.moves_max:
+            continue
+        target, saved = wish
+        source, load = work.at(partition), work.view.loads.get(partition, 0.0)
+        if (work.load[target] + load) / work.nodes[target].capacity > ceiling:
+            continue
+        reason = f"saves {saved:.0f} messages a second between {source} and {target}"
+        steps.append(Step(partition, source, target, reason, 0.0))
+        work.take(_Unit(load, (partition,)), source, target)
+    return steps
+
+
+def _wish(work: _Work, partition: str) -> tuple[str, float] | None:
+    """The node with which the partition talks most, and the messages per second saved by being there."""
+    source = work.at(partition)
+    if source not in work.nodes or partition in work.moved or not work.movable(partition):
+        return None
+    if work.view.asked_ms.get(partition, 0) > work.now_ms:
+        return None
+    pull: dict[str, float] = {}
+    for other, rate in work.view.traffic[partition].items():
+        pull[work.at(other)] = pull.get(work.at(other), 0.0) + rate
+    total, here = sum(pull.values()), pull.get(source, 0.0)
+    graph = _graph(partition)
+    there = [n for n in pull if n in work.nodes and n != source and work.nodes[n].takes]
+    there = [n for n in there if not work.nodes[n].leaving and graph in work.nodes[n].graphs]
+    if not there:
+        return None
+    target = max(there, key=lambda name: (pull[name], name))
+    saved = pull[target] - here
+    if saved < max(TRAFFIC_MIN, TRAFFIC_SHARE_MIN * total):
+        return None
+    return target, saved

@@ -1,0 +1,183 @@
+"""What the controller knows: nodes, graphs, placements, pins. Data and indexes; decides nothing.
+
+Placements are a copy: the truth is in Redis, where the source of a migration changes it too. An epoch never goes
+back here, except by `forget`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from typing import NamedTuple
+
+from controller.balance import Chain
+from controller.measuring import Measures
+from liquefy.commits import Placement
+from liquefy.errors import UserError
+from liquefy.graph import Graph
+from liquefy.messages import Report, Session
+
+HISTORY_MAX = 10
+"""Entries of a partition's history kept for `explain`."""
+
+
+@dataclasses.dataclass
+class Node:
+    """One node by name. `session` is b"" while it is gone; `confirmed`: the broker has named that session since we
+    last connected to it. `ready`: graph -> version that it has loaded; `refused`: graph -> why it has not.
+    `cordoned` and `drained` outlive the node, `leaving` does not. `inventory`: what it says that it owns."""
+
+    name: str
+    session: Session = b""
+    confirmed: bool = False
+    capacity: float = 1.0
+    since_ms: int = 0
+    gone_ms: int = 0
+    hung: bool = False
+    cordoned: bool = False
+    drained: bool = False
+    leaving: bool = False
+    ready: dict[str, int] = dataclasses.field(default_factory=dict)
+    refused: dict[str, str] = dataclasses.field(default_factory=dict)
+    inventory: dict[str, int] | None = None
+    report: Report | None = None
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.session)
+
+    @property
+    def takes(self) -> bool:
+        """Whether it may be given partitions."""
+        return self.alive and not (self.cordoned or self.drained or self.leaving)
+
+    @property
+    def emptying(self) -> bool:
+        return self.drained or self.leaving
+
+    @property
+    def state(self) -> str:
+        if not self.alive:
+            return "hung" if self.hung else "gone"
+        return "drained" if self.emptying else "cordoned" if self.cordoned else "up"
+
+
+class Note(NamedTuple):
+    """Why a partition is where it is, since when, and how it came there."""
+
+    since_ms: int
+    reason: str
+    history: deque[tuple[float, str]]
+
+
+class Cluster:
+    """`where`, `owned` and `counts` are indexes of the placements that have an owner: partition -> node,
+    node -> partition -> epoch, node -> graph -> number."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.sessions: dict[Session, str] = {}
+        self.gateways: dict[Session, str] = {}
+        self.graphs: dict[str, Graph] = {}
+        self.closing: set[str] = set()
+        """Graphs that are being undeployed: gateways do not have them any more."""
+        self.placements: dict[str, Placement] = {}
+        self.where: dict[str, str] = {}
+        self.owned: dict[str, dict[str, int]] = {}
+        self.counts: dict[str, dict[str, int]] = {}
+        self.pins: dict[str, str] = {}
+        self.notes: dict[str, Note] = {}
+        self.cooling_ms: dict[str, int] = {}
+        self.asked_ms: dict[str, int] = {}
+        self.measures = Measures()
+        self.frozen = ""
+
+    # -- nodes ---------------------------------------------------------------------------------------------
+
+    def node(self, name: str) -> Node:
+        return self.nodes.setdefault(name, Node(name))
+
+    def named(self, name: str) -> Node:
+        """Raises UserError for a name that is not known."""
+        if name not in self.nodes:
+            known = ", ".join(sorted(self.nodes)) or "none"
+            raise UserError(f"there is no node {name!r}\n  remedy: give one of: {known}")
+        return self.nodes[name]
+
+    def by_session(self, session: Session) -> Node | None:
+        name = self.sessions.get(session)
+        return self.nodes[name] if name is not None else None
+
+    def alive(self) -> list[Node]:
+        return [self.nodes[name] for name in sorted(self.nodes) if self.nodes[name].alive]
+
+    def is_alive(self, name: str) -> bool:
+        node = self.nodes.get(name)
+        return node is not None and node.alive
+
+    def loaded(self, node: Node) -> frozenset[str]:
+        """Graphs in force that the node can run."""
+        return frozenset(name for name, graph in self.graphs.items() if node.ready.get(name) == graph.version)
+
+    # -- placements ----------------------------------------------------------------------------------------
+
+    def place(self, placement: Placement, reason: str, now_ms: int) -> bool:
+        """Take a placement over, if it is news. A higher epoch is; so is a first look."""
+        partition, owner, epoch = placement
+        old = self.placements.get(partition)
+        if old is not None and (old.epoch > epoch or old == placement):
+            return False
+        self._unindex(partition)
+        self.placements[partition] = placement
+        if owner:
+            self.where[partition] = owner
+            self.owned.setdefault(owner, {})[partition] = epoch
+            graph = partition[: partition.index("/")]
+            counts = self.counts.setdefault(owner, {})
+            counts[graph] = counts.get(graph, 0) + 1
+        note = self.notes.get(partition)
+        history = note.history if note is not None else deque(maxlen=HISTORY_MAX)
+        history.append((now_ms / 1000, f"{owner or 'nowhere'} (epoch {epoch}): {reason}"))
+        self.notes[partition] = Note(now_ms, reason, history)
+        return True
+
+    def forget(self, partition: str) -> None:
+        self._unindex(partition)
+        for table in (self.placements, self.notes, self.cooling_ms, self.asked_ms):
+            table.pop(partition, None)
+
+    def epoch(self, partition: str) -> int:
+        placement = self.placements.get(partition)
+        return placement.epoch if placement is not None else 0
+
+    def placed(self, graph: str) -> list[str]:
+        """All placed partitions of a graph, those left over from earlier versions too."""
+        return [p for p in self.where if p.startswith(graph + "/")]
+
+    def graph_of(self, partition: str) -> Graph | None:
+        return self.graphs.get(partition[: partition.index("/")])
+
+    def chain(self, partition: str) -> Chain:
+        graph, group, index = partition.split("/")
+        known = self.graphs.get(graph)
+        of_group = known.group_by_name.get(group) if known is not None else None
+        return (graph, group if of_group is not None and of_group.partitions == 1 else index)
+
+    def pinned(self) -> dict[str, str]:
+        """Pins by partition: a pin of a partition goes before that of its group."""
+        result: dict[str, str] = {}
+        for what, node in sorted(self.pins.items(), key=lambda pin: pin[0].count("/")):
+            if what.count("/") == 2:
+                result[what] = node
+            else:
+                graph, group = what.split("/")
+                known = self.graphs.get(graph)
+                found = known.group_by_name.get(group) if known is not None else None
+                result.update((f"{what}/{i}", node) for i in range(found.partitions if found else 0))
+        return result
+
+    def _unindex(self, partition: str) -> None:
+        owner = self.where.pop(partition, None)
+        if owner is not None:
+            del self.owned[owner][partition]
+            self.counts[owner][partition[: partition.index("/")]] -= 1

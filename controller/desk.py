@@ -1,0 +1,108 @@
+"""What the parts of the controller share: the settings, what is known, the time of the step, and the effects
+asked for in it. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from controller.cluster import Cluster, Node
+from controller.events import Answer, Operation, Reconnect, Stop, Store
+from controller.journal import Journal
+from liquefy.config import ControllerConfig
+from liquefy.effects import Log, Relay, ToBroker
+from liquefy.messages import Assign, Control, Graphs, Prepare, Session
+
+Effect = ToBroker | Relay | Log | Answer | Store | Stop | Reconnect
+
+
+class Desk:
+    """`now_ms` is the time of the present step, Unix milliseconds that never go back."""
+
+    def __init__(self, config: ControllerConfig) -> None:
+        self.config = config
+        self.cluster = Cluster()
+        self.journal = Journal(config.name, config.events_max, config.log_lines_max)
+        self.now_ms = 0
+        self.linked = False
+        """The broker has welcomed this session."""
+        self.settled = False
+        """The peers had their time to come back since then; who is not here is gone."""
+        self.redis_ok = True
+        self.migrations = 0
+        self.failovers = 0
+        self._effects: list[Effect] = []
+        self._assigned: dict[str, tuple[int, str]] = {}
+        self._waiting: dict[int, Callable[[Any], None]] = {}
+        self._tag = 0
+
+    def take_effects(self) -> list[Effect]:
+        """All effects of this step, in order; assignments last, in one message."""
+        if self._assigned and self.linked:
+            claims = [(partition, epoch, node) for partition, (epoch, node) in self._assigned.items()]
+            self._effects.append(ToBroker(Assign(claims)))
+        self._assigned.clear()
+        effects, self._effects = self._effects, []
+        return effects
+
+    def assign(self, partition: str, epoch: int, node: str) -> None:
+        """Tell the broker, when this step is through. Lost while there is none: reconciling does it again."""
+        self._assigned[partition] = (epoch, node)
+
+    def broker(self, message: Control) -> None:
+        if self.linked:
+            self._effects.append(ToBroker(message))
+
+    def hello(self, message: Control) -> None:
+        """The one message that goes before the welcome."""
+        self._effects.append(ToBroker(message))
+
+    def relay(self, to: Session, message: Control) -> None:
+        if self.linked and to:
+            self._effects.append(Relay(to, message))
+
+    def answer(self, answers: list[Answer]) -> None:
+        self._effects += answers
+
+    def reconnect(self) -> None:
+        self._effects.append(Reconnect())
+
+    def stop(self) -> None:
+        self._effects.append(Stop())
+
+    def store(self, operation: Operation, then: Callable[[Any], None]) -> None:
+        """`then(result)` is called in the step in which the result comes."""
+        self._tag += 1
+        self._waiting[self._tag] = then
+        self._effects.append(Store(operation, self._tag))
+
+    def stored(self, tag: int, result: Any) -> None:
+        self._waiting.pop(tag)(result)
+
+    def log(self, level: str, text: str, event: str = "", **fields: Any) -> None:
+        line = Log(level, text, event, fields)
+        self._effects.append(line)
+        self._effects += self.journal.logged(line, self.now_ms)
+
+    def send_graphs(self, workers: bool = True, gateways: bool = True) -> None:
+        """All graphs in force, to all."""
+        for node in self.cluster.alive() if workers else ():
+            self.equip(node)
+        for session in self.cluster.gateways if gateways else ():
+            self.relay(session, self.open_graphs())
+
+    def equip(self, node: Node) -> None:
+        """The graphs in force, then the wish to know when it has loaded them."""
+        self.relay(node.session, self.graphs())
+        for name, graph in sorted(self.cluster.graphs.items()):
+            if node.ready.get(name) != graph.version and name not in node.refused:
+                self.relay(node.session, Prepare(graph))
+
+    def open_graphs(self) -> Graphs:
+        """Those that take requests."""
+        graphs = self.cluster.graphs
+        return Graphs([graph for name, graph in sorted(graphs.items()) if name not in self.cluster.closing])
+
+    def graphs(self) -> Graphs:
+        return Graphs([graph for _, graph in sorted(self.cluster.graphs.items())])

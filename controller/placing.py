@@ -1,0 +1,318 @@
+"""Partitions without a node get one: at deployment, at failover, and when what is, differs from what is stored.
+
+Each placement is a compare-and-set in the store with epoch + 1, so that an owner that still lives somewhere is
+fenced; then the broker is told. Losing that race is no error: the answer says what is stored, and that is then the
+truth to go by.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from controller import balance
+from controller.cluster import Node
+from controller.desk import Desk
+from controller.events import Place, ReadPlacements
+from liquefy.commits import Placement, PlaceRequest
+from liquefy.messages import Claim, Landed, Route, Unassign
+
+REST_MS = 2_000
+"""What was assigned or moved so lately is not suspected to be elsewhere."""
+
+BREATH_MS = 5
+"""From the loss of a node to its failover: a node that connects again is named gone and back in one breath."""
+
+START_MS = 3_000
+"""Of a cluster that has just started, nodes that still load the code are waited for so long."""
+
+
+class _Failover:
+    def __init__(self, node: str, since_ms: int, left: set[str]) -> None:
+        self.node, self.since_ms, self.left, self.count = node, since_ms, left, len(left)
+        self.to: Counter[str] = Counter()
+
+
+class Placing:
+    """`homeless`: partition -> why it needs a node. `due_ms`: node -> when its partitions are to be placed anew."""
+
+    def __init__(self, desk: Desk, moving: Callable[[], Collection[str]]) -> None:
+        self._desk = desk
+        self._cluster = desk.cluster
+        self._moving = moving
+        self.homeless: dict[str, str] = {}
+        self.due_ms: dict[str, int] = {}
+        self.start_until_ms = 0
+        self.fresh: set[str] = set()
+        """Partitions of a new graph: placed evenly among themselves."""
+        self.on_placed: Callable[[Placement], None] = lambda placement: None
+        self._routes: dict[str, Route] = {}
+        self._placing: set[str] = set()
+        self._checking: set[str] = set()
+        self._assigned_ms: dict[str, int] = {}
+        self._failovers: list[_Failover] = []
+        self._waiting_logged = False
+
+    # -- nodes ---------------------------------------------------------------------------------------------
+
+    def node_lost(self, node: Node) -> None:
+        """Its partitions are placed anew, after a breath."""
+        grace_ms = max(BREATH_MS, self._desk.config.gone_grace_ms)
+        self.due_ms[node.name] = self._desk.now_ms + grace_ms
+
+    def node_back(self, node: Node, claims: Iterable[Claim], anew: bool) -> None:
+        """What it claims stays. `anew`: by a new session, so what it does not claim, it has forgotten; else the
+        broker may just not have been told."""
+        self.due_ms.pop(node.name, None)
+        claimed = {claim.partition: claim.epoch for claim in claims}
+        node.inventory = dict(claimed)
+        for partition, epoch in claimed.items():
+            self._routes[partition] = Route(partition, node.name, node.session, epoch, 0)
+        owned = self._cluster.owned.get(node.name, {})
+        forgotten = [p for p, epoch in owned.items() if claimed.get(p, 0) < epoch]
+        if anew:
+            self._lost(node.name, forgotten, f"{node.name} started anew")
+        else:
+            self.check(forgotten)
+        self.check([p for p, epoch in claimed.items() if owned.get(p) != epoch])
+
+    def _lost(self, name: str, partitions: list[str], why: str) -> None:
+        now_ms = self._desk.now_ms
+        lost = {p for p in partitions if self._cluster.where.get(p) == name and p not in self.homeless}
+        if not lost:
+            return
+        self._desk.failovers += 1
+        self._failovers.append(_Failover(name, now_ms, lost))
+        text = f"{why}: its {_count(len(lost))} go to the living"
+        self._desk.log("warning", text, "lost", node=name, partitions=len(lost))
+        self.homeless.update(dict.fromkeys(sorted(lost), f"failover: {why}"))
+
+    # -- homeless partitions -------------------------------------------------------------------------------
+
+    def want(self, partitions: Iterable[str], reason: str, fresh: bool = False) -> None:
+        """These partitions, of which the placement has been read, need a node."""
+        for partition in partitions:
+            if fresh:
+                self.fresh.add(partition)
+            self.homeless.setdefault(partition, reason)
+
+    def forget(self, partitions: Iterable[str]) -> None:
+        """There are no such partitions any more."""
+        for partition in partitions:
+            self.homeless.pop(partition, None)
+            self.fresh.discard(partition)
+            self._assigned_ms.pop(partition, None)
+            self._routes.pop(partition, None)
+            self._landed(partition, "")
+
+    def advance(self) -> None:
+        """Place what can be placed now."""
+        now_ms = self._desk.now_ms
+        for name in [name for name, due_ms in self.due_ms.items() if due_ms <= now_ms]:
+            del self.due_ms[name]
+            if not self._cluster.is_alive(name):
+                node = self._cluster.node(name)
+                why = f"{name} {'hangs' if node.hung else 'is gone'}"
+                self._lost(name, list(self._cluster.owned.get(name, ())), why)
+        waiting = [p for p in self.homeless if p not in self._placing and not self._waits_for_start(p)]
+        if not waiting or not self._desk.settled:
+            return
+        chosen = self._choose(waiting)
+        if chosen:
+            self._waiting_logged = False
+            requests = [PlaceRequest(p, self._cluster.epoch(p), node) for p, node in chosen.items()]
+            self._placing.update(chosen)
+            self._desk.store(Place(requests), lambda placements: self._placed(requests, placements))
+        elif not self._waiting_logged and not any(n.takes for n in self._cluster.nodes.values()):
+            self._waiting_logged = True
+            self._desk.log("warning", f"{_count(len(waiting))} wait: there is no node to take them", "waiting")
+
+    def _choose(self, waiting: list[str]) -> dict[str, str]:
+        view = self.view()
+        fresh = [p for p in waiting if p in self.fresh]
+        others = [p for p in waiting if p not in self.fresh]
+        chosen = balance.spread(view, fresh, fresh=True) if fresh else {}
+        if others:
+            chosen.update(balance.spread(view, others))
+        return chosen
+
+    def _waits_for_start(self, partition: str) -> bool:
+        """Just after the start, nodes that still load the code are waited for, so that the first does not get all."""
+        if self._desk.now_ms >= self.start_until_ms:
+            return False
+        graph = partition[: partition.index("/")]
+        return any(
+            graph not in self._cluster.loaded(n) and graph not in n.refused for n in self._cluster.alive() if n.takes
+        )
+
+    def view(self) -> balance.View:
+        """The cluster as `balance` sees it."""
+        cluster, now_ms = self._cluster, self._desk.now_ms
+        loads = cluster.measures.loads(now_ms)
+        nodes = []
+        for node in cluster.alive():
+            own = sum(loads.get(p, 0.0) for p in cluster.owned.get(node.name, ()))
+            base = max(0.0, cluster.measures.node_load(node.name, now_ms) - own)
+            graphs = cluster.loaded(node)
+            nodes.append(balance.NodeView(node.name, node.capacity, base, node.takes, node.emptying, graphs))
+        return balance.View(
+            nodes,
+            cluster.owned,
+            cluster.where,
+            loads,
+            cluster.measures.traffic(now_ms),
+            cluster.pinned(),
+            cluster.cooling_ms,
+            cluster.asked_ms,
+            cluster.counts,
+            cluster.chain,
+        )
+
+    def _placed(self, requests: list[PlaceRequest], placements: list[Placement]) -> None:
+        for request, placement in zip(requests, placements, strict=True):
+            partition = request.partition
+            self._placing.discard(partition)
+            self.fresh.discard(partition)
+            reason = self.homeless.get(partition)
+            if reason is None:
+                continue  # undeployed meanwhile
+            if placement.epoch < request.epoch:
+                text = f"{partition}: the store is back at epoch {placement.epoch}; it was at {request.epoch}"
+                self._desk.log("error", text, "store")
+                self._cluster.forget(partition)
+            self._learn(placement, reason)
+
+    def _learn(self, placement: Placement, reason: str) -> None:
+        """What is stored: go by it. What is homeless stays so until there is news of it."""
+        partition, owner, _ = placement
+        news = self._cluster.place(placement, reason, self._desk.now_ms)
+        current = self._cluster.placements[partition]
+        if current != placement or (partition in self.homeless and not news):
+            return
+        if self._cluster.is_alive(owner):
+            self.homeless.pop(partition, None)
+            self._assign(current)
+        elif not owner:
+            self.homeless.setdefault(partition, reason)
+        elif self._desk.settled and owner not in self.due_ms:
+            self.homeless.setdefault(partition, f"failover: {owner} is gone")
+        if news:
+            self.on_placed(current)
+
+    def _assign(self, placement: Placement) -> None:
+        self._assigned_ms[placement.partition] = self._desk.now_ms
+        self._desk.assign(placement.partition, placement.epoch, placement.owner)
+
+    # -- what the broker says ------------------------------------------------------------------------------
+
+    def on_landed(self, landed: Landed) -> None:
+        """A partition is active: where it was assigned, or where its source moved it."""
+        partition, epoch, node = landed.partition, landed.epoch, landed.node
+        known = self._cluster.nodes.get(node)
+        if known is not None and known.inventory is not None:
+            known.inventory[partition] = epoch
+        if epoch > self._cluster.epoch(partition):
+            self.check([partition])
+        self._landed(partition, node)
+
+    def _landed(self, partition: str, node: str) -> None:
+        for failover in self._failovers:
+            if partition in failover.left:
+                failover.left.discard(partition)
+                failover.to[node] += 1
+                if not failover.left:
+                    self._failed_over(failover)
+        self._failovers = [f for f in self._failovers if f.left]
+
+    def _failed_over(self, failover: _Failover) -> None:
+        ms = self._desk.now_ms - failover.since_ms
+        to = ", ".join(f"{name or 'nowhere'} ({count})" for name, count in sorted(failover.to.items()))
+        text = f"{failover.node}: {_count(failover.count)} now at {to}, after {ms} ms"
+        fields: dict[str, Any] = {
+            "node": failover.node,
+            "partitions": failover.count,
+            "to": dict(failover.to),
+            "ms": ms,
+        }
+        self._desk.log("info", text, "failover", **fields)
+
+    def welcome(self, routes: Iterable[Route]) -> None:
+        self._routes = {route.destination: route for route in routes if route.destination[0] != "@"}
+
+    def compare_routes(self) -> None:
+        """Once everybody had time to come back: the broker's table against what is stored."""
+        wrong = []
+        for partition, placement in self._cluster.placements.items():
+            route, owner = self._routes.get(partition), self._cluster.nodes.get(placement.owner)
+            if owner is None or not owner.alive:
+                continue
+            if route is None or (route.epoch, route.session) != (placement.epoch, owner.session):
+                wrong.append(partition)
+        unknown = [p for p in self._routes if p not in self._cluster.placements]
+        self._routes = {}
+        self.check(wrong + unknown)
+
+    def adopt(self) -> None:
+        """Partitions of graphs in force that nobody ever got: whoever deployed them did not come to it."""
+        for name, graph in sorted(self._cluster.graphs.items()):
+            unowned = [p for p in graph.partition_names() if p not in self._cluster.where]
+            self.check(unowned)
+            if unowned:
+                self._desk.log("warning", f"{name}: {_count(len(unowned))} without a node", "lost", graph=name)
+
+    # -- what is, against what is stored -------------------------------------------------------------------
+
+    def reconcile(self) -> None:
+        """Find what differs: partitions of dead nodes; inventories that are not as placed. Called now and then."""
+        cluster, now_ms = self._cluster, self._desk.now_ms
+        for name, owned in cluster.owned.items():
+            if owned and not cluster.is_alive(name) and name not in self.due_ms:
+                self._lost(name, [p for p in owned if p not in self._placing], f"{name} is gone")
+        suspects: set[str] = set()
+        moving = self._moving()
+        for node in cluster.alive():
+            owned = cluster.owned.get(node.name, {})
+            if node.inventory is None or node.inventory == owned:
+                continue
+            suspects.update(p for p, _ in node.inventory.items() ^ owned.items())
+        resting_ms = now_ms - REST_MS
+        self.check(
+            p
+            for p in sorted(suspects)
+            if p not in moving
+            and self._assigned_ms.get(p, 0) < resting_ms
+            and (p not in cluster.notes or cluster.notes[p].since_ms < resting_ms)
+        )
+
+    def check(self, partitions: Iterable[str]) -> None:
+        """Read where these are, and repair what differs."""
+        some = [p for p in partitions if p not in self._checking and p not in self._placing]
+        if some:
+            self._checking.update(some)
+            self._desk.store(ReadPlacements(some), self._checked)
+
+    def _checked(self, placements: list[Placement]) -> None:
+        gone = []
+        for placement in placements:
+            partition = placement.partition
+            self._checking.discard(partition)
+            graph = self._cluster.graph_of(partition)
+            if partition in self._placing:
+                continue
+            if not placement.owner and (graph is None or partition not in graph.partition_names()):
+                gone.append(partition)
+                self._drop_from_inventories(partition)
+            else:
+                self._learn(placement, "as stored")
+        if gone:
+            self._desk.broker(Unassign(gone))
+
+    def _drop_from_inventories(self, partition: str) -> None:
+        for node in self._cluster.alive():
+            if node.inventory is not None:
+                node.inventory.pop(partition, None)
+
+
+def _count(partitions: int) -> str:
+    return f"{partitions} partition{'' if partitions == 1 else 's'}"

@@ -1,0 +1,358 @@
+"""The controller: decides where partitions are, who lives, what moves. Takes an event and the time, returns effects.
+
+Knows no socket, no clock, no Redis. The parts share a `Desk`: `placing` (who owns what), `migration`, `rebalancing`,
+`deploying`, `commands`; here is who is told what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from controller import events as ev
+from controller.cluster import Node
+from controller.commands import Commands
+from controller.deploying import Deploying
+from controller.desk import Desk, Effect
+from controller.liveness import Liveness
+from controller.migration import Migrations
+from controller.placing import START_MS, Placing
+from controller.rebalancing import Rebalancing
+from liquefy.config import ControllerConfig
+from liquefy.messages import (
+    Beat,
+    Expel,
+    Fenced,
+    Hello,
+    Inventory,
+    Landed,
+    Leaving,
+    LogLine,
+    MoveEnded,
+    Orphans,
+    PeerDown,
+    PeerUp,
+    Prepared,
+    Report,
+    Session,
+    Welcome,
+)
+
+TICK_MS = 50
+"""How often the service ticks."""
+
+REJOIN_MS = 1_000
+"""After the broker, or this controller, was away, peers have so long to say Hello again before they count as gone."""
+
+RECONCILE_MS = 2_000
+"""How often what is, is compared with what is stored."""
+
+BEAT_MS = 100
+
+SILENCE_MS = 2_000
+"""A broker that does not ping for so long is connected to anew."""
+
+GONE_KEPT_MS = 600_000
+"""A node that is gone for so long is forgotten, unless it has settings."""
+
+RETRY_REFUSED_MS = 30_000
+"""A node that could not load a graph in force is asked again after so long."""
+
+
+class ControllerState:
+    def __init__(self, config: ControllerConfig) -> None:
+        self._config = config
+        self._desk = Desk(config)
+        self._cluster = self._desk.cluster
+        self._liveness = Liveness(config.hang_ms)
+        self._placing = Placing(self._desk, lambda: self._migrations.partitions())
+        self._migrations = Migrations(self._desk)
+        self._rebalancing = Rebalancing(self._desk, self._placing, self._migrations)
+        self._deploying = Deploying(self._desk, self._placing, self._migrations)
+        self._commands = Commands(self._desk, self._migrations, self._rebalancing, self._deploying)
+        self._placing.on_placed = self._migrations.on_placed
+        self._loading = False
+        self._loaded = False
+        self._first_welcome = True
+        self._session: Session = b""
+        self._settle_ms: int | None = None
+        self._heard_ms = self._reconcile_ms = self._beat_ms = self._refused_ms = 0
+        self._events: dict[type, Callable[[Any], None]] = {
+            ev.Up: self._up,
+            ev.Down: self._down,
+            ev.FromBroker: self._from_broker,
+            ev.FromNode: self._from_node,
+            ev.Asked: lambda e: self._commands.ask(e, self._loaded),
+            ev.ClientGone: lambda e: self._desk.journal.gone(e.client),
+            ev.StoreDone: lambda e: self._desk.stored(e.tag, e.result),
+            ev.StoreHealth: self._store_health,
+            ev.Tick: self._tick,
+        }
+        self._from_broker_handlers: dict[type, Callable[[Any], None]] = {
+            Welcome: self._welcome,
+            PeerUp: self._peer_up,
+            PeerDown: self._peer_down,
+            Landed: self._landed,
+            Orphans: self._orphans,
+            LogLine: lambda m: self._desk.answer(self._desk.journal.told(m)),
+            Fenced: lambda m: self._desk.reconnect(),
+        }
+        self._from_node_handlers: dict[type, Callable[[Node, Any], None]] = {
+            Report: self._report,
+            Prepared: self._prepared,
+            MoveEnded: self._migrations.on_ended,
+            Inventory: self._inventory,
+            Leaving: self._leaving,
+        }
+
+    def step(self, event: ev.Event, now_ms: int) -> list[Effect]:
+        """One event in, effects out, to be performed in order. `now_ms`: Unix milliseconds."""
+        desk = self._desk
+        desk.now_ms = max(desk.now_ms, now_ms)
+        if not self._loading:
+            self._loading = True
+            self._commands.started()
+            desk.store(ev.ReadEverything(), self._read)
+        self._events[type(event)](event)
+        if self._loaded:
+            self._placing.advance()
+            self._migrations.advance()
+            self._deploying.advance()
+        return desk.take_effects()
+
+    def next_wake_ms(self) -> int | None:
+        """When a Tick is due before the next regular one, if it is."""
+        due = [*self._placing.due_ms.values()]
+        wake_ms = self._migrations.next_wake_ms()
+        if wake_ms is not None:
+            due.append(wake_ms)
+        return min(due, default=None)
+
+    def log(self, level: str, text: str, event: str = "") -> list[Effect]:
+        """A line that the service has to say."""
+        self._desk.log(level, text, event)
+        return self._desk.take_effects()
+
+    # -- start ---------------------------------------------------------------------------------------------
+
+    def _read(self, found: ev.Everything) -> None:
+        """What a controller before us left."""
+        cluster, now_ms = self._cluster, self._desk.now_ms
+        cluster.graphs = {graph.name: graph for graph in found.graphs}
+        for placement in found.placements:
+            cluster.place(placement, "found there by a new controller", now_ms)
+            if placement.owner:
+                cluster.node(placement.owner)
+        for name, settings in found.nodes.items():
+            node = cluster.node(name)
+            node.cordoned, node.drained = bool(settings.get("cordoned")), bool(settings.get("drained"))
+        cluster.pins = dict(found.pins)
+        cluster.frozen = found.frozen
+        self._loaded = True
+        self._migrations.resume(found.moves)
+        self._deploying.started()
+        text = f"{len(found.graphs)} graphs, {len(cluster.where)} partitions placed, {len(found.moves)} moves half done"
+        self._desk.log("info", f"read the store: {text}")
+        self._say_hello()
+
+    # -- the link ------------------------------------------------------------------------------------------
+
+    def _up(self, event: ev.Up) -> None:
+        self._session = event.session
+        self._say_hello()
+
+    def _say_hello(self) -> None:
+        if self._session and self._loaded:
+            self._desk.hello(Hello("controller", self._config.name))
+
+    def _down(self, event: ev.Down) -> None:
+        self._session = b""
+        if self._desk.linked:
+            self._desk.log("warning", "the broker is gone", "broker")
+        self._desk.linked = self._desk.settled = False
+        self._settle_ms = None
+        self._liveness.suspend()
+        self._cluster.gateways.clear()
+        for node in self._cluster.nodes.values():
+            node.confirmed = False
+
+    def _welcome(self, welcome: Welcome) -> None:
+        now_ms = self._desk.now_ms
+        self._desk.linked = True
+        self._settle_ms = now_ms + REJOIN_MS
+        if self._first_welcome:
+            self._first_welcome = False
+            self._placing.start_until_ms = now_ms + START_MS
+        self._liveness.resume(now_ms)
+        self._placing.welcome(welcome.routes)
+        self._desk.log("info", "connected to the broker", "broker")
+
+    def _settle(self) -> None:
+        """Everybody had time to come back."""
+        self._settle_ms = None
+        self._desk.settled = True
+        for node in self._cluster.alive():
+            if not node.confirmed:
+                self._node_gone(node, "did not come back")
+        self._placing.reconcile()
+        self._placing.compare_routes()
+        self._placing.adopt()
+        self._migrations.on_settled()
+        self._deploying.on_settled()
+        self._rebalancing.settle()
+
+    def _from_broker(self, event: ev.FromBroker) -> None:
+        self._heard_ms = self._desk.now_ms
+        handler = self._from_broker_handlers.get(type(event.message))
+        if handler is not None and self._loaded:
+            handler(event.message)
+
+    def _from_node(self, event: ev.FromNode) -> None:
+        message = event.message
+        if isinstance(message, LogLine):
+            self._desk.answer(self._desk.journal.told(message))
+            return
+        node = self._cluster.by_session(event.session)
+        handler = self._from_node_handlers.get(type(message))
+        if node is not None and handler is not None:
+            self._liveness.heard(event.session, self._desk.now_ms)
+            handler(node, message)
+
+    # -- peers ---------------------------------------------------------------------------------------------
+
+    def _peer_up(self, peer: PeerUp) -> None:
+        if peer.role == "gateway":
+            self._cluster.gateways[peer.session] = peer.name
+            self._desk.relay(peer.session, self._desk.open_graphs())
+            self._desk.log("info", f"gateway {peer.name} joined", "gateway")
+        elif peer.role == "worker":
+            self._node_up(peer)
+
+    def _node_up(self, peer: PeerUp) -> None:
+        cluster, now_ms = self._cluster, self._desk.now_ms
+        node = cluster.node(peer.name)
+        anew = node.session != peer.session
+        if anew:
+            if node.alive:
+                self._forget_session(node)
+            cluster.sessions[peer.session] = node.name
+            node.session, node.since_ms, node.gone_ms = peer.session, now_ms, 0
+            node.hung = node.leaving = False
+            node.ready, node.refused, node.report = {}, {}, None
+            cluster.measures.forget_node(node.name)
+        node.confirmed, node.capacity = True, max(peer.capacity, 0.01)
+        self._liveness.up(peer.session, now_ms)
+        self._desk.equip(node)
+        self._placing.node_back(node, peer.claims, anew)
+        self._rebalancing.settle()
+        if anew:
+            owns = f" with {len(peer.claims)} partitions" if peer.claims else ""
+            text = f"{node.name} joined{owns} ({node.capacity:g} cores)"
+            self._desk.log("info", text, "joined", node=node.name, partitions=len(peer.claims))
+
+    def _peer_down(self, peer: PeerDown) -> None:
+        if peer.role == "gateway":
+            if self._cluster.gateways.pop(peer.session, None) is not None:
+                self._desk.log("warning", f"gateway {peer.name} is gone", "gateway")
+            return
+        node = self._cluster.by_session(peer.session)
+        if node is not None:
+            self._node_gone(node, "is gone")
+
+    def _node_gone(self, node: Node, why: str) -> None:
+        self._forget_session(node)
+        node.since_ms = node.gone_ms = self._desk.now_ms
+        left = len(self._cluster.owned.get(node.name, ()))
+        level = "warning" if left else "info"
+        self._desk.log(level, f"{node.name} {why} ({left} partitions)", "left", node=node.name, partitions=left)
+        self._migrations.on_node_gone(node.name)
+        self._deploying.on_node_gone(node.name)
+        self._placing.node_lost(node)
+        self._rebalancing.settle()
+
+    def _forget_session(self, node: Node) -> None:
+        self._liveness.down(node.session)
+        self._cluster.sessions.pop(node.session, None)
+        node.session, node.confirmed, node.inventory = b"", False, None
+
+    # -- what the broker says ------------------------------------------------------------------------------
+
+    def _landed(self, landed: Landed) -> None:
+        self._migrations.on_landed(landed)
+        self._placing.on_landed(landed)
+        self._deploying.on_landed(landed.partition)
+
+    def _orphans(self, orphans: Orphans) -> None:
+        if self._desk.settled:
+            moving = self._migrations.partitions()
+            self._placing.check([p for p in orphans.partitions if p not in moving])
+
+    # -- what nodes say ------------------------------------------------------------------------------------
+
+    def _report(self, node: Node, report: Report) -> None:
+        node.report = report
+        self._cluster.measures.add(node.name, report, self._desk.now_ms)
+
+    def _prepared(self, node: Node, prepared: Prepared) -> None:
+        self._deploying.on_prepared(node, prepared)
+        if not prepared.error or prepared.graph in node.refused:
+            self._migrations.on_prepared(node, prepared.graph, prepared.error)
+
+    def _inventory(self, node: Node, inventory: Inventory) -> None:
+        node.inventory = dict(inventory.claims)
+
+    def _leaving(self, node: Node, leaving: Leaving) -> None:
+        if not node.leaving:
+            node.leaving = True
+            owned = len(self._cluster.owned.get(node.name, ()))
+            self._desk.log("info", f"{node.name} wants to stop: moving its {owned} partitions", "leaving")
+            self._rebalancing.required()
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    def _tick(self, event: ev.Tick) -> None:
+        now_ms = self._desk.now_ms
+        hung = self._liveness.hung(now_ms)
+        if not self._loaded:
+            return
+        for session in hung:
+            self._hung(session)
+        if self._settle_ms is not None and now_ms >= self._settle_ms:
+            self._settle()
+        if self._desk.linked and now_ms - self._heard_ms > SILENCE_MS:
+            self._heard_ms = now_ms
+            self._desk.reconnect()
+        if self._desk.linked and now_ms - self._beat_ms >= BEAT_MS:
+            self._beat_ms = now_ms
+            self._desk.broker(Beat())
+        if self._desk.settled and now_ms - self._reconcile_ms >= RECONCILE_MS:
+            self._reconcile_ms = now_ms
+            self._placing.reconcile()
+            self._forget_gone()
+        if now_ms - self._refused_ms >= RETRY_REFUSED_MS:
+            self._refused_ms = now_ms
+            for node in self._cluster.alive():
+                if node.refused:
+                    node.refused.clear()
+                    self._desk.equip(node)
+        self._rebalancing.advance()
+        self._commands.advance()
+
+    def _hung(self, session: Session) -> None:
+        node = self._cluster.by_session(session)
+        if node is not None:
+            self._desk.broker(Expel(session))
+            node.hung = True
+            self._node_gone(node, f"says nothing for {self._config.hang_ms} ms")
+
+    def _forget_gone(self) -> None:
+        for node in list(self._cluster.nodes.values()):
+            unused = not node.alive and not node.cordoned and not self._cluster.owned.get(node.name)
+            if unused and self._desk.now_ms - node.gone_ms > GONE_KEPT_MS:
+                del self._cluster.nodes[node.name]
+
+    def _store_health(self, event: ev.StoreHealth) -> None:
+        if event.ok != self._desk.redis_ok:
+            self._desk.redis_ok = event.ok
+            text = "Redis answers again" if event.ok else "Redis does not answer: what has to be stored waits"
+            self._desk.log("info" if event.ok else "warning", text, "redis")

@@ -1,0 +1,186 @@
+"""One question to the controller, and its answer: finds the endpoint, sends one request, waits for what comes
+back.
+
+Knows the envelope of `liquefy.control`, not the commands. A controller that is away is told from one that
+takes its time: while an answer is outstanding it is asked for its status, and one that started after the
+question was put has forgotten it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ctl import record
+from liquefy.config import CONTROL_DEFAULT
+from liquefy.control import Reply, Request, decode_reply, encode
+from liquefy.errors import LiquefyError, UserError
+from liquefy.transport import Asker
+
+CONNECT_S = 2.0
+"""How long a TCP connection to the controller may take before it counts as unreachable."""
+
+PULSE_S = 2.0
+"""After so much silence a controller that owes an answer is asked whether it lives."""
+
+SILENCE_MAX_S = 10.0
+"""A controller that says nothing at all for so long counts as hung."""
+
+UPTIME_TOLERANCE_S = 0.2
+"""How far the two clocks, and the rounding of an uptime, may be apart."""
+
+TICK_S = 0.2
+"""How often the one who waits is told that we still wait."""
+
+
+class Unreachable(LiquefyError):
+    """No controller answers; `str()` is the whole message, remedy included. Exit code 3."""
+
+
+class Refused(LiquefyError):
+    """The controller was asked and said no, or failed. Exit code 1."""
+
+
+class Lost(LiquefyError):
+    """The controller went away after it was asked: whether it was done is not known. Exit code 3."""
+
+    definite = False
+
+
+def endpoint(flag: str | None, environment: Mapping[str, str], folder: Path) -> tuple[str, str]:
+    """Where the controller is, and who says so: the flag, LIQUEFY_CONTROLLER, the cluster that `up` runs from
+    `folder` or one of its parents, the default. Raises UserError for what is no endpoint."""
+    if flag:
+        return _checked(flag, "--controller")
+    if environment.get("LIQUEFY_CONTROLLER"):
+        return _checked(environment["LIQUEFY_CONTROLLER"], "LIQUEFY_CONTROLLER")
+    found = record.find(folder)
+    if found is not None and record.alive(found[1]):
+        return found[1].controller, str(found[0] / record.FILE_NAME)
+    return CONTROL_DEFAULT, "the default"
+
+
+def _checked(value: str, source: str) -> tuple[str, str]:
+    parts = urlsplit(value)
+    try:
+        usable = (parts.scheme == "tcp" and parts.hostname and parts.port) or (parts.scheme == "ipc" and parts.path)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UserError(f"{source}: {value!r} is no endpoint\n  remedy: write it like {CONTROL_DEFAULT}")
+    return value, source
+
+
+class Controller:
+    """A connection to the controller. `source` says where the endpoint came from, for messages. Raises
+    Unreachable at once if nothing listens there."""
+
+    def __init__(self, address: str, source: str = "--controller") -> None:
+        self.address, self._source = address, source
+        self._ids = itertools.count(1)
+        self._knock()
+        self._asker = Asker(address)
+
+    @classmethod
+    def found(cls, flag: str | None = None) -> Controller:
+        """The controller that this command is meant for, see `endpoint`."""
+        return cls(*endpoint(flag, os.environ, Path.cwd()))
+
+    def __enter__(self) -> Controller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+        silence_s: float = SILENCE_MAX_S,
+    ) -> Any:
+        """The result of one command. `progress` is told each line of progress, and "" every TICK_S while
+        there is none. Raises Refused, Unreachable, Lost."""
+        for reply in self._replies(command, arguments or {}, progress, silence_s):
+            if reply.progress:
+                progress(reply.progress)
+            if reply.end:
+                return reply.result
+        raise AssertionError("replies end with an end")
+
+    def follow(self, command: str, arguments: Mapping[str, Any]) -> Iterator[Any]:
+        """The items of a stream, until the controller ends it. Raises Refused, Unreachable, Lost."""
+        for reply in self._replies(command, arguments, lambda _: None, SILENCE_MAX_S):
+            if reply.item is not None:
+                yield reply.item
+
+    def _replies(
+        self, command: str, arguments: Mapping[str, Any], tick: Callable[[str], None], silence_s: float
+    ) -> Iterator[Reply]:
+        asked_s = heard_s = pulsed_s = time.monotonic()
+        request = next(self._ids)
+        pulses: dict[int, float] = {}
+        self._send(Request(request, command, dict(arguments)))
+        while True:
+            reply = self._receive(TICK_S)
+            now_s = time.monotonic()
+            if reply is not None:
+                heard_s = now_s
+                if reply.id == request:
+                    if reply.error:
+                        raise Refused(reply.error)
+                    yield reply
+                    if reply.end:
+                        return
+                elif reply.id in pulses:
+                    # When the pulse was sent it must have been up for longer than we have been waiting.
+                    waited_s = pulses.pop(reply.id) - asked_s
+                    if (reply.result or {}).get("uptime_s", waited_s) < waited_s - UPTIME_TOLERANCE_S:
+                        raise Lost(
+                            f"the controller at {self.address} started anew while it worked on {command}: {ASK_AGAIN}"
+                        )
+                continue
+            tick("")
+            if now_s - heard_s > silence_s:
+                raise Unreachable(
+                    f"the controller at {self.address} has not answered for {silence_s:g} s\n"
+                    "  remedy: look at its log (logs/controller.log in the state folder); if it hangs, end it: "
+                    "`up` starts it again"
+                )
+            if now_s - heard_s > PULSE_S and now_s - pulsed_s > PULSE_S:
+                pulsed_s = now_s
+                pulse = next(self._ids)
+                pulses[pulse] = now_s
+                self._send(Request(pulse, "status"))
+
+    def close(self) -> None:
+        self._asker.close()
+
+    def _send(self, request: Request) -> None:
+        self._asker.send(encode(request))
+
+    def _receive(self, timeout_s: float) -> Reply | None:
+        data = self._asker.recv(timeout_s)
+        return None if data is None else decode_reply(data)
+
+    def _knock(self) -> None:
+        """ZeroMQ connects to nobody without complaint, so that it is found out here."""
+        parts = urlsplit(self.address)
+        if parts.scheme != "tcp":
+            return
+        try:
+            socket.create_connection((parts.hostname or "", parts.port or 0), CONNECT_S).close()
+        except OSError as error:
+            raise Unreachable(
+                f"no controller answers at {self.address} (from {self._source}): {error.strerror or error}\n"
+                "  remedy: start a cluster with `liquefy-ctl up`, or say where one is with --controller or "
+                "LIQUEFY_CONTROLLER"
+            ) from None
+
+
+ASK_AGAIN = "whether it was done is not known\n  remedy: look with `liquefy-ctl status`, then ask again"

@@ -1,0 +1,39 @@
+"""liquefy-ctl deploy: a graph, new or in a new version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from ctl import deploying, render
+from ctl.asking import Controller
+from ctl.options import AsJson, At
+
+
+def deploy(
+    path: Annotated[Path, typer.Argument(help="A graph.yaml, or a folder with one.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, deploy nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return only when every partition has a node.")] = False,
+    controller: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy a graph, or bring a new version of it in while it serves.
+
+    Example: liquefy-ctl deploy examples/visits/graph.yaml
+    """
+    graph, folder = deploying.read(path)
+    with Controller.found(controller) as asked, render.Progress(f"deploying {graph.name}") as progress:
+        result = deploying.deploy(asked, graph, folder, dry_run, progress)
+        if wait and not dry_run:
+            deploying.wait_until_placed(asked, graph.name, progress)
+    render.show(result, as_json, lambda r: _text(r, dry_run))
+
+
+def _text(result: dict[str, Any], dry_run: bool) -> Text:
+    nodes = ", ".join(result["nodes"]) or "no node yet"
+    where = f"{render.count_text(result['partitions'], 'partition')} on {nodes}"
+    did = "would be deployed as" if dry_run else "deployed,"
+    return Text(f"{result['graph']} {did} version {result['version']}: {where}")

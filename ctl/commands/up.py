@@ -1,0 +1,103 @@
+"""liquefy-ctl up: a cluster on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctl import deploying, record, render, running
+from liquefy.errors import UserError
+
+DETACH_S = 400.0
+"""How long `--detach` waits to be told that the cluster is up; beyond what deploying may take."""
+
+
+def up(
+    app: Annotated[
+        Path | None,
+        typer.Argument(help="A graph.yaml, or a folder with one, to deploy.", show_default="none"),
+    ] = None,
+    nodes: Annotated[int, typer.Option(help="How many nodes (worker processes) to start.")] = 3,
+    state: Annotated[Path, typer.Option(help="The folder for logs, data and cluster.json.")] = Path(
+        record.FOLDER_DEFAULT
+    ),
+    redis: Annotated[
+        str, typer.Option(metavar="URL", help="A Redis that runs already.", show_default="start one")
+    ] = "",
+    http_port: Annotated[
+        int | None, typer.Option(help="The port of the gateway.", show_default="8080, or the next free one")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when the cluster is up; `down` ends it.")
+    ] = False,
+    ready: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="How long to wait until everything is up.")
+    ] = running.READY_S,
+    background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
+) -> None:
+    """Start a cluster on this machine, deploy a service, follow the log. Ctrl-C stops everything.
+
+    What dies is started again. Example: liquefy-ctl up examples/visits
+    """
+    if detach:
+        _detach(app, nodes, state, redis, http_port, ready)
+        return
+    options = running.Options(state, app, nodes, redis, http_port, not background, ready)
+    code = running.run(options, render.console())
+    if code and (failed := record.read(state)) is not None:
+        # Kept for `--detach`, which reads it and then removes it.
+        if not background:
+            record.remove(state)
+        sys.stderr.write(f"error: {failed.problem}\n")
+    raise typer.Exit(code)
+
+
+def _detach(app: Path | None, nodes: int, state: Path, redis: str, http_port: int | None, ready: float) -> None:
+    if app is not None:
+        deploying.read(app)  # what is wrong with it is said here, not in a log
+    state.mkdir(parents=True, exist_ok=True)
+    running_now = record.read(state)
+    if running_now is not None and not record.alive(running_now):
+        record.remove(state)
+    command = [sys.executable, "-P", "-m", "ctl", "up", "--background"]
+    command += [f"--nodes={nodes}", f"--state={state}", f"--ready={ready}"]
+    command += [f"--redis={redis}"] if redis else []
+    command += [f"--http-port={http_port}"] if http_port is not None else []
+    command += [str(app)] if app is not None else []
+    output = state / "up.out"
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+            cwd=os.getcwd(),
+        )
+    with render.Progress("starting the cluster") as progress:
+        end_s = time.monotonic() + DETACH_S
+        while time.monotonic() < end_s:
+            found = record.read(state)
+            if found is not None and found.pid == process.pid and found.state == "ready":
+                break
+            if process.poll() is not None:
+                _failed(process.returncode, output, state, process.pid)
+            progress("")
+            time.sleep(0.05)
+        else:
+            raise UserError(f"the cluster is not up after {DETACH_S:g} s\n  remedy: see the logs in {state / 'logs'}")
+    running.announce(found, render.console())
+
+
+def _failed(code: int, output: Path, state: Path, pid: int) -> None:
+    found = record.read(state)
+    if found is not None and found.pid == pid:
+        record.remove(state)
+    sys.stderr.write(output.read_text(errors="replace"))
+    raise typer.Exit(code or 1)

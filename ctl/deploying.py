@@ -1,0 +1,74 @@
+"""A folder with a graph.yaml made ready for the controller, sent, and waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ctl.asking import TICK_S, Controller, Refused
+from liquefy import bundle, graphfile
+from liquefy.errors import UserError
+from liquefy.graph import Graph
+
+GRAPH_FILE = "graph.yaml"
+
+PREPARE_SILENCE_S = 330.0
+"""How long the controller may say nothing while it takes a bundle in and nodes install what it requires."""
+
+PLACED_S = 20.0
+"""How long partitions may take to be placed after a deployment was accepted."""
+
+
+def graph_path(path: Path) -> Path:
+    """The graph.yaml that is meant: the file itself, or the one in the folder. Raises UserError."""
+    if path.is_dir():
+        if not (path / GRAPH_FILE).is_file():
+            raise UserError(
+                f"{path}: there is no {GRAPH_FILE} in this folder\n"
+                "  remedy: name a folder that has one, or the file itself"
+            )
+        return path / GRAPH_FILE
+    if not path.exists():
+        raise UserError(f"{path}: does not exist\n  remedy: name a graph.yaml or a folder with one")
+    return path
+
+
+def read(path: Path) -> tuple[Graph, Path]:
+    """The graph and the folder of its code, both checked. Raises UserError with all that is wrong."""
+    file = graph_path(path)
+    graph = graphfile.read(file)
+    graphfile.check(graph, file.parent)
+    return graph, file.parent
+
+
+def deploy(
+    controller: Controller, graph: Graph, folder: Path, dry_run: bool, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Send it: {graph, version, partitions, nodes}. Raises Refused with the reason of the node that
+    refuses."""
+    code = bundle.build(folder)
+    named = msgspec.structs.replace(graph, bundle=bundle.digest(code))
+    arguments = {"graph": msgspec.to_builtins(named), "bundle": code, "dry_run": dry_run}
+    result: dict[str, Any] = controller.ask("deploy", arguments, progress, PREPARE_SILENCE_S)
+    return result
+
+
+def wait_until_placed(controller: Controller, graph: str, progress: Callable[[str], None]) -> None:
+    """Until every partition of the graph has a node. Raises Refused after PLACED_S."""
+    end_s = time.monotonic() + PLACED_S
+    while True:
+        known = {g["name"]: g["unplaced"] for g in controller.ask("status")["graphs"]}
+        if known.get(graph) == 0:
+            return
+        if time.monotonic() > end_s:
+            raise Refused(
+                f"{graph} was deployed, but {known.get(graph, 'all')} of its partitions have no node after "
+                f"{PLACED_S:g} s\n"
+                "  remedy: see `liquefy-ctl nodes` for nodes that are up, and `liquefy-ctl events`"
+            )
+        progress("waiting for the partitions to be placed")
+        time.sleep(TICK_S)

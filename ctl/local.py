@@ -1,0 +1,193 @@
+"""What a cluster on this machine consists of: which ports, which processes with which settings, and what to
+tell a person who has just started one. Starts nothing; `ctl.supervising` does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ctl.supervising import Spec
+from liquefy import redis_server
+from liquefy.errors import UserError
+from liquefy.graph import Graph
+
+HOST = "127.0.0.1"
+NODES_MAX = 64
+PORT_TRIES_MAX = 200
+"""Ports looked at, from the preferred one on."""
+
+BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT = 7701, 7702, 7703, 8080
+
+
+class Ports(NamedTuple):
+    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why."""
+
+    broker: int
+    controller: int
+    redis: int
+    http: int
+    notes: list[str]
+
+
+def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
+    """The preferred ports, or the next free ones. Raises UserError if a port that was asked for is taken."""
+    if http_given is not None and not _free(http_given):
+        raise UserError(f"--http-port: port {http_given} is in use\n  remedy: give another one, or leave it to `up`")
+    notes: list[str] = []
+    taken: set[int] = set()
+    chosen = {}
+    for what, preferred in (
+        ("broker", BROKER_PORT),
+        ("controller", CONTROLLER_PORT),
+        ("redis", REDIS_PORT),
+        ("http", HTTP_PORT),
+    ):
+        if what == "http" and http_given is not None:
+            preferred = http_given
+        if what == "redis" and redis_given:
+            chosen[what] = 0
+            continue
+        port = _next_free(preferred, taken)
+        taken.add(port)
+        chosen[what] = port
+        if port != preferred:
+            notes.append(f"port {preferred} is in use: {what} listens on {port}")
+    return Ports(**chosen, notes=notes)
+
+
+def _next_free(preferred: int, taken: set[int]) -> int:
+    for port in range(preferred, min(preferred + PORT_TRIES_MAX, 65_536)):
+        # The preferred ports of the others are left to them.
+        others = {BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT} - {preferred}
+        if port not in taken and port not in others and _free(port):
+            return port
+    raise UserError(f"no free port from {preferred} on\n  remedy: end some of what listens there (see `ss -ltnp`)")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do: a port whose last connections are still closing may be used.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+class Cluster(NamedTuple):
+    """The processes of a local cluster, in the order in which to start them, and where they listen."""
+
+    specs: list[Spec]
+    broker: str
+    controller: str
+    redis: str
+    http: str
+
+
+def compose(
+    folder: Path, ports: Ports, nodes: int, redis_url: str, roles: Mapping[str, list[str]] | None = None
+) -> Cluster:
+    """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests."""
+    if not 1 <= nodes <= NODES_MAX:
+        raise UserError(f"--nodes: {nodes} nodes\n  remedy: give a number from 1 to {NODES_MAX}")
+    broker, controller = f"tcp://{HOST}:{ports.broker}", f"tcp://{HOST}:{ports.controller}"
+    redis, http = redis_url or f"redis://{HOST}:{ports.redis}/0", f"http://{HOST}:{ports.http}"
+    roles = roles or {}
+
+    def role(name: str, kind: str, address: str, stage: int, **settings: object) -> Spec:
+        # -P: a `worker.py` in the folder one happens to be in must not stand in for the role.
+        command = roles.get(kind) or [sys.executable, "-P", "-m", kind]
+        flags = [f"--{flag.replace('_', '-')}={value}" for flag, value in settings.items()]
+        return Spec(name, kind, [*command, f"--name={name}", *flags], address, stage)
+
+    specs = []
+    if not redis_url:
+        data = folder / "redis"
+        data.mkdir(parents=True, exist_ok=True)
+        command = roles.get("redis") or redis_command(data, ports.redis)
+        specs.append(Spec("redis", "redis", command, redis, stage=5))
+    specs.append(role("broker", "broker", broker, 4, bind=broker))
+    specs.append(role("controller", "controller", controller, 2, bind=controller, broker=broker, redis=redis))
+    for i in range(1, nodes + 1):
+        data = folder / f"node{i}"
+        specs.append(role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data))
+    specs.append(role("gateway1", "gateway", http, 1, broker=broker, redis=redis, http_host=HOST, http_port=ports.http))
+    return Cluster(specs, broker, controller, redis, http)
+
+
+def redis_command(data: Path, port: int) -> list[str]:
+    """A redis-server that keeps what it is given: append-only file, fsync each second. Raises UserError if there is
+    none on this machine."""
+    settings = {
+        "bind": HOST,
+        "port": port,
+        "dir": data,
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
+    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    return [str(redis_server.find_server()), *flags]
+
+
+# -- what to try next --------------------------------------------------------------------------------------
+
+
+def hints(graph: Graph | None, app: Path | None, http: str, nodes: int) -> list[tuple[str, str]]:
+    """(what it is for, command line) for what a person may do next."""
+    ctl = command_name()
+    if graph is None or app is None:
+        return [("deploy a service", f"{ctl} deploy examples/visits"), ("look", f"{ctl} status")]
+    made = [("call it", curl_line(graph, http))] if graph.inputs else []
+    group = next((g for g in graph.groups if g.stateful), graph.groups[0])
+    fluxion = next(f.name for f in graph.fluxions if f.group == group.name)
+    made.append(("move a fluxion", f"{ctl} migrate {fluxion} node{nodes}"))
+    made.append(("watch", f"{ctl} top"))
+    load = app / "load.py"
+    if load.is_file():
+        made.append(
+            (
+                "load it",
+                f"{shlex.quote(_relative(Path(sys.executable)))} {shlex.quote(_relative(load))} --url {http}",
+            )
+        )
+    return made
+
+
+def curl_line(graph: Graph, http: str) -> str:
+    """A request to the graph's first GET input, or else its first input."""
+    chosen = next((i for i in graph.inputs if i.method in ("GET", "*")), graph.inputs[0])
+    url = http + re.sub(r"\{[^}]*\}", "alice", chosen.path)
+    if chosen.method in ("GET", "*"):
+        return f"curl {shlex.quote(url)}"
+    body = (
+        "" if chosen.method in ("DELETE", "HEAD") else """ -H 'Content-Type: application/json' -d '{"id": "alice"}'"""
+    )
+    return f"curl -X {chosen.method} {shlex.quote(url)}{body}"
+
+
+def command_name() -> str:
+    """How to call this program from here: by its name if that finds it, else by its path."""
+    beside = Path(sys.executable).parent / "liquefy-ctl"
+    found = shutil.which("liquefy-ctl")
+    if found and beside.exists() and Path(found).samefile(beside):
+        return "liquefy-ctl"
+    if beside.exists():
+        return shlex.quote(_relative(beside))
+    return f"{shlex.quote(_relative(Path(sys.executable)))} -m ctl"
+
+
+def _relative(path: Path) -> str:
+    """The path as one would type it here."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

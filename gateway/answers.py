@@ -1,0 +1,88 @@
+"""What goes back to a client: status, headers and body of an answer, as HTTP wants them. Pure.
+
+    dict, list, numbers, bool, None, times, Decimal, UUID ...    application/json
+    str                                                          text/plain; charset=utf-8
+    bytes                                                        application/octet-stream
+
+unless the answer's headers name a content type. Headers of the connection are the server's own.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+Rendered = tuple[int, list[tuple[str, str]], bytes]
+"""Status, headers, body."""
+
+_CONNECTION = frozenset(
+    (
+        "connection",
+        "content-length",
+        "date",
+        "keep-alive",
+        "proxy-connection",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+"""Headers that are the server's to make; those of an answer are passed over."""
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
+_JSON = ("content-type", "application/json")
+
+
+def render(status: int, headers: tuple[tuple[str, str], ...], body: Any) -> Rendered:
+    """Of a fluxion's answer. `status` 0 stands for 200. Raises ValueError on what cannot be sent: a status
+    that is none, a header that would break the answer apart (CR, LF), a value without a form."""
+    status = status or 200
+    if not 200 <= status <= 599:
+        raise ValueError(f"the answer's status is {status}; it must be 200 to 599")
+    out = [(name, value) for name, value in headers if _checked(name, value) not in _CONNECTION]
+    if status in (204, 304):
+        return status, out, b""
+    kind = type(body)
+    if kind is bytes:
+        content_type, data = "application/octet-stream", body
+    elif kind is str:
+        content_type, data = "text/plain; charset=utf-8", body.encode()
+    else:
+        content_type, data = "application/json", _encode_json(body)
+    if not any(name.lower() == "content-type" for name, _ in out):
+        out.append(("content-type", content_type))
+    return status, out, data
+
+
+def error(status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Rendered:
+    """Of the gateway itself: {"error": text}."""
+    return status, [*headers, _JSON], msgspec.json.encode({"error": text})
+
+
+def _encode_json(body: Any) -> bytes:
+    try:
+        return msgspec.json.encode(body, enc_hook=_plain)
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise ValueError(f"the answer's body has no form in JSON: {problem}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, complex):
+        return [value.real, value.imag]
+    raise TypeError(f"{type(value).__name__} has none")
+
+
+def _checked(name: str, value: str) -> str:
+    """The name in lower case."""
+    if not _NAME(name):
+        raise ValueError(f"the answer's header {name[:80]!r} has a name that HTTP does not allow")
+    if _UNPRINTABLE(value):
+        raise ValueError(f"the answer's header {name!r} holds a control character: {value[:80]!r}")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(f"the answer's header {name!r} is not Latin-1: {value[:80]!r}") from None
+    return name.lower()

@@ -1,0 +1,514 @@
+"""What the gateway decides: which requests it lets in, what it sends where, who gets which answer, what is
+said when none comes, and how a request with an Idempotency-Key takes effect once. Sockets, HTTP, Redis and
+the clock are `service.py`'s.
+
+The life of a request: admitted (a place at the node that owns its partition) -> posted -> answered. Its place
+is free again when the answer is there; or, if its clients got 504, when its message is acknowledged.
+
+With an Idempotency-Key the root of the request is a digest of graph and key, so that any gateway that tries
+the request again posts the same message, which is handled once, and any gateway that gets the answer finds
+the record:
+
+    Requested -> Begin -> none there: post, and wait for the answer
+                       -> answer there: that one again -> no answer yet: post the same message again (its
+                       birth is that of the first), and look for
+                          the answer every POLL_MS, as another gateway may get it
+    an answer -> Look -> Store -> acknowledge it, and give it to the clients
+
+An answer for a client of another gateway reaches this one when that gateway's connection was away for a
+moment. It is passed on as soon as that gateway is back, until its client's deadline.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+from gateway.events import (
+    Answer,
+    Begin,
+    Cancelled,
+    DataFromPeer,
+    Down,
+    Effect,
+    Event,
+    Flush,
+    FromBroker,
+    FromPeer,
+    Kept,
+    Look,
+    Looked,
+    Reconnect,
+    Refuse,
+    Requested,
+    Store,
+    Stored,
+    StoreFailed,
+    Tick,
+    Up,
+)
+from gateway.keys import ID_LENGTH_MAX, KeyMissing, key_of
+from gateway.records import PassedOn, Request, Storing, Strays, Wait
+from gateway.routes import Router
+from liquefy import values
+from liquefy.commits import DEDUPE_RETENTION_MS
+from liquefy.config import GatewayConfig
+from liquefy.effects import Count, Log, Relay, ToBroker
+from liquefy.messages import (
+    Ack,
+    Beat,
+    Fenced,
+    Grant,
+    Graphs,
+    Hello,
+    Message,
+    Ping,
+    Posted,
+    Routes,
+    Session,
+    Welcome,
+    partition_index,
+    partition_name,
+)
+from liquefy.sending import Outgoing
+
+POLL_MS = 100
+"""How often an answer that may come to another gateway is looked for in the store."""
+
+STORE_RETRY_MS = 200
+"""After the store did not take an answer."""
+
+
+class GatewayState:
+    """`incarnation`: 6 bytes, different at each start of any gateway. `step` never raises on what peers
+    send."""
+
+    def __init__(self, config: GatewayConfig, incarnation: bytes) -> None:
+        self._config = config
+        self._incarnation = incarnation
+        self._counter = 0
+        self.router = Router()
+        self.controller: Session = b""
+        """Who sent the graphs; gets our log."""
+        self.welcomed = False
+        self._outgoing = Outgoing()
+        self._windows: dict[str, int] = {}
+        self._outstanding: dict[str, int] = {}
+        self._requests: dict[bytes, Request] = {}
+        self._waits: dict[int, Wait] = {}
+        self._deadlines: dict[int, dict[int, tuple[int, Wait]]] = {}
+        """By length of the deadline, so that each is in order of time: number -> (when, who)."""
+        self._polled: dict[bytes, Request] = {}
+        self._storing: dict[bytes, Storing] = {}
+        self._strays = Strays()
+        self._graphs: set[str] = set()
+        self._connected = False
+        self._heard_ms = 0
+        self._beat_ms = 0
+        self._handlers: dict[type, Any] = {
+            Requested: self._requested,
+            DataFromPeer: self._data,
+            FromPeer: self._from_peer,
+            FromBroker: self._from_broker,
+            Flush: lambda _, now_ms: self._outgoing.flush(now_ms),
+            Tick: self._tick,
+            Cancelled: self._cancelled,
+            Up: self._up,
+            Down: self._down,
+            Looked: self._looked,
+            Stored: self._stored,
+            StoreFailed: self._store_failed,
+        }
+
+    def step(self, event: Event, now_ms: int) -> list[Effect]:
+        """`now_ms` is Unix time. What is posted leaves with the next Flush."""
+        effects: list[Effect] = self._handlers[type(event)](event, now_ms)
+        return effects
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests could be answered."""
+        return self.welcomed and self.router.size > 0
+
+    def figures(self) -> dict[str, int]:
+        """Gauges: what is under way."""
+        return {
+            "requests_waiting": len(self._waits),
+            "requests_outstanding": sum(self._outstanding.values()),
+            "window": sum(self._windows.values()),
+            "messages_unacknowledged": len(self._outgoing),
+            "answers_storing": len(self._storing),
+            "answers_to_pass_on": len(self._strays),
+        }
+
+    # -- the broker ---------------------------------------------------------------------------------------
+
+    def _up(self, event: Up, now_ms: int) -> list[Effect]:
+        self._connected = True
+        self._heard_ms = now_ms
+        self._beat_ms = now_ms + self._config.beat_interval_ms
+        return [ToBroker(Hello("gateway", self._config.name))]
+
+    def _down(self, event: Down, now_ms: int) -> list[Effect]:
+        self._connected = self.welcomed = False
+        self._windows = {}
+        self._outgoing.on_disconnected()
+        text = "the connection to the broker is gone; requests are answered 503 until it is back"
+        return [Log("warning", text, "down")]
+
+    def _from_broker(self, event: FromBroker, now_ms: int) -> list[Effect]:
+        self._heard_ms = now_ms
+        message = event.message
+        kind = type(message)
+        if kind is Routes:
+            self._outgoing.on_routes(message.routes)  # type: ignore[union-attr]
+            self._pass_on()
+        elif kind is Grant:
+            self._windows = dict(message.windows)  # type: ignore[union-attr]
+        elif kind is Welcome:
+            self.welcomed = True
+            self._outgoing.on_routes(message.routes, whole=True)  # type: ignore[union-attr]
+            self._pass_on()
+            return [Log("info", f"connected to the broker {message.broker}", "up")]  # type: ignore[union-attr]
+        elif kind is Fenced:
+            return [Reconnect()]
+        elif kind is not Ping:
+            return [Log("debug", f"the broker sent a {kind.__name__}, which is not for gateways")]
+        return []
+
+    def _from_peer(self, event: FromPeer, now_ms: int) -> list[Effect]:
+        message = event.message
+        if type(message) is Ack:
+            return self._acked(message.seqs)
+        if type(message) is Graphs:
+            self.controller = event.session
+            self.router = Router(message.graphs)
+            self._graphs = {graph.name for graph in message.graphs}
+            conflicts = self.router.conflicts
+            lines: list[Effect] = [Log("error", f"route left out: {line}", "route") for line in conflicts]
+            text = f"{self.router.size} routes of {len(message.graphs)} graphs"
+            return [*lines, Log("info", text, "routes")]
+        return []
+
+    def _acked(self, seqs: list[int]) -> list[Effect]:
+        effects: list[Effect] = []
+        for token in self._outgoing.acked(seqs):
+            if type(token) is PassedOn:
+                effects.append(Relay(token.session, Ack([token.seq])))
+                continue
+            token.acked = True
+            if not token.waits:
+                self._release(token)
+        return effects
+
+    # -- requests -----------------------------------------------------------------------------------------
+
+    def _requested(self, event: Requested, now_ms: int) -> list[Effect]:
+        entry = event.entry
+        if event.once is not None:
+            return self._requested_once(event, event.once, now_ms)
+        self._counter += 1
+        root = self._incarnation + self._counter.to_bytes(6, "big")
+        try:
+            key = key_of(event.request, entry, root)
+        except KeyMissing as missing:
+            return [Refuse(event.ticket, 400, str(missing))]
+        admitted = self._admit(event, root, key, now_ms)
+        if type(admitted) is Refuse:
+            return [admitted]
+        self._post(admitted, False)
+        return []
+
+    def _admit(self, event: Requested, root: bytes, key: str, now_ms: int) -> Any:
+        """A Request that has its place, or a Refuse."""
+        entry = event.entry
+        destination = partition_name(entry.graph, entry.group, partition_index(key, entry.partitions))
+        route = self._outgoing.route(destination)
+        if route is None or not self.welcomed:
+            why = (
+                f"no node has {destination} at the moment"
+                if self.welcomed
+                else "the broker cannot be reached"
+            )
+            return self._shed(event.ticket, why)
+        node = route.node
+        outstanding = self._outstanding.get(node, 0)
+        if outstanding >= self._windows.get(node, 0):
+            return self._shed(event.ticket, f"{node} has as many requests as it takes; try again")
+        self._outstanding[node] = outstanding + 1
+        message = Message(
+            id=root,
+            fluxion=entry.fluxion,
+            key=key,
+            body=event.packed,
+            born_ms=now_ms,
+            root=root,
+            gateway=self._config.name,
+            deadline_ms=now_ms + entry.deadline_ms,
+            trace=event.request["headers"].get("traceparent", ""),
+            remember=event.once is not None,
+        )
+        request = Request(entry, message, destination, node)
+        self._requests[root] = request
+        self._wait(request, event.ticket, now_ms)
+        return request
+
+    def _shed(self, ticket: int, why: str) -> Refuse:
+        return Refuse(ticket, 503, why, (("retry-after", str(self._config.retry_after_s)),))
+
+    def _wait(self, request: Request, ticket: int, now_ms: int) -> None:
+        length_ms = request.entry.deadline_ms
+        self._counter += 1
+        wait = Wait(ticket, self._counter, request)
+        request.waits.append(wait)
+        self._waits[ticket] = wait
+        self._deadlines.setdefault(length_ms, {})[wait.number] = (now_ms + length_ms, wait)
+
+    def _post(self, request: Request, resend: bool) -> None:
+        request.seq = self._outgoing.post(request.destination, request.message, request, resend)
+
+    def _cancelled(self, event: Cancelled, now_ms: int) -> list[Effect]:
+        wait = self._waits.pop(event.ticket, None)
+        if wait is not None:
+            wait.ticket = None
+        return []
+
+    def _finish(self, request: Request) -> list[int]:
+        """The request is answered: its place is free. Returns the tickets of the clients who still wait."""
+        tickets = []
+        deadlines = self._deadlines[request.entry.deadline_ms]
+        for wait in request.waits:
+            deadlines.pop(wait.number, None)
+            if wait.ticket is not None:
+                del self._waits[wait.ticket]
+                tickets.append(wait.ticket)
+        request.waits = []
+        self._release(request)
+        return tickets
+
+    def _release(self, request: Request) -> None:
+        root = request.message.root
+        if self._requests.get(root) is not request:
+            return
+        del self._requests[root]
+        self._polled.pop(root, None)
+        left = self._outstanding[request.node] - 1
+        if left:
+            self._outstanding[request.node] = left
+        else:
+            del self._outstanding[request.node]
+
+    # -- answers ------------------------------------------------------------------------------------------
+
+    def _data(self, event: DataFromPeer, now_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        acks: list[int] = []
+        for part in event.parts:
+            for posted in part:
+                message = posted.message
+                if message.remember:
+                    effects += self._remember(event.session, posted)
+                elif message.root in self._requests or not self._is_stray(message, now_ms):
+                    acks.append(posted.seq)
+                    self._give(
+                        message.root, message.status or 200, message.headers, message.body, effects, True
+                    )
+                else:
+                    self._strays.add(event.session, posted)
+        if acks:
+            effects.append(Relay(event.session, Ack(acks)))
+        if self._strays:
+            self._pass_on()
+        return effects
+
+    def _give(
+        self, root: bytes, status: int, headers: Any, body: bytes, effects: list[Effect], first: bool
+    ) -> None:
+        """To all who wait for this root. `first`: the one who waited longest caused it, so it is no replay to
+        them."""
+        request = self._requests.get(root)
+        if request is None:
+            effects.append(Count("answers_unclaimed"))
+            return
+        owner = request.waits[0].ticket if request.waits and first else None
+        for ticket in self._finish(request):
+            effects.append(Answer(ticket, status, headers, body, ticket != owner))
+
+    def _is_stray(self, message: Message, now_ms: int) -> bool:
+        return message.gateway not in ("", self._config.name) and now_ms < message.deadline_ms
+
+    def _pass_on(self) -> None:
+        """Answers of other gateways' clients, to those of them that are back."""
+        for destination, sender, posted in self._strays.take(self._outgoing):
+            self._outgoing.post(destination, posted.message, PassedOn(sender, posted.seq), True)
+
+    # -- once only ----------------------------------------------------------------------------------------
+
+    def _requested_once(self, event: Requested, once: str, now_ms: int) -> list[Effect]:
+        if not 1 <= len(once) <= ID_LENGTH_MAX:
+            text = f"the Idempotency-Key must have 1 to {ID_LENGTH_MAX} characters, not {len(once)}"
+            return [Refuse(event.ticket, 400, text)]
+        request = event.request
+        root = blake2b(f"{event.entry.graph}|{once}".encode(), digest_size=16).digest()
+        what = values.pack([request["method"], request["path"], request["query"], request["body"]])
+        fingerprint = blake2b(what, digest_size=16).digest()
+        under_way = self._requests.get(root)
+        if under_way is not None:
+            if under_way.fingerprint != fingerprint:
+                return [_mismatch(event.ticket)]
+            self._wait(under_way, event.ticket, now_ms)
+            return []
+        try:
+            key = key_of(request, event.entry, root)
+        except KeyMissing as missing:
+            return [Refuse(event.ticket, 400, str(missing))]
+        admitted = self._admit(event, root, key, now_ms)
+        if type(admitted) is Refuse:
+            return [admitted]
+        admitted.fingerprint = fingerprint
+        return [Begin(root, Kept(now_ms, fingerprint))]
+
+    def _looked(self, event: Looked, now_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        storing = self._storing.get(event.root)
+        if storing is not None and not event.begun:
+            return self._store(event.root, storing, event.kept, now_ms)
+        request = self._requests.get(event.root)
+        kept = event.kept
+        if request is None:
+            return []
+        if kept is not None and kept.fingerprint and kept.fingerprint != request.fingerprint:
+            return [_mismatch(ticket) for ticket in self._finish(request)]
+        if kept is not None and kept.status:
+            self._give(event.root, kept.status, kept.headers, kept.body, effects, False)
+        elif event.begun and kept is None:
+            self._post(request, False)
+        elif event.begun and kept is not None and now_ms - kept.born_ms >= DEDUPE_RETENTION_MS:
+            text = "this Idempotency-Key is too old, and there is no answer yet; ask later or use another"
+            return [Refuse(ticket, 409, text) for ticket in self._finish(request)]
+        elif event.begun and kept is not None:
+            request.message = _reborn(request.message, kept.born_ms)
+            self._post(request, True)
+            request.look_ms = now_ms + POLL_MS
+            self._polled[event.root] = request
+        return effects
+
+    def _remember(self, session: Session, posted: Posted) -> list[Effect]:
+        """An answer to keep: it is acknowledged, and given, once the store has it."""
+        root = posted.message.root
+        storing = self._storing.get(root)
+        if storing is None:
+            storing = self._storing[root] = Storing(posted.message)
+            storing.senders.append((session, posted))
+            return [Look(root)]
+        storing.senders.append((session, posted))
+        return []
+
+    def _store(self, root: bytes, storing: Storing, kept: Kept | None, now_ms: int) -> list[Effect]:
+        if kept is not None and kept.status:  # the first answer counts
+            storing.looked = kept
+            return self._stored(Stored(root), now_ms)
+        message = storing.message
+        request = self._requests.get(root)
+        born_ms, fingerprint = message.born_ms, request.fingerprint if request is not None else b""
+        if kept is not None:
+            born_ms, fingerprint = kept.born_ms, kept.fingerprint
+        storing.looked = Kept(born_ms, fingerprint, message.status or 200, message.headers, message.body)
+        return [Store(root, storing.looked)]
+
+    def _stored(self, event: Stored, now_ms: int) -> list[Effect]:
+        storing = self._storing.pop(event.root, None)
+        if storing is None or storing.looked is None:
+            return []
+        effects: list[Effect] = []
+        kept, message = storing.looked, storing.message
+        ours = event.root in self._requests
+        self._give(event.root, kept.status, kept.headers, kept.body, effects, True)
+        for session, posted in storing.senders:
+            if not ours and posted.message is message and self._is_stray(message, now_ms):
+                self._strays.add(session, posted)
+            else:
+                effects.append(Relay(session, Ack([posted.seq])))
+        self._pass_on()
+        return effects
+
+    def _store_failed(self, event: StoreFailed, now_ms: int) -> list[Effect]:
+        if event.begun:
+            request = self._requests.get(event.root)
+            if request is None or request.seq:
+                return []
+            why = "the store cannot be reached, so the Idempotency-Key cannot be kept"
+            return [self._shed(ticket, why) for ticket in self._finish(request)]
+        storing = self._storing.get(event.root)
+        if storing is not None:
+            storing.retry_ms = now_ms + STORE_RETRY_MS
+        return []
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    def _tick(self, event: Tick, now_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        if self._connected:
+            if now_ms >= self._beat_ms:
+                self._beat_ms = now_ms + self._config.beat_interval_ms
+                effects.append(ToBroker(Beat()))
+            if now_ms - self._heard_ms > self._config.silence_max_ms:
+                self._heard_ms = now_ms
+                text = f"the broker said nothing for {self._config.silence_max_ms} ms"
+                effects += [Log("warning", text, "silence"), Reconnect()]
+        for length_ms in list(self._deadlines):
+            self._expire(self._deadlines[length_ms], now_ms, effects)
+        for root, request in self._polled.items():
+            if now_ms >= request.look_ms:
+                request.look_ms = now_ms + POLL_MS
+                if root not in self._storing:
+                    effects.append(Look(root))
+        for root, storing in self._storing.items():
+            if storing.retry_ms and now_ms >= storing.retry_ms:
+                storing.retry_ms = 0
+                effects.append(Look(root))
+        if self._strays:
+            effects += [Relay(sender, Ack([posted.seq])) for sender, posted in self._strays.late(now_ms)]
+        self._outgoing.on_tick(now_ms)
+        return effects
+
+    def _expire(self, deadlines: dict[int, tuple[int, Wait]], now_ms: int, effects: list[Effect]) -> None:
+        late = []
+        for number, (when_ms, _) in deadlines.items():
+            if when_ms > now_ms:
+                break
+            late.append(number)
+        for number in late:
+            _, wait = deadlines.pop(number)
+            request = wait.request
+            request.waits.remove(wait)
+            if wait.ticket is not None:
+                del self._waits[wait.ticket]
+                text = f"no answer within {request.entry.deadline_ms} ms"
+                effects.append(Refuse(wait.ticket, 504, text))
+            if not request.waits:
+                if not request.acked and request.entry.graph not in self._graphs:
+                    self._outgoing.forget([request.seq])  # nobody will ever take it
+                    request.acked = True
+                if request.acked:
+                    self._release(request)
+
+
+def _mismatch(ticket: int) -> Refuse:
+    return Refuse(ticket, 422, "this Idempotency-Key was used before, for another request")
+
+
+def _reborn(message: Message, born_ms: int) -> Message:
+    """As it was the first time, so that it is known again."""
+    return Message(
+        id=message.id,
+        fluxion=message.fluxion,
+        key=message.key,
+        body=message.body,
+        born_ms=born_ms,
+        root=message.root,
+        gateway=message.gateway,
+        deadline_ms=message.deadline_ms,
+        trace=message.trace,
+        remember=True,
+    )

@@ -1,0 +1,328 @@
+"""The gateway's sockets and clock: HTTP clients on one side, the broker and the store on the other. Turns
+requests into events, performs the effects in order, and decides nothing that concerns the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+import time
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from gateway import answers, bodies
+from gateway.events import (
+    Answer,
+    Begin,
+    Cancelled,
+    DataFromPeer,
+    Down,
+    Event,
+    Flush,
+    FromBroker,
+    FromPeer,
+    Kept,
+    Look,
+    Looked,
+    Reconnect,
+    Refuse,
+    Requested,
+    Store,
+    Stored,
+    StoreFailed,
+    Tick,
+    Up,
+)
+from gateway.http1 import Exchange, Limits, Server
+from gateway.pending import GatewayState
+from gateway.routes import RESERVED, NoMatch
+from liquefy import log, messages, values
+from liquefy.config import GatewayConfig
+from liquefy.contexts import Contexts
+from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
+from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
+from liquefy.messages import LogLine
+from liquefy.transport import Link
+
+TICK_MS = 25
+"""Precision of deadlines, beats and of what else takes time."""
+
+STOP_GRACE_S = 5.0
+"""How long requests under way are waited for when we are asked to stop."""
+
+IDEMPOTENCY = "root"
+"""The graph's place in the names of records in the store: an answer knows its root, not its graph."""
+
+_kept = msgspec.msgpack.Decoder(Kept)
+
+
+class GatewayService:
+    """Runs from `start` to `stop`, within one event loop."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+        self._state = GatewayState(config, secrets.token_bytes(6))
+        self._contexts = Contexts(config.redis)
+        self._link = Link(config.broker, config.name, self._on_frames, self._on_up, self._on_down)
+        limits = Limits(
+            config.body_bytes_max,
+            config.headers_bytes_max,
+            config.header_timeout_ms / 1000,
+            config.body_timeout_ms / 1000,
+            config.keep_alive_ms / 1000,
+        )
+        self._server = Server(limits, self._on_request, self._on_gone, _server_error)
+        self._exchanges: dict[int, Exchange] = {}
+        self._next_ticket = 1
+        self._flushing = False
+        self._statuses: Counter[int] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticker: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._perform = {
+            Answer: self._answer,
+            Refuse: self._refuse,
+            SendFrame: self._send_frame,
+            Relay: lambda e: self._link.send((e.to, messages.encode(e.message))),
+            ToBroker: lambda e: self._link.send((messages.encode(e.message),)),
+            Begin: lambda e: self._spawn(self._begin(e)),
+            Look: lambda e: self._spawn(self._look(e)),
+            Store: lambda e: self._spawn(self._store(e)),
+            Log: self._log,
+            Count: self._count,
+            Reconnect: lambda e: self._link.reconnect(),
+        }
+
+    async def start(self) -> str:
+        """Listen and connect; returns the URL. Raises UserError when the address cannot be had."""
+        host, port = self._config.http_host, self._config.http_port
+        try:
+            port = await self._server.start(host, port)
+        except OSError as error:
+            raise UserError(_listen_problem(host, port, error)) from None
+        self._link.open()
+        self._tick()
+        return f"http://{'[' + host + ']' if ':' in host else host}:{port}"
+
+    async def stop(self) -> None:
+        """Take no more requests, answer those under way within STOP_GRACE_S, close."""
+        await self._server.stop(STOP_GRACE_S)
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._flush()
+        self._link.close()
+        await self._contexts.close()
+
+    # -- the state ----------------------------------------------------------------------------------------
+
+    def _step(self, event: Event) -> None:
+        for effect in self._state.step(event, time.time_ns() // 1_000_000):
+            self._perform[type(effect)](effect)  # type: ignore[operator]
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Once per turn of the loop: all that was posted in it leaves in as few frames as can be."""
+        for effect in self._state.step(Flush(), time.time_ns() // 1_000_000):
+            self._send_frame(effect)  # type: ignore[arg-type]
+        self._flushing = False
+
+    def _tick(self) -> None:
+        self._ticker = self._loop.call_later(TICK_MS / 1000, self._tick)
+        self._step(Tick())
+
+    # -- HTTP ---------------------------------------------------------------------------------------------
+
+    def _on_request(self, exchange: Exchange) -> None:
+        path, query = bodies.split_target(exchange.target)
+        if path.startswith(RESERVED):
+            self._respond(exchange, self._own(exchange.method, path))
+            return
+        found = self._state.router.match(exchange.method, path)
+        if isinstance(found, NoMatch):
+            self._respond(exchange, _no_match(exchange.method, path, found))
+            return
+        headers = exchange.headers
+        request = {
+            "method": exchange.method,
+            "path": bodies.decoded_path(path),
+            "params": found.params,
+        }
+        try:
+            request["query"] = bodies.parse_query(query)
+            request["headers"] = headers
+            request["body"] = bodies.parse_body(headers.get("content-type", ""), exchange.body)
+            packed = values.pack(request, "the request")
+        except ValueError as error:
+            self._respond(exchange, answers.error(400, str(error)))
+            return
+        exchange.ticket = ticket = self._next_ticket
+        self._next_ticket += 1
+        self._exchanges[ticket] = exchange
+        self._step(Requested(ticket, found.entry, request, packed, headers.get("idempotency-key")))
+
+    def _on_gone(self, exchange: Exchange) -> None:
+        if self._exchanges.pop(exchange.ticket, None) is not None:
+            self._step(Cancelled(exchange.ticket))
+
+    def _respond(self, exchange: Exchange, rendered: answers.Rendered) -> None:
+        self._statuses[rendered[0]] += 1
+        exchange.respond(*rendered)
+
+    def _answer(self, effect: Answer) -> None:
+        exchange = self._exchanges.pop(effect.ticket, None)
+        if exchange is None:
+            return
+        try:
+            rendered = answers.render(effect.status, effect.headers, values.unpack(effect.body))
+        except (ValueError, BadFrame) as error:
+            self._log(Log("error", f"{exchange.method} {exchange.target[:200]}: {error}", "answer"))
+            rendered = answers.error(500, str(error))
+        if effect.replayed:
+            rendered[1].append(("idempotency-replayed", "true"))
+        self._respond(exchange, rendered)
+
+    def _refuse(self, effect: Refuse) -> None:
+        exchange = self._exchanges.pop(effect.ticket, None)
+        if exchange is not None:
+            self._respond(exchange, answers.error(effect.status, effect.text, effect.headers))
+
+    def _own(self, method: str, path: str) -> answers.Rendered:
+        if method not in ("GET", "HEAD"):
+            return answers.error(405, f"{method} is not allowed for {path}", (("allow", "GET, HEAD"),))
+        if path == "/-/health":
+            ready = self._state.ready
+            body = {"ready": ready, "broker": self._state.welcomed, "routes": self._state.router.size}
+            return answers.render(200 if ready else 503, (), body)
+        if path == "/-/metrics":
+            return answers.render(200, (), self._metrics())
+        return answers.error(404, f"no page {path[:200]}; there are /-/health and /-/metrics")
+
+    def _metrics(self) -> str:
+        """The text form that Prometheus reads."""
+        statuses = sorted(self._statuses.items())
+        lines = [f'liquefy_gateway_answers_total{{status="{status}"}} {n}' for status, n in statuses]
+        lines += [f"liquefy_gateway_{name}_total {n}" for name, n in sorted(self._counts.items())]
+        lines += [f"liquefy_gateway_{name} {n}" for name, n in self._state.figures().items()]
+        lines.append(f"liquefy_gateway_connections {len(self._server.connections)}")
+        return "\n".join(lines) + "\n"
+
+    # -- the broker ---------------------------------------------------------------------------------------
+
+    def _on_up(self, session: bytes) -> None:
+        self._step(Up(session))
+
+    def _on_down(self) -> None:
+        self._step(Down())
+
+    def _on_frames(self, frames: list[bytes]) -> None:
+        try:
+            if len(frames) == 3:
+                header, parts = messages.decode_header(frames[1]), messages.decode_payload(frames[2])
+                event: Event = DataFromPeer(frames[0], header, parts)
+            elif len(frames) == 2:
+                event = FromPeer(frames[0], messages.decode_control(frames[1]))
+            else:
+                event = FromBroker(messages.decode_control(frames[0]))
+        except BadFrame as error:
+            self._log(Log("error", f"a frame that is not in the protocol: {error}", "bad-frame"))
+            self._link.reconnect()
+            return
+        self._step(event)
+
+    def _send_frame(self, effect: SendFrame) -> None:
+        self._link.send((b"", messages.encode(effect.header), messages.encode(effect.parts)))
+
+    def _log(self, effect: Log) -> None:
+        log.emit(effect)
+        if log.is_told(effect) and self._state.controller:
+            line = LogLine(time.time(), effect.level, self._config.name, effect.text)
+            self._link.send((self._state.controller, messages.encode(line)))
+
+    def _count(self, effect: Count) -> None:
+        self._counts[effect.name] += effect.by
+
+    # -- the store ----------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _begin(self, effect: Begin) -> None:
+        try:
+            data = messages.encode(effect.kept)
+            ttl_s = self._config.idempotency_retention_s
+            found = await self._contexts.idem_begin(IDEMPOTENCY, effect.root.hex(), data, ttl_s)
+            event: Event = Looked(effect.root, _decode_kept(found), True)
+        except LiquefyError:
+            event = StoreFailed(effect.root, True)
+        self._step(event)
+
+    async def _look(self, effect: Look) -> None:
+        try:
+            found = await self._contexts.idem_get(IDEMPOTENCY, effect.root.hex())
+            event: Event = Looked(effect.root, _decode_kept(found), False)
+        except LiquefyError:
+            event = StoreFailed(effect.root, False)
+        self._step(event)
+
+    async def _store(self, effect: Store) -> None:
+        try:
+            data = messages.encode(effect.kept)
+            ttl_s = self._config.idempotency_retention_s
+            await self._contexts.idem_end(IDEMPOTENCY, effect.root.hex(), data, ttl_s)
+            event: Event = Stored(effect.root)
+        except LiquefyError:
+            event = StoreFailed(effect.root, False)
+        self._step(event)
+
+
+async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
+    """The whole life of a gateway: returns after `stop` is set and what was under way is answered."""
+    service = GatewayService(config)
+    try:
+        url = await service.start()
+        log.emit(Log("info", f"HTTP at {url}", "listening", {"url": url}))
+        await stop.wait()
+    finally:
+        await service.stop()
+
+
+def _decode_kept(data: bytes | None) -> Kept | None:
+    try:
+        return None if data is None else _kept.decode(data)
+    except msgspec.DecodeError:
+        raise StoreUnavailable("a record in the store is not one of ours") from None
+
+
+def _no_match(method: str, path: str, found: NoMatch) -> answers.Rendered:
+    if method == "OPTIONS" and path == "*":
+        return 204, [], b""
+    if found.status != 405:
+        return answers.error(found.status, found.text)
+    allow = ("allow", ", ".join(found.allow))
+    return (204, [allow], b"") if method == "OPTIONS" else answers.error(405, found.text, (allow,))
+
+
+def _server_error(status: int, text: str) -> tuple[list[tuple[str, str]], bytes]:
+    _, headers, body = answers.error(status, text)
+    return headers, body
+
+
+def _listen_problem(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        remedy = "end the process that listens there, or choose another port (--http-port, LIQUEFY_HTTP_PORT)"
+    elif error.errno == errno.EACCES:
+        remedy = "ports below 1024 are for root: choose another (--http-port, LIQUEFY_HTTP_PORT)"
+    else:
+        remedy = "give an address of this machine, or 0.0.0.0 for all (--http-host, LIQUEFY_HTTP_HOST)"
+    return f"{host}:{port}: cannot listen for HTTP here: {error.strerror}\n  remedy: {remedy}"

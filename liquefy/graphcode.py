@@ -1,0 +1,175 @@
+"""Whether the code a graph names exists and fits, found by parsing it: nothing of it is imported or run, so
+that a deployment can be checked anywhere. What cannot be told that way (a decorator, `import *`) is let pass;
+the host that loads the code has the last word.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from liquefy.graph import Fluxion, Graph
+from liquefy.graphyaml import Problems, nearest
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Module:
+    """What one module defines at its top level. `open_ended`: an `import *` may have defined anything."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.functions: dict[str, _Function] = {}
+        self.names: set[str] = set()
+        self.open_ended = False
+        for statement in _top_level(tree.body):
+            self._add(statement)
+
+    def _add(self, statement: ast.stmt) -> None:
+        match statement:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                self.functions[name] = statement
+                self.names.add(name)
+                return
+            case ast.ClassDef(name=name):
+                names = {name}
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                names = {alias.asname or alias.name.partition(".")[0] for alias in aliases}
+                self.open_ended |= "*" in names
+            case ast.Assign(targets=targets):
+                names = {
+                    node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)
+                }
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr()):
+                names = {name}
+            case _:
+                return
+        self.names |= names
+        for name in names:
+            self.functions.pop(name, None)  # what is bound later is what the module has
+
+
+def check_code(graph: Graph, folder: Path, lines: Mapping[str, int], problems: Problems) -> None:
+    """Adds what is wrong with each fluxion's code. `lines`: fluxion -> line of its `code` in the file."""
+    modules: dict[str, Module | None] = {}
+    for fluxion in graph.fluxions:
+        module_name, _, function_name = fluxion.code.partition(":")
+        line = lines.get(fluxion.name, 0)
+        path = find_module(folder, module_name)
+        if module_name not in modules:
+            modules[module_name] = _parse(path, problems) if path is not None else None
+            if path is None:
+                _add_missing_module(fluxion, module_name, folder, line, problems)
+        module = modules[module_name]
+        if path is not None and module is not None:
+            _check_function(fluxion, function_name, module, path, line, graph, problems)
+
+
+def find_module(folder: Path, name: str) -> Path | None:
+    """The file of a module (`a.b`) in a folder: a/b.py, or a/b/__init__.py."""
+    base = folder.joinpath(*name.split("."))
+    candidates = (base / "__init__.py", base.parent / f"{base.name}.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements that run at import, also inside `if`, `try`, `with` and loops."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, ast.If | ast.Try | ast.With | ast.For | ast.While):
+            for field in ("body", "handlers", "orelse", "finalbody"):
+                for inner in getattr(statement, field, ()):
+                    yield from _top_level(inner.body if isinstance(inner, ast.ExceptHandler) else [inner])
+
+
+def _parse(path: Path, problems: Problems) -> Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Module(ast.parse(path.read_bytes(), filename=str(path)))
+    except SyntaxError as error:
+        problems.add(error.lineno or 0, f"is not Python: {error.msg}", "correct the line", file=str(path))
+    except (ValueError, OSError, RecursionError) as error:
+        problems.add(
+            0, f"cannot be read as Python: {error}", "save it as UTF-8 Python source", file=str(path)
+        )
+    return None
+
+
+def _add_missing_module(fluxion: Fluxion, name: str, folder: Path, line: int, problems: Problems) -> None:
+    there = sorted(path.stem for path in folder.glob("*.py"))
+    file = folder.joinpath(*name.split(".")).with_suffix(".py")
+    problems.add(
+        line,
+        f"fluxion {fluxion.name!r}: there is no module {name!r} in {folder}{nearest(name, there)}",
+        f"create {file}, or correct `code`",
+    )
+
+
+def _check_function(
+    fluxion: Fluxion, name: str, module: Module, path: Path, line: int, graph: Graph, problems: Problems
+) -> None:
+    if name not in module.names and not module.open_ended:
+        problems.add(
+            line,
+            f"fluxion {fluxion.name!r}: {path} has no function {name!r}{nearest(name, module.functions)}",
+            f"write `def {name}(...)` at the top level of {path.name}, or correct `code`",
+        )
+    function = module.functions.get(name)
+    if function is None or function.decorator_list:
+        return
+    stateful = graph.group_by_name[fluxion.group].stateful
+    if stateful and isinstance(function, ast.AsyncFunctionDef):
+        problems.add(
+            function.lineno,
+            f"fluxion {fluxion.name!r}: {name} is async and has a context",
+            "make it a plain def, or wait in a fluxion without key and group and send on what comes of it",
+            file=str(path),
+        )
+    if _is_generator(function):
+        problems.add(
+            function.lineno,
+            f"fluxion {fluxion.name!r}: {name} yields",
+            "return one value, or a list of what to emit",
+            file=str(path),
+        )
+    _check_arguments(fluxion, name, function, stateful, path, problems)
+
+
+def _check_arguments(
+    fluxion: Fluxion, name: str, function: _Function, stateful: bool, path: Path, problems: Problems
+) -> None:
+    wanted = ("message", "context") if stateful else ("message",)
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    needed = len(positional) - len(arguments.defaults)
+    enough = arguments.vararg is not None or len(positional) >= len(wanted)
+    keyword_only = [
+        a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None
+    ]
+    if enough and needed <= len(wanted) and not keyword_only:
+        return
+    has = "has a context" if stateful else "has no context"
+    remedy = f"write `def {name}({', '.join(wanted)})`"
+    if not stateful and needed == 2:
+        remedy += ", or give the fluxion a key or a group"
+    if stateful and len(positional) == 1:
+        remedy += ", or remove its key and group"
+    signature = ast.unparse(arguments)
+    problem = (
+        f"fluxion {fluxion.name!r} {has}, and {name}({signature}) cannot be called with ({', '.join(wanted)})"
+    )
+    problems.add(function.lineno, problem, remedy, file=str(path))
+
+
+def _is_generator(function: _Function) -> bool:
+    """Whether there is a `yield` in the function itself, not in one defined inside."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Yield | ast.YieldFrom):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            waiting += ast.iter_child_nodes(node)
+    return False

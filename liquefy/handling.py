@@ -1,0 +1,341 @@
+"""Runs messages through users' functions: binds contexts, reads what was returned, tries once more what
+failed, ends what takes too long. Items go in, results come out through a callback.
+
+Knows neither sockets nor processes; of the clock only how long things take.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+from time import perf_counter_ns, thread_time_ns
+from types import FrameType
+from typing import Any
+
+from liquefy.context import Context
+from liquefy.errors import BadFrame
+from liquefy.failures import describe
+from liquefy.fluxion import Answer, Emit, Message
+from liquefy.graph import OUTPUT
+from liquefy.hosting import Done, Emitted, Item
+from liquefy.loading import Spec, Target
+from liquefy.values import pack, unpack
+
+KEY_BYTES_MAX = 512
+"""Length of a message's key, in UTF-8."""
+
+FLUSH_AFTER_NS = 20_000_000
+"""Results of a batch that takes longer are sent as far as they are there."""
+
+TIMEOUT_AGAIN_S = 0.5
+"""How soon a function that swallowed its timeout gets the next one."""
+
+
+class CallTimeout(BaseException):
+    """Raised inside a function that takes too long. No Exception, so that `except Exception` does not catch
+    it."""
+
+
+class ResultError(Exception):
+    """What a function returned cannot be sent. Its text is shown without the name of this class."""
+
+
+Row = tuple[int, list[Emitted], dict[str, bytes], tuple[str, ...], str, str, int, int, bool]
+"""A result without its processor time: as Done, with `elapsed` in nanoseconds."""
+
+
+class Runner:
+    """The plain functions of one host, and the contexts they have."""
+
+    def __init__(self, send: Callable[[list[Done]], None], folder: str = "") -> None:
+        self.folder = folder
+        self._send = send
+        self._specs: dict[str, dict[str, Spec]] = {}
+        self._contexts: dict[str, dict[str, Context]] = {}
+        self._shortest_s = 3600.0
+        self._limit_ns = 0
+        self._started_ns = 0
+        self._running = False
+        self._expired = False
+        self._alarm = self._on_alarm
+
+    def add(self, graph: str, specs: Iterable[Spec]) -> None:
+        """These fluxions can be run from now on; those of the same name as before are replaced."""
+        mine = self._specs.setdefault(graph, {})
+        for spec in specs:
+            mine[spec.name] = spec
+            self._shortest_s = min(self._shortest_s, max(spec.limit_s, 0.001))
+
+    def spec(self, item: Item) -> Spec:
+        """Raises BadFrame: only what was loaded may be run."""
+        try:
+            return self._specs[item.graph][item.fluxion]
+        except KeyError:
+            raise BadFrame(f"an item for {item.graph}/{item.fluxion}, which is not loaded") from None
+
+    def forget(self, partition: str, keys: list[str]) -> None:
+        """Drop contexts; all of the partition if no keys are given."""
+        if not keys:
+            self._contexts.pop(partition, None)
+            return
+        contexts = self._contexts.get(partition)
+        if contexts is not None:
+            for key in keys:
+                contexts.pop(key, None)
+            if not contexts:
+                del self._contexts[partition]
+
+    def run(self, items: Iterable[Item]) -> None:
+        """Handle the items in order. Raises BadFrame when an item cannot be: that is the worker's fault, or
+        ours."""
+        rows: list[Row] = []
+        cpu = thread_time_ns()
+        flushed = start = perf_counter_ns()
+        self._arm()
+        try:
+            for item in items:
+                row, start = self._handle(item, start)
+                rows.append(row)
+                if start - flushed > FLUSH_AFTER_NS:
+                    flushed = start
+                    cpu = self._flush(rows, cpu)
+                    rows = []
+        finally:
+            self._running = False
+        if rows:
+            self._flush(rows, cpu)
+
+    def _flush(self, rows: list[Row], since_ns: int) -> int:
+        now_ns = thread_time_ns()
+        self._send(results(rows, now_ns - since_ns, [row[6] for row in rows]))
+        return now_ns
+
+    # -- one message ---------------------------------------------------------------------------------------
+
+    def _handle(self, item: Item, start: int) -> tuple[Row, int]:
+        spec = self.spec(item)
+        context = self._context(item) if spec.stateful else None
+        sets: dict[str, bytes] = {}
+        removes: tuple[str, ...] = ()
+        error = trace = ""
+        try:
+            result = self._call(spec, item, context, start)
+            emitted = emissions(spec, result) if result is not None else []
+            if context is not None:
+                sets, removes = context.changes()
+        except BaseException as first:
+            emitted, sets, removes, error, trace = self._again(spec, item, context, first)
+        end = perf_counter_ns()
+        if context is None:
+            return (item.ticket, emitted, sets, removes, error, trace, end - start, 0, False), end
+        size, empty = context.size, context.is_empty()
+        return (item.ticket, emitted, sets, removes, error, trace, end - start, size, empty), end
+
+    def _call(self, spec: Spec, item: Item, context: Context | None, start: int) -> Any:
+        self._limit_ns = spec.limit_ns
+        self._started_ns = start
+        message = message_of(item)
+        if context is None:
+            result = spec.function(message)
+        else:
+            result = spec.function(message, context)
+        if self._expired:
+            raise CallTimeout
+        return result
+
+    def _again(
+        self, spec: Spec, item: Item, context: Context | None, first: BaseException
+    ) -> tuple[list[Emitted], dict[str, bytes], tuple[str, ...], str, str]:
+        """The second try, at once. A timeout gets none: it would block everything behind it again."""
+        final = self._failed(context, first)
+        if not isinstance(final, CallTimeout):
+            try:
+                result = self._call(spec, item, context, perf_counter_ns())
+                emitted = emissions(spec, result)
+                sets, removes = context.changes() if context is not None else ({}, ())
+                return emitted, sets, removes, "", ""
+            except BaseException as second:
+                final = self._failed(context, second)
+        line, trace = explain(final, spec, self.folder)
+        return [], {}, (), line, trace
+
+    def _failed(self, context: Context | None, error: BaseException) -> BaseException:
+        if context is not None:
+            context.rollback()
+        if self._expired and not isinstance(error, CallTimeout):
+            # The function made something else of its timeout.
+            error = CallTimeout().with_traceback(error.__traceback__)
+        self._expired = False
+        return error
+
+    def _context(self, item: Item) -> Context:
+        contexts = self._contexts.get(item.partition)
+        if contexts is None:
+            contexts = self._contexts[item.partition] = {}
+        fields = item.fields
+        if fields is not None:
+            context = contexts[item.key] = Context.from_packed(fields)
+            return context
+        try:
+            return contexts[item.key]
+        except KeyError:
+            raise BadFrame(f"an item of {item.partition} without its context, which is not here") from None
+
+    # -- the time limit ------------------------------------------------------------------------------------
+    #
+    # One timer for a whole batch: it fires after the shortest limit there is, looks how long the call then
+    # running has taken, and either ends it or sets itself to when it has to look again. So a call costs no
+    # system call, and a batch one: what is still set when a batch ends finds nothing running.
+
+    def _arm(self) -> None:
+        if signal.getsignal(signal.SIGALRM) is not self._alarm:  # also when users' code has put its own there
+            signal.signal(signal.SIGALRM, self._alarm)
+        signal.setitimer(signal.ITIMER_REAL, self._shortest_s)
+        self._running = True
+
+    def _on_alarm(self, _: int, frame: FrameType | None) -> None:
+        if not self._running:
+            return
+        left_s = (self._started_ns + self._limit_ns - perf_counter_ns()) / 1e9
+        if left_s > 0:
+            signal.setitimer(signal.ITIMER_REAL, min(left_s + 0.001, self._shortest_s))
+            return
+        signal.setitimer(signal.ITIMER_REAL, min(TIMEOUT_AGAIN_S, self._shortest_s))
+        # Only inside `_call` is there somebody to catch it; in our own bookkeeping it would tear things
+        # apart.
+        while frame is not None and frame.f_code is not _CALL_CODE:
+            frame = frame.f_back
+        if frame is not None:
+            self._expired = True
+            raise CallTimeout
+
+
+_CALL_CODE = Runner._call.__code__
+
+
+def message_of(item: Item) -> Message:
+    """What the function is given. New at each try, as the first may have changed the body."""
+    return Message(
+        unpack(item.body), item.key, item.id.hex(), item.fluxion, item.deadline_ms / 1000, item.trace
+    )
+
+
+def explain(error: BaseException, spec: Spec, folder: str) -> tuple[str, str]:
+    """(error, traceback) of a failed call, as in Done."""
+    line, trace = describe(error, folder)
+    if isinstance(error, CallTimeout):
+        line = f"timed out after {spec.limit_s:g} s"
+        trace = trace.replace("liquefy.handling.CallTimeout", line)
+    elif isinstance(error, ResultError):
+        line = trace = str(error)
+    return line, trace
+
+
+def results(rows: list[Row], cpu_ns: int, weights: list[int]) -> list[Done]:
+    """The rows as results, the processor time of all divided among them by the weights."""
+    share = cpu_ns / (sum(weights) * 1000 or 1)
+    done, spent, told = [], 0.0, 0
+    for row, weight in zip(rows, weights, strict=True):
+        ticket, emitted, sets, removes, error, trace, elapsed, size, empty = row
+        # Rounding the running sum, not each share, loses nothing of calls shorter than the unit.
+        spent += weight * share
+        cpu_us = int(spent) - told
+        told += cpu_us
+        done.append(Done(ticket, emitted, sets, removes, error, trace, cpu_us, elapsed // 1000, size, empty))
+    return done
+
+
+# -- what a function returned -----------------------------------------------------------------------------
+
+
+def emissions(spec: Spec, result: Any) -> list[Emitted]:
+    """The messages that a returned value stands for. Raises ResultError, ValueError."""
+    if result is None:
+        return []
+    kind = type(result)
+    if kind is Emit or kind is Answer:
+        return [_emission(spec, result)]
+    if (kind is list or kind is tuple) and any(type(each) is Emit or type(each) is Answer for each in result):
+        return [_emission(spec, each) for each in result]
+    target = spec.sole
+    if target is None:
+        raise ResultError(_no_sole_stream(spec, result))
+    return [Emitted(target.name, key_in(result, target) if target.key else "", pack(result, "body"))]
+
+
+def _emission(spec: Spec, each: Any) -> Emitted:
+    if type(each) is Answer:
+        return Emitted(OUTPUT, "", pack(each.body, "body"), 0, each.status, each.headers)
+    if type(each) is not Emit:
+        raise ResultError(
+            f"'{spec.name}' returned a list with emit() or answer() and a {type(each).__name__} in it; "
+            "make that one emit(name, ...) too"
+        )
+    target = spec.targets.get(each.to)
+    if target is None:
+        streams = ", ".join(f"'{name}'" for name in spec.targets) or "none"
+        raise ResultError(f"'{spec.name}' has no stream to '{each.to}'; its streams: {streams}")
+    key = key_in(each.body, target) if target.key else ""
+    return Emitted(target.name, key, pack(each.body, "body"), each.delay_ms)
+
+
+def _no_sole_stream(spec: Spec, result: Any) -> str:
+    if not spec.targets:
+        return (
+            f"'{spec.name}' returned a {type(result).__name__}, but has no stream to send it to; "
+            "return None, or answer(...)"
+        )
+    names = ", ".join(f"'{name}'" for name in spec.targets)
+    return (
+        f"'{spec.name}' returned a body, but has several streams: {names}; "
+        f'say which: return emit("{next(iter(spec.targets))}", body)'
+    )
+
+
+def key_in(body: Any, target: Target) -> str:
+    """The key of a message for the target. Raises ResultError if the body carries none that can be used."""
+    value = body
+    for part in target.key:
+        kind = type(value)
+        if kind is dict and part in value:
+            value = value[part]
+        elif (kind is list or kind is tuple) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            path = ".".join(target.key)
+            raise ResultError(
+                f"the message to '{target.name}' carries no key: '{path}' not found in {_outline(body)}"
+            )
+    kind = type(value)
+    if kind is int:
+        value = str(value) if -(10**100) < value < 10**100 else ""
+    if type(value) is str and 0 < _utf8_bytes(value) <= KEY_BYTES_MAX:
+        return value
+    raise ResultError(
+        f"the message to '{target.name}' has no usable key: '{'.'.join(target.key)}' is {_brief(value)}; "
+        f"a key is an int, or a str of 1 to {KEY_BYTES_MAX} bytes"
+    )
+
+
+def _utf8_bytes(text: str) -> int:
+    """0 if it cannot be encoded."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return 0
+
+
+def _outline(body: Any) -> str:
+    if type(body) is dict:
+        names = ", ".join(_brief(name) for name in list(body)[:12])
+        return f"{{{names}{', ...' if len(body) > 12 else ''}}}"
+    return f"a {type(body).__name__}"
+
+
+def _brief(value: Any) -> str:
+    if type(value) in (str, int, float, bool, type(None)):
+        text = repr(value) if type(value) is not int or abs(value) < 10**60 else "a very large int"
+        return text if len(text) <= 60 else f"{text[:50]}... ({len(text)} characters)"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,264 @@
+"""A host: the child process that runs users' code. Start: `python -P -m liquefy.host PARENT_PID FOLDER`, with
+one end of a socket pair as descriptor 3. It speaks `liquefy.hosting`, and imports nothing of the roles.
+
+Plain functions are run from a blocking loop, which costs least; when the first `async def` is loaded, an
+event loop takes over for good. A host keeps no promise and needs no farewell: what it had in hand is handled
+again elsewhere. So it ends at once when its worker is gone, in the middle of users' code too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter_ns, thread_time_ns
+from typing import NoReturn
+
+from liquefy.errors import BadFrame
+from liquefy.handling import CallTimeout, Row, Runner, emissions, explain, message_of, results
+from liquefy.hosting import (
+    HOST_FD,
+    Done,
+    Emitted,
+    Forget,
+    FrameReader,
+    Item,
+    Load,
+    Loaded,
+    Ran,
+    Refused,
+    Run,
+    decode_to_host,
+    frame,
+)
+from liquefy.loading import LoadError, Spec, load
+
+RECEIVE_BYTES = 64 * 1024
+"""Read at once. More is no faster: beyond it each read would map fresh memory."""
+
+FRAME_SPLIT_BYTES = 32 * 1024 * 1024
+"""Results that take more are sent in several frames."""
+
+EXIT_PROTOCOL = 70
+"""Exit code when the worker asked for what cannot be."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Host:
+    """One end of the conversation. `folder` is where the code is."""
+
+    def __init__(self, connection: socket.socket, folder: str) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._reader = FrameReader()
+        self._runner = Runner(self._send_results, folder)
+        self._asynchronous = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._rows: list[Row] = []
+        self._cpu_mark_ns = 0
+
+    def serve(self) -> None:
+        """Until the worker is gone. Raises BadFrame."""
+        while not self._asynchronous:
+            data = self._connection.recv(RECEIVE_BYTES)
+            if not data:
+                return
+            self._take(data)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self._serve_async())
+
+    def _take(self, data: bytes) -> None:
+        for each in self._reader.feed(data):
+            message = decode_to_host(each)
+            if type(message) is Run:
+                self._run(message.items)
+            elif type(message) is Load:
+                self._load(message)
+            elif type(message) is Forget:
+                self._runner.forget(message.partition, message.keys)
+
+    def _load(self, order: Load) -> None:
+        graph = order.graph
+        try:
+            if Path(order.folder).resolve() != Path(self._folder):
+                raise LoadError(f"this host has the code of {self._folder}, not of {order.folder}")
+            specs = load(order)
+        except LoadError as error:
+            self._send(Refused(graph.name, graph.version, error.error, error.traceback))
+            return
+        self._runner.add(graph.name, specs)
+        asynchronous = [spec.name for spec in specs if spec.asynchronous]
+        self._asynchronous = self._asynchronous or bool(asynchronous)
+        self._send(Loaded(graph.name, graph.version, asynchronous))
+
+    def _send(self, message: Loaded | Refused | Ran) -> None:
+        self._connection.sendall(frame(message))
+
+    def _send_results(self, done: list[Done]) -> None:
+        data = frame(Ran(done))
+        if len(data) > FRAME_SPLIT_BYTES and len(done) > 1:
+            half = len(done) // 2
+            self._send_results(done[:half])
+            self._send_results(done[half:])
+        else:
+            self._connection.sendall(data)
+
+    def _run(self, items: list[Item]) -> None:
+        if not self._asynchronous:
+            self._runner.run(items)
+            return
+        plain = []
+        for item in items:
+            spec = self._runner.spec(item)
+            if spec.asynchronous:
+                task = asyncio.get_running_loop().create_task(self._run_async(spec, item))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            else:
+                plain.append(item)
+        if plain:
+            before = thread_time_ns()
+            self._runner.run(plain)
+            self._cpu_mark_ns += thread_time_ns() - before
+
+    # -- async def -----------------------------------------------------------------------------------------
+
+    async def _serve_async(self) -> None:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def on_readable() -> None:
+            # An event loop would report and forget what its callbacks raise.
+            try:
+                data = self._connection.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
+                if data:
+                    self._take(data)
+                elif not ended.done():
+                    ended.set_result(None)
+            except BlockingIOError:
+                pass
+            except BaseException as error:
+                if not ended.done():
+                    ended.set_exception(error)
+
+        self._cpu_mark_ns = thread_time_ns()
+        loop.add_reader(self._connection.fileno(), on_readable)
+        try:
+            await ended
+        except BaseException as error:
+            _end(error)
+        # Not by returning: that would wait for what is under way to be cancelled.
+        _end(None)
+
+    async def _run_async(self, spec: Spec, item: Item) -> None:
+        start = perf_counter_ns()
+        emitted: list[Emitted] = []
+        error = trace = ""
+        for _ in range(2):
+            limit = asyncio.timeout(spec.limit_s)
+            try:
+                async with limit:
+                    result = await spec.function(message_of(item))
+                emitted = emissions(spec, result)
+            except BaseException as raised:
+                timed_out = limit.expired()
+                error, trace = explain(_timeout(raised) if timed_out else raised, spec, self._folder)
+                if timed_out:
+                    break
+            else:
+                error = trace = ""
+                break
+        elapsed = perf_counter_ns() - start
+        if not self._rows:
+            asyncio.get_running_loop().call_soon(self._flush_async)
+        self._rows.append((item.ticket, emitted, {}, (), error, trace, elapsed, 0, False))
+
+    def _flush_async(self) -> None:
+        rows, self._rows = self._rows, []
+        now_ns = thread_time_ns()
+        # How long a call took says nothing of its processor time, as most of it was waiting: in equal parts.
+        done = results(rows, now_ns - self._cpu_mark_ns, [1] * len(rows))
+        self._cpu_mark_ns = now_ns
+        self._send_results(done)
+
+
+def _timeout(raised: BaseException) -> CallTimeout:
+    """With the traceback of the cancellation, which knows where the function stood."""
+    at = raised.__cause__ if isinstance(raised, TimeoutError) and raised.__cause__ else raised
+    return CallTimeout().with_traceback(at.__traceback__)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _end(error: BaseException | None) -> NoReturn:
+    """At once: threads and exit handlers of users' code do not hold a host up."""
+    code = 0
+    if isinstance(error, BadFrame):
+        print(f"the host was sent what it cannot do: {error}", file=sys.stderr)
+        code = EXIT_PROTOCOL
+    elif error is not None and not isinstance(error, ConnectionError):
+        traceback.print_exception(error)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, whatever it is doing then (Linux; elsewhere it
+    ends when it next reads)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _hide_checkout() -> None:
+    """Where `liquefy` runs from a checkout, its parent folder was on the path to find it, and so were the
+    roles, which users' code should neither find nor clash with. Ours is imported by now, the rest of it found
+    without."""
+    root = str(Path(__file__).resolve().parent.parent)
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if root not in given:
+        return
+    while root in sys.path:
+        sys.path.remove(root)
+    left = os.pathsep.join(path for path in given if path and path != root)
+    if left:
+        os.environ["PYTHONPATH"] = left
+    else:
+        del os.environ["PYTHONPATH"]
+
+
+def main() -> NoReturn:
+    parent, folder = int(sys.argv[1]), str(Path(sys.argv[2]).resolve())
+    _die_with(parent)
+    connection = socket.socket(fileno=HOST_FD)
+    connection.set_inheritable(False)  # what users' code starts has no business with it
+    sys.argv = [folder]
+    os.chdir(folder)
+    _hide_checkout()
+    try:
+        Host(connection, folder).serve()
+    except BaseException as error:
+        _end(error)
+    _end(None)
+
+
+if __name__ == "__main__":
+    main()

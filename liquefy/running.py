@@ -1,0 +1,69 @@
+"""How every role starts and ends: flags from the fields of its settings, logging, the event loop, signals,
+and a person's mistakes as one message without traceback. Knows nothing of what a role does.
+
+    def main() -> None:
+        running.run(BrokerConfig, serve)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import typer
+import uvloop
+
+from liquefy import config as configs
+from liquefy import log
+from liquefy.config import Config
+from liquefy.errors import UserError
+
+USER_ERROR_EXIT = 2
+
+
+def run(kind: type[Config], serve: Callable[[Config, asyncio.Event], Awaitable[None]]) -> None:
+    """Run a role to its end, then exit. `serve(settings, stop)` returns after `stop` is set, which SIGTERM
+    and SIGINT do; exit 0. A UserError is printed on stderr; exit 2."""
+
+    def command(**flags: Any) -> None:
+        try:
+            settings = configs.load(kind, flags, os.environ)
+            log.setup(settings.name, settings.log_format)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings, serve))
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(USER_ERROR_EXIT) from None
+
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            # Strings all: `config.load` converts, and complains in the same words whatever the source.
+            default=typer.Option(
+                None, metavar=type(field.default).__name__.upper(), help=f"default: {field.default}"
+            ),
+            annotation=str | None,
+        )
+        for field in dataclasses.fields(kind)
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = "Settings also come from LIQUEFY_<NAME> and the file LIQUEFY_CONFIG."
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(command)
+    app()
+
+
+async def _serve(settings: Config, serve: Callable[[Config, asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, stop)

@@ -1,0 +1,144 @@
+"""A host process that runs no user code: it keeps the protocol of `liquefy.hosting` and handles messages as their
+plans say (`workload`), with contexts cached as a real host caches them. Can be slow, hang and die.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from core import Violation
+from liquefy.graph import Graph
+from liquefy.hosting import Done, Forget, Item, Load, Loaded, Ran, Run
+from worker import events as ev
+from workload import AWAITING, handle, is_stateful, read_body
+
+if TYPE_CHECKING:
+    from processes import WorkerProcess
+
+
+class FakeHost:
+    """One host of one worker."""
+
+    def __init__(self, worker: WorkerProcess, name: str) -> None:
+        self.worker = worker
+        self.sim = worker.sim
+        self.name = name
+        self.alive = True
+        self.stuck = False
+        self.dying = False
+        self.slow = 1.0
+        self.contexts: dict[tuple[str, str], dict[str, bytes]] = {}
+        self.running: dict[int, Item] = {}
+        self._in_last = self._out_last = self._free_at = 0.0
+        self._awaiting: dict[tuple[str, str], int] = {}
+        self.sim.after(self.sim.between(5, 100), self._started)
+
+    def _started(self) -> None:
+        if self.alive:
+            self.worker.deliver(self.worker.step, ev.HostStarted(self.name))
+
+    def load(self, graph: Graph, only: tuple[str, ...]) -> None:
+        self.tell(Load(graph, "", only))
+
+    def tell(self, message: Any) -> None:
+        """The worker sends: it arrives in order."""
+        self._in_last = max(self._in_last + 0.001, self.sim.now + self.sim.between(0.02, 0.2))
+        self.sim.after(self._in_last - self.sim.now, self._got, message)
+
+    def _got(self, message: Any) -> None:
+        if not self.alive or self.dying:
+            return
+        if type(message) is Run:
+            self._run(message.items)
+        elif type(message) is Forget:
+            self._forget(message)
+        else:
+            names = [n for n in message.only if n in AWAITING]
+            at = self._busy(self.sim.between(1, 60))
+            self._say(at, Loaded(message.graph.name, message.graph.version, names))
+
+    def _forget(self, message: Forget) -> None:
+        for partition, key in list(self.contexts):
+            if partition == message.partition and (not message.keys or key in message.keys):
+                del self.contexts[partition, key]
+
+    def _busy(self, duration_ms: float) -> float:
+        self._free_at = max(self._free_at, self.sim.now) + duration_ms
+        return self._free_at
+
+    def _run(self, items: list[Item]) -> None:
+        sim = self.sim
+        results: list[Done] = []
+        for item in items:
+            self.running[item.ticket] = item
+            owned = id(self.worker.state.flow.partitions.get(item.partition))
+            if self._awaiting.get((item.partition, item.key)) == owned:  # else it was lost, and came back
+                raise Violation(f"two messages of key {item.key!r} of {item.partition} at once", item.key)
+            if read_body(item.body).plan.fail == "poison":
+                at = self._busy(0.1)
+                if results and sim.chance(0.5):
+                    self._say(at, Ran(results))
+                sim.after(at - sim.now + 0.1, self.die, "poison")
+                self.dying = True
+                return
+            if item.fluxion in AWAITING:
+                at = self._busy(0.02) + sim.between(0.5, 40) * self.slow
+                self._awaiting[item.partition, item.key] = owned
+                sim.after(at - sim.now, self._awaited, item)
+                continue
+            at = self._busy(sim.between(0.02, 2.0) * self.slow)
+            results.append(self._handle(item))
+            if sim.chance(0.3):
+                self._say(at, Ran(results))
+                results = []
+        if results:
+            self._say(self._free_at, Ran(results))
+
+    def _awaited(self, item: Item) -> None:
+        if self.alive and not self.stuck:
+            self._awaiting.pop((item.partition, item.key), None)
+            self._say(self.sim.now, Ran([self._handle(item)]))
+
+    def _handle(self, item: Item) -> Done:
+        fields: dict[str, bytes] = {}
+        if is_stateful(item.fluxion):
+            if item.fields is not None:
+                self.contexts[item.partition, item.key] = dict(item.fields)
+            elif (item.partition, item.key) not in self.contexts:
+                raise Violation(f"{self.name} was not given the context {item.key!r}", item.key)
+            fields = self.contexts[item.partition, item.key]
+        done = handle(item, fields)
+        if not done.error:
+            fields.update(done.sets)
+            for name in done.removes:
+                fields.pop(name, None)
+        return done
+
+    def _say(self, at: float, message: Any) -> None:
+        """In order with what was said before, not before `at`."""
+        at = max(at, self._out_last + 0.001) + self.sim.between(0.02, 0.2)
+        self._out_last = at
+        self.sim.after(at - self.sim.now, self._said, message)
+
+    def _said(self, message: Any) -> None:
+        if not self.alive or self.stuck:
+            return
+        if type(message) is Ran:
+            for done in message.results:
+                self.running.pop(done.ticket, None)
+        self.worker.load_s += 0.001
+        self.worker.deliver(self.worker.step, ev.HostSaid(self.name, message))
+
+    def die(self, reason: str) -> None:
+        """The process ends; what it said before has been read."""
+        if self.alive:
+            self.alive = False
+            self.sim.tell(self.worker.name, ("host died", self.name, reason, list(self.running.values())))
+            if reason != "poison":
+                for item in self.running.values():
+                    self.worker.world.witness(item)
+            self.sim.after(self.sim.between(0.1, 5), self._died, reason)
+
+    def _died(self, reason: str) -> None:
+        if self.worker.hosts.get(self.name) is self:
+            self.worker.deliver(self.worker.step, ev.HostDied(self.name, reason))

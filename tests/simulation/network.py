@@ -1,0 +1,188 @@
+"""Connections between peers and the broker, as TCP and ZeroMQ make them: in order in each direction, delayed; when
+one breaks, a suffix of what is under way is lost in each direction, and both ends learn of it in their own time.
+What had arrived of the old connection may be read after the first frames of the new one.
+
+A connection can also be frozen (a network that swallows packets): then nothing arrives until it is thawed, or
+somebody loses patience. Knows frames, not what they mean.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol
+
+from core import Sim
+
+Frames = tuple[bytes, ...]
+
+RETRY_MS = 50.0
+
+
+class Peer(Protocol):
+    name: str
+
+    def up(self, session: bytes) -> None: ...
+    def down(self) -> None: ...
+    def frames(self, frames: Frames) -> None: ...
+
+
+class BrokerEnd(Protocol):
+    def frames(self, session: bytes, frames: Frames) -> None: ...
+
+
+class Way:
+    """One direction of one connection."""
+
+    __slots__ = ("flying", "last", "stuck")
+
+    def __init__(self) -> None:
+        self.flying: deque[Frames] = deque()
+        self.last = 0.0
+        self.stuck = 0
+
+
+class Network:
+    """All connections. `delay_ms`: the longest ordinary delay; `spike`: how often one takes ten times as long."""
+
+    def __init__(self, sim: Sim, delay_ms: float, spike: float) -> None:
+        self.sim = sim
+        self.delay_ms = delay_ms
+        self.spike = spike
+        self.broker: BrokerEnd | None = None
+        self.connections: dict[bytes, Connection] = {}
+        self.cut_off: set[str] = set()
+        self.sessions = 0
+
+    def delay(self) -> float:
+        rng = self.sim.rng
+        delay = self.delay_ms * rng.random()
+        return delay * 10 if self.spike and rng.random() < self.spike else delay
+
+    def broker_down(self) -> None:
+        """Its process died: all connections break."""
+        self.broker = None
+        for connection in list(self.connections.values()):
+            connection.cut()
+
+    def thaw(self, name: str) -> None:
+        self.cut_off.discard(name)
+        for connection in list(self.connections.values()):
+            if connection.link.peer.name == name:
+                connection.thaw()
+
+
+class Connection:
+    """One session."""
+
+    def __init__(self, network: Network, link: Link, broker: BrokerEnd) -> None:
+        self.network = network
+        self.link = link
+        self.broker = broker
+        network.sessions += 1
+        self.session = f"{link.peer.name}#{network.sessions}".encode()
+        self.to_broker, self.to_peer = Way(), Way()
+        self.broken = False
+        self.broker_knows = False
+        network.connections[self.session] = self
+
+    def send(self, way: Way, frames: Frames) -> None:
+        if self.broken:
+            return
+        sim = self.network.sim
+        way.flying.append(frames)
+        way.last = max(way.last + 0.001, sim.now + self.network.delay())
+        sim.after(way.last - sim.now, self._arrive, way)
+
+    def _arrive(self, way: Way) -> None:
+        if not way.flying:
+            return
+        if not self.broken and self.link.peer.name in self.network.cut_off:
+            way.stuck += 1
+            return
+        frames = way.flying.popleft()
+        if way is self.to_broker:
+            if self.network.broker is self.broker:
+                self.broker.frames(self.session, frames)
+        elif self.link.connection is self:
+            self.link.peer.frames(frames)
+
+    def thaw(self) -> None:
+        for way in (self.to_broker, self.to_peer):
+            for _ in range(way.stuck):
+                self.network.sim.after(0.01, self._arrive, way)
+            way.stuck = 0
+
+    def cut(self) -> None:
+        """It breaks now. A prefix of what is under way still arrives."""
+        if self.broken:
+            return
+        self.broken = True
+        sim = self.network.sim
+        late = sim.chance(0.3)
+        for way in (self.to_broker, self.to_peer):
+            # What is stuck in a network that swallows packets has not arrived, and will not.
+            keep = 0 if way.stuck else sim.rng.randint(0, len(way.flying))
+            kept = list(way.flying)[:keep]
+            way.flying.clear()
+            if kept and way is self.to_broker and late:
+                sim.after(sim.between(0, 400), self._late, kept)
+            else:
+                way.flying.extend(kept)
+        sim.after(sim.between(0, 100), self._broker_learns)
+        sim.after(sim.between(0, 100), self.link.broke, self)
+
+    def _late(self, kept: list[Frames]) -> None:
+        """Read by the broker long after the connection broke."""
+        for frames in kept:
+            if self.network.broker is self.broker:
+                self.broker.frames(self.session, frames)
+
+    def _broker_learns(self) -> None:
+        self.broker_knows = True
+        self.network.connections.pop(self.session, None)
+
+
+class Link:
+    """A peer's end: one connection after the other, as `liquefy.transport.Link`."""
+
+    def __init__(self, network: Network, peer: Any) -> None:
+        self.network = network
+        self.peer = peer
+        self.connection: Connection | None = None
+        self.closed = False
+        network.sim.after(network.sim.between(0, 20), self._connect)
+
+    def send(self, *frames: bytes) -> None:
+        if self.connection is not None:
+            self.connection.send(self.connection.to_broker, frames)
+
+    def broke(self, connection: Connection) -> None:
+        """The peer notices that this connection is no more."""
+        if self.connection is connection:
+            self.connection = None
+            if not self.closed:
+                self.peer.down()
+                self.network.sim.after(RETRY_MS, self._connect)
+
+    def reconnect(self) -> None:
+        """Give the session up."""
+        if self.connection is not None:
+            connection = self.connection
+            connection.cut()
+            self.network.sim.after(0, self.broke, connection)
+
+    def close(self) -> None:
+        self.closed = True
+        if self.connection is not None:
+            self.connection.cut()
+            self.connection = None
+
+    def _connect(self) -> None:
+        if self.closed or self.connection is not None:
+            return
+        network = self.network
+        if network.broker is None or self.peer.name in network.cut_off:
+            network.sim.after(RETRY_MS, self._connect)
+            return
+        self.connection = Connection(network, self, network.broker)
+        self.peer.up(self.connection.session)

@@ -1,0 +1,146 @@
+"""A small controller that is wilder than the real one: it places by compare-and-set, assigns whatever is not known
+to be active, moves partitions about at random, and forgets everything when it dies. Judged by nobody; it is here to
+drive broker and workers into corners to which the real controller would seldom lead them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from liquefy import messages as m
+from liquefy.commits import Placement, PlaceRequest
+from liquefy.effects import Relay, ToBroker
+from network import Frames
+from processes import PeerProcess
+
+if TYPE_CHECKING:
+    from world import World
+
+TICK_MS = 100.0
+
+
+class Node:
+    def __init__(self, session: bytes, now: float) -> None:
+        self.session = session
+        self.heard = now
+        self.leaving = False
+
+
+class WildController(PeerProcess):
+    role = "controller"
+
+    def __init__(self, world: World, name: str, hang_ms: float) -> None:
+        super().__init__(world, name)
+        self.hang_ms = hang_ms
+        self.nodes: dict[str, Node] = {}
+        self.landed: dict[str, tuple[int, str]] = {}
+        self.placements: dict[str, Placement] = {}
+        self.reading = False
+        self.connected = False
+        self.open()
+        self.every(TICK_MS, self._tick)
+
+    def on_up(self, session: bytes) -> None:
+        self.nodes, self.landed = {}, {}
+        self.connected = True
+        self.do(ToBroker(m.Hello("controller", self.name)))
+
+    def on_down(self) -> None:
+        self.connected = False
+
+    def on_frames(self, frames: Frames) -> None:
+        message = m.decode_control(frames[-1])
+        if len(frames) == 2:
+            self._from_node(frames[0], message)
+            return
+        kind = type(message)
+        if kind is m.PeerUp:
+            if message.role != "controller":
+                self.do(Relay(message.session, m.Graphs([self.world.graph])))
+            if message.role == "worker":
+                self.nodes[message.name] = Node(message.session, self.sim.now)
+                self.landed = {p: who for p, who in self.landed.items() if who[1] != message.name}
+                for claim in message.claims:
+                    self.landed[claim.partition] = (claim.epoch, message.name)
+        elif kind is m.PeerDown and message.role == "worker":
+            node = self.nodes.get(message.name)
+            if node is not None and node.session == message.session:
+                del self.nodes[message.name]
+                self._check()
+        elif kind is m.Landed:
+            self.landed[message.partition] = (message.epoch, message.node)
+        elif kind is m.Orphans:
+            for partition in message.partitions:
+                self.landed.pop(partition, None)
+        elif kind is m.Fenced:
+            assert self.link is not None
+            self.link.reconnect()
+
+    def _from_node(self, session: bytes, message: Any) -> None:
+        for node in self.nodes.values():
+            if node.session == session:
+                node.heard = self.sim.now
+                node.leaving = node.leaving or type(message) is m.Leaving
+
+    def _tick(self) -> None:
+        if not self.connected:
+            return
+        self.do(ToBroker(m.Beat()))
+        for name, node in list(self.nodes.items()):
+            if self.sim.now - node.heard > self.hang_ms:
+                self.sim.tell(self.name, ("hung", name))
+                del self.nodes[name]
+                self.do(ToBroker(m.Expel(node.session)))
+        self._check()
+        for name, node in self.nodes.items():
+            if node.leaving:
+                for partition, placement in self.placements.items():
+                    others = sorted(n for n, o in self.nodes.items() if not o.leaving)
+                    if placement.owner == name and others and self.sim.chance(0.5):
+                        self.move(partition, self.sim.rng.choice(others))
+
+    def _check(self) -> None:
+        if not self.reading:
+            self.reading = True
+            names = self.world.graph.partition_names()
+            self.world.store.call(self, lambda: self.world.store.memory.placements_now(names), self._read)
+
+    def _read(self, placements: list[Placement]) -> None:
+        """Place what has no living owner; assign what is not known to be active where it is placed."""
+        self.reading = False
+        self.placements = {p.partition: p for p in placements}
+        living = sorted(n for n, node in self.nodes.items() if not node.leaving) or sorted(self.nodes)
+        if not self.connected or not living:
+            return
+        lost = [p for p in placements if p.owner not in self.nodes]
+        if lost:
+            requests = [PlaceRequest(p.partition, p.epoch, self.sim.rng.choice(living)) for p in lost]
+            self.world.store.call(self, lambda: self.world.store.place(requests), self._assign)
+        away = [p for p in placements if self.landed.get(p.partition) != (p.epoch, p.owner) and p.owner in self.nodes]
+        if away:
+            self._assign(away)
+
+    def _assign(self, placements: list[Placement]) -> None:
+        self.do(ToBroker(m.Assign([(p.partition, p.epoch, p.owner) for p in placements])))
+
+    def move(self, partition: str, target: str) -> None:
+        placement = self.placements.get(partition)
+        node = self.nodes.get(placement.owner) if placement is not None else None
+        if placement is not None and node is not None:
+            self.do(Relay(node.session, m.Move(partition, placement.epoch, target)))
+
+    def storm(self) -> None:
+        """Move some partitions somewhere."""
+        if self.placements and self.nodes:
+            rng = self.sim.rng
+            for partition in rng.sample(sorted(self.placements), min(len(self.placements), rng.randint(1, 6))):
+                self.move(partition, rng.choice(sorted(self.nodes)))
+            if rng.random() < 0.2:
+                partition = rng.choice(sorted(self.placements))
+                placement = self.placements[partition]
+                if placement.owner in self.nodes:
+                    node = self.nodes[placement.owner]
+                    self.do(Relay(node.session, m.Abort(partition, placement.epoch)))
+
+    def do(self, effect: Any) -> None:
+        self.do_link(effect)

@@ -1,0 +1,184 @@
+"""What flows through a simulated cluster. Each request carries its whole plan: which fluxion emits what to whom, what
+fails. So what must have happened in the end is known without asking anybody.
+
+A handling leaves an entry in its context (the *book*): which message, from whom, the how-manieth. `src` and `n` of a
+body say from whom, and its place in the order of what they sent: messages with one `src` must reach one context in
+rising order of `n`. A message that is promised no order has no `src`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+import msgspec
+
+from liquefy.graph import OUTPUT, Fluxion, Graph, Group, Input
+from liquefy.hosting import Done, Emitted, Item
+
+STATEFUL = {"count": "acct", "sum": "acct", "ledger": "book", "only": "single", "flip": "toggle"}
+"""Fluxions with a context, and their groups. `count` and `sum` share theirs; `flip` keeps a bit and no book."""
+
+STATELESS = ("pass", "spread", "call", "fetch")
+AWAITING = ("call", "fetch")
+SINGLE_KEY = "-"
+
+
+class Plan(msgspec.Struct, frozen=True, array_like=True):
+    """One message: to `fluxion`, of `key` ("" inherits), after `delay_ms`. `fail`: "", "raise" or "poison"."""
+
+    fluxion: str
+    key: str = ""
+    delay_ms: int = 0
+    fail: str = ""
+    children: list["Plan"] = []
+
+
+class Body(msgspec.Struct, frozen=True, array_like=True):
+    """`path`: request, then the index of each emission, as "17.0.2"."""
+
+    path: str
+    src: str
+    n: list[int]
+    plan: Plan
+
+
+class BookEntry(msgspec.Struct, frozen=True, array_like=True):
+    path: str
+    src: str
+    n: list[int]
+    id: bytes
+
+
+class Shape(NamedTuple):
+    """What requests of one seed are like."""
+
+    partitions: int
+    keys: int
+    depth: int
+    fan: int
+    delays: float
+    failures: float
+    poison: float
+
+
+_body = msgspec.msgpack.Decoder(Body)
+_entry = msgspec.msgpack.Decoder(BookEntry)
+pack = msgspec.msgpack.Encoder().encode
+
+
+def read_body(data: bytes) -> Body:
+    return _body.decode(data)
+
+
+def read_entry(data: bytes) -> BookEntry:
+    return _entry.decode(data)
+
+
+def is_stateful(fluxion: str) -> bool:
+    return fluxion in STATEFUL
+
+
+def group_of(fluxion: str) -> str:
+    return STATEFUL.get(fluxion, fluxion)
+
+
+def make_graph(shape: Shape, version: int = 1, bundles: int = 1, deadline_ms: int = 4_000) -> Graph:
+    """The graph all seeds share; `bundles` > 1 spreads the code over so many hosts."""
+    names = [*STATEFUL, *STATELESS]
+    everywhere = (*names, OUTPUT)
+    fluxions = tuple(
+        Fluxion(
+            name=name,
+            code=f"code:{name}",
+            group=group_of(name),
+            key="params.key" if name in STATEFUL or name == "pass" else "",
+            bundle=f"bundle{i % bundles}-v{version}",
+            streams=everywhere,
+            timeout_ms=300,
+        )
+        for i, name in enumerate(names)
+    )
+    groups = tuple(
+        Group(name, name not in STATELESS, 1 if name == "single" else shape.partitions)
+        for name in dict.fromkeys(group_of(n) for n in names)
+    )
+    inputs = tuple(Input(f"in-{n}", "POST", f"/{n}/{{key}}", n) for n in names)
+    return Graph("g", version, f"bundle0-v{version}", inputs, fluxions, groups, deadline_ms)
+
+
+def make_plan(rng: random.Random, shape: Shape) -> Plan:
+    """A request: a tree of messages with one answer in it."""
+    answered = [False]
+    plan = _plan(rng, shape, shape.depth, answered, True)
+    return plan
+
+
+def _plan(rng: random.Random, shape: Shape, depth: int, answered: list[bool], root: bool) -> Plan:
+    fluxion = rng.choice(("count", "count", "sum", "ledger", "only", "flip", *STATELESS))
+    key = "" if not root and rng.random() < 0.4 else f"k{int(shape.keys * rng.random() ** 2)}"
+    if fluxion == "only":
+        key = SINGLE_KEY
+    elif fluxion == "flip" and not key:
+        key = "k0"  # who judges the bits must know the key
+    fail = ""
+    if rng.random() < shape.failures:
+        fail = "raise"
+    elif rng.random() < shape.poison:
+        fail = "poison"
+    children: list[Plan] = []
+    answers = not answered[0] and (depth == 0 or rng.random() < 0.3)
+    if answers:
+        answered[0] = True
+    fan = rng.randint(0, shape.fan) if depth else 0
+    if not answered[0] and depth:
+        fan = max(1, fan)
+    if fluxion == "spread" and depth:
+        fan += rng.randint(0, 2)
+    for _ in range(fan):
+        child = _plan(rng, shape, depth - 1, answered, False)
+        if rng.random() < shape.delays:
+            child = Plan(child.fluxion, child.key, rng.choice((5, 40, 300)), child.fail, child.children)
+        children.append(child)
+    if answers:
+        children.insert(rng.randint(0, len(children)), Plan(OUTPUT))
+    return Plan(fluxion, key, 0, fail, children)
+
+
+def handle(item: Item, fields: dict[str, bytes]) -> Done:
+    """What the fluxion does with the message, as its plan says; `fields` is its context, not to be changed."""
+    body = read_body(item.body)
+    plan = body.plan
+    if plan.fluxion != item.fluxion:
+        raise AssertionError(f"{body.path} is for {plan.fluxion} and came to {item.fluxion}")
+    if plan.fail:
+        return Done(item.ticket, [], {}, (), f"ValueError: planned at {body.path}", "Traceback", 10, 10)
+    sets: dict[str, bytes] = {}
+    removes: tuple[str, ...] = ()
+    ordered = not any(child.delay_ms for child in plan.children)
+    if item.fluxion == "flip":
+        if "on" in fields:
+            removes = ("on",)
+        else:
+            sets = {"on": b"\xc3"}
+        src, n = "", []
+    elif is_stateful(item.fluxion):
+        count = msgspec.msgpack.decode(fields["n"]) if "n" in fields else 0
+        entry = BookEntry(body.path, body.src, body.n, item.id)
+        sets = {"n": pack(count + 1), f"e{count}": pack(entry), f"last{count}": b"\xc0"}
+        removes = (f"last{count - 1}",) if count else ()
+        src, n = f"{group_of(item.fluxion)}/{item.key}", [count]
+    else:
+        src = f"{body.src}>{item.fluxion}:{item.key}" if body.src and ordered else ""
+        n = body.n
+    emitted = []
+    for index, child in enumerate(plan.children):
+        child_src = "" if child.delay_ms else src
+        path = f"{body.path}.{index}"
+        data = path.encode() if child.fluxion == OUTPUT else pack(Body(path, child_src, [*n, index], child))
+        emitted.append(Emitted(child.fluxion, child.key, data, child.delay_ms))
+    after = {**fields, **sets}
+    for name in removes:
+        del after[name]
+    size = sum(map(len, after.values()))
+    return Done(item.ticket, emitted, sets, removes, "", "", 10, 10, size, not after)

@@ -1,0 +1,146 @@
+"""One seed: a cluster of some shape, some requests, some faults, and then rest and judgement.
+
+All is drawn from the seed: how many nodes and gateways, how large batches and windows, how slow the network, how wild
+the faults. Faults end at `end_ms`; REST_MS later everything must have settled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from checkers import Judge, StoreChecker, check_bounds, unsettled
+from clients import Clients, GatewayProcess
+from core import Sim, Violation
+from faults import plan_faults
+from liquefy.config import BrokerConfig, GatewayConfig, WorkerConfig
+from liquefy.hosting import Item
+from network import Network
+from processes import BrokerProcess, Process, WorkerProcess
+from store import Store
+from wild import WildController
+from workload import SINGLE_KEY, STATEFUL, Shape, make_graph, make_plan
+
+REST_MS = 60_000.0
+CHECK_MS = 200.0
+
+
+class World:
+    def __init__(self, seed: int) -> None:
+        self.sim = sim = Sim(seed)
+        rng = sim.rng
+        self.wildness = rng.choice((0.0, 0.3, 1.0, 1.0, 2.5))
+        self.end_ms = rng.choice((1_500.0, 3_000.0, 5_000.0))
+        self.shape = Shape(
+            partitions=rng.choice((1, 2, 4)),
+            keys=rng.choice((1, 3, 8, 20)),
+            depth=rng.choice((1, 2, 3, 4)),
+            fan=rng.choice((1, 2, 2, 3)),
+            delays=rng.choice((0, 0, 0.15)),
+            failures=rng.choice((0, 0, 0.05)),
+            poison=rng.choice((0, 0, 0, 0.01)),
+        )
+        self.graph = make_graph(self.shape, bundles=rng.choice((1, 1, 2)))
+        self.network = Network(sim, rng.choice((0.3, 2.0, 10.0)), rng.choice((0, 0.02)))
+        trouble = rng.choice((0, 0.02, 0.15)) if self.wildness else 0
+        self.store = Store(sim, rng.choice((0.3, 1.0, 8.0)), trouble, trouble)
+        self.checker = StoreChecker(sim)
+        self.store.on_commit, self.store.on_placed = self.checker.applied, self.checker.placed
+        self.config = self._worker_config(seed)
+        self.node_names = [f"node{i + 1}" for i in range(rng.choice((1, 2, 3, 3, 4)))]
+        self.witnessed: Counter[bytes] = Counter()
+        self.broker: BrokerProcess | None = None
+        self.controller: Any = None
+        self.workers: dict[str, WorkerProcess] = {}
+        self.gateways: dict[str, GatewayProcess] = {}
+        self.incarnations = 0
+        self.clients = Clients(self)
+        self.faulty = True
+        self._start()
+
+    def _worker_config(self, seed: int) -> WorkerConfig:
+        rng = self.sim.rng
+        return WorkerConfig(
+            name="",
+            slots=rng.choice((1, 1, 2)),
+            window=rng.choice((3, 20, 2048)),
+            batch_messages_max=rng.choice((1, 3, 16, 128)),
+            batches_in_flight_max=rng.choice((1, 2, 2)),
+            async_in_flight_max=rng.choice((1, 4, 512)),
+            cache_bytes_max=rng.choice((300, 2_000, 10_000_000)),
+        )
+
+    # -- processes --------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.start_broker()
+        self.start_controller()
+        for name in self.node_names:
+            self.start_worker(name)
+        for i in range(self.sim.rng.choice((1, 2))):
+            self.start_gateway(f"gateway{i + 1}")
+        self._arrivals()
+        plan_faults(self)
+
+    def start_broker(self) -> None:
+        self.broker = BrokerProcess(self, "broker", BrokerConfig())
+
+    def start_controller(self) -> None:
+        self.controller = WildController(self, "controller", 1_500.0)
+
+    def start_worker(self, name: str) -> None:
+        import dataclasses
+
+        self.workers[name] = WorkerProcess(self, name, dataclasses.replace(self.config, name=name))
+
+    def start_gateway(self, name: str) -> None:
+        self.incarnations += 1
+        self.gateways[name] = GatewayProcess(self, name, GatewayConfig(name=name), self.incarnations)
+
+    def crashed(self, process: Process) -> None:
+        """It comes back by itself."""
+        delay = self.sim.between(50, 1_500)
+        if process.role == "broker":
+            self.sim.after(delay / 3, self.start_broker)
+        elif process.role == "controller":
+            self.sim.after(delay, self.start_controller)
+        elif process.role == "worker":
+            self.sim.after(delay, self.start_worker, process.name)
+        else:
+            self.sim.after(delay, self.start_gateway, process.name)
+
+    def witness(self, item: Item) -> None:
+        self.witnessed[item.id] += 1
+
+    # -- requests ---------------------------------------------------------------------------------------
+
+    def _arrivals(self) -> None:
+        rng = self.sim.rng
+        once = rng.choice((0, 0, 0.3))
+        count = rng.choice((5, 20, 60, 120))
+        start = 300.0
+        for _ in range(count):
+            plan = make_plan(rng, self.shape)
+            if not plan.key and (plan.fluxion in STATEFUL or plan.fluxion == "pass"):
+                plan = type(plan)(plan.fluxion, SINGLE_KEY, 0, plan.fail, plan.children)
+            at = rng.uniform(start, self.end_ms)
+            if rng.random() < 0.3:
+                at = start + (at - start) // 400 * 400  # bursts
+            self.sim.after(at, self.clients.ask, plan, rng.random() < once)
+
+    # -- the run ----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Raises Violation."""
+        sim = self.sim
+        while sim.now < self.end_ms:
+            sim.run(min(self.end_ms, sim.now + CHECK_MS))
+            check_bounds(self)
+        self.faulty = False
+        left = [""]
+        while left and sim.now < self.end_ms + REST_MS:
+            sim.run(sim.now + CHECK_MS)
+            left = unsettled(self)
+        if left:
+            raise Violation(f"not at rest {REST_MS / 1000:.0f} s after the last fault:\n  " + "\n  ".join(left[:20]))
+        Judge(self).verdict()

@@ -1,0 +1,156 @@
+"""Bundles: the same files give the same bytes, and unpacking one does no harm."""
+
+import gzip
+import io
+import os
+import tarfile
+
+import pytest
+
+from liquefy import bundle
+from liquefy.errors import UserError
+
+
+def make(folder, **files):
+    for name, content in files.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_what_is_built_is_unpacked(tmp_path):
+    source = tmp_path / "source"
+    make(source, a="1", b__c="2", b__d__e="3")
+    (source / "run.sh").write_text("#!/bin/sh")
+    (source / "run.sh").chmod(0o755)
+    bundle.unpack(bundle.build(source), tmp_path / "x" / "target")
+    assert contents(tmp_path / "x" / "target") == contents(source)
+    assert os.access(tmp_path / "x" / "target" / "run.sh", os.X_OK)
+    assert not os.access(tmp_path / "x" / "target" / "a", os.X_OK)
+    assert [p.name for p in (tmp_path / "x").iterdir()] == ["target"]
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path):
+    make(tmp_path / "one", a="1", b__c="2")
+    make(tmp_path / "two", b__c="2", a="1")
+    os.utime(tmp_path / "two" / "a", (1, 1))
+    (tmp_path / "two" / "a").chmod(0o600)
+    one, two = bundle.build(tmp_path / "one"), bundle.build(tmp_path / "two")
+    assert one == two
+    assert one[4:8] == bytes(4), "the time in the gzip header"
+    assert bundle.digest(one) == bundle.digest(two)
+    make(tmp_path / "two", a="2")
+    assert bundle.digest(bundle.build(tmp_path / "two")) != bundle.digest(one)
+
+
+def test_what_is_no_code_is_left_out(tmp_path):
+    source = tmp_path / "source"
+    make(source, a="1", x__y="2")
+    make(
+        source, **{".git__x": "", "__pycache__/x": "", ".venv__x": "", "node_modules__x": "", "x__b.pyc": ""}
+    )
+    (source / "__pycache__").mkdir(exist_ok=True)
+    (source / "__pycache__" / "z").write_text("")
+    (tmp_path / "outside").write_text("secret")
+    (source / "link_out").symlink_to(tmp_path / "outside")
+    (source / "link_in").symlink_to(source / "a")
+    (source / "broken").symlink_to(source / "nowhere")
+    os.mkfifo(source / "pipe")
+    bundle.unpack(bundle.build(source), tmp_path / "target")
+    assert contents(tmp_path / "target") == {"a": b"1", "x/y": b"2", "link_in": b"1"}
+    assert not (tmp_path / "target" / "link_in").is_symlink()
+
+
+def test_limits_name_the_biggest_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "BUNDLE_BYTES_MAX", 1024)
+    make(tmp_path, small="x", big="x" * 2048)
+    with pytest.raises(UserError, match=r"the biggest: big \(0.0 MiB\), small"):
+        bundle.build(tmp_path)
+
+
+def test_too_many_files_are_refused(tmp_path, monkeypatch):
+    make(tmp_path / "source", a="", b="", c="")
+    packed = bundle.build(tmp_path / "source")
+    monkeypatch.setattr(bundle, "BUNDLE_FILES_MAX", 2)
+    with pytest.raises(UserError, match="3 files"):
+        bundle.build(tmp_path / "source")
+    with pytest.raises(UserError, match="larger than a bundle may be"):
+        bundle.unpack(packed, tmp_path / "target")
+
+
+@pytest.mark.parametrize("make_it", [lambda p: p.mkdir(), lambda p: p.write_text(""), lambda p: None])
+def test_nothing_to_build_is_an_error(tmp_path, make_it):
+    make_it(tmp_path / "source")
+    with pytest.raises(UserError, match=r"no files to deploy|not a folder"):
+        bundle.build(tmp_path / "source")
+
+
+def test_unpacking_where_it_is_already_does_nothing(tmp_path):
+    make(tmp_path / "source", a="1")
+    make(tmp_path / "target", mine="kept")
+    bundle.unpack(bundle.build(tmp_path / "source"), tmp_path / "target")
+    assert contents(tmp_path / "target") == {"mine": b"kept"}
+
+
+def test_unpacking_twice_at_once_leaves_one(tmp_path, monkeypatch):
+    make(tmp_path / "source", a="1")
+    packed = bundle.build(tmp_path / "source")
+    extract = bundle._extract
+
+    def extract_and_be_overtaken(data, folder):
+        monkeypatch.setattr(bundle, "_extract", extract)
+        bundle.unpack(packed, tmp_path / "x" / "target")
+        extract(data, folder)
+
+    monkeypatch.setattr(bundle, "_extract", extract_and_be_overtaken)
+    bundle.unpack(packed, tmp_path / "x" / "target")
+    assert contents(tmp_path / "x") == {"target/a": b"1"}
+
+
+def tar_of(*entries):
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+        for name, kind, content in entries:
+            entry = tarfile.TarInfo(name)
+            entry.type = kind
+            entry.linkname = content if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
+            entry.size = len(content) if kind == tarfile.REGTYPE else 0
+            tar.addfile(entry, io.BytesIO(content.encode()))
+    return raw.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (tar_of(("../out", tarfile.REGTYPE, "x")), "leads out"),
+        (tar_of(("a/../../out", tarfile.REGTYPE, "x")), "leads out"),
+        (tar_of(("/proc/out", tarfile.REGTYPE, "x")), "leads out"),
+        (tar_of(("link", tarfile.SYMTYPE, "/etc")), "neither a file nor a folder"),
+        (tar_of(("a", tarfile.REGTYPE, "x"), ("hard", tarfile.LNKTYPE, "a")), "neither a file nor a folder"),
+        (tar_of(("device", tarfile.CHRTYPE, "")), "neither a file nor a folder"),
+        (tar_of(("a", tarfile.REGTYPE, "x"), ("a", tarfile.REGTYPE, "y")), "cannot be unpacked"),
+        (tar_of(("a", tarfile.REGTYPE, "x"), ("a/b", tarfile.REGTYPE, "y")), "cannot be unpacked"),
+        (tar_of(("a" * 300, tarfile.REGTYPE, "x")), "cannot be unpacked"),
+        (b"", "cannot be unpacked"),
+        (b"not a gzip", "cannot be unpacked"),
+        (gzip.compress(b"not a tar" * 100), "cannot be unpacked"),
+        (tar_of(("a", tarfile.REGTYPE, "x" * 100_000))[:-40], "cannot be unpacked"),
+    ],
+)
+def test_a_bundle_that_cannot_be_trusted_leaves_nothing(tmp_path, data, words):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(UserError, match=words):
+        bundle.unpack(data, tmp_path / "x" / "target")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "x"]
+
+
+def test_more_than_the_limit_is_not_unpacked(tmp_path, monkeypatch):
+    data = tar_of(("a", tarfile.REGTYPE, "0" * 5000), ("b", tarfile.REGTYPE, "0" * 6000))
+    monkeypatch.setattr(bundle, "BUNDLE_BYTES_MAX", 10_000)
+    with pytest.raises(UserError, match="larger than a bundle may be"):
+        bundle.unpack(data, tmp_path / "target")
+    assert list(tmp_path.iterdir()) == []

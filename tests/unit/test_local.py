@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from ctl import local, record
+from ctl.local import Ports
+from liquefy.errors import UserError
+from liquefy.graph import Fluxion, Graph, Group, Input
+
+
+def graph(*inputs: Input) -> Graph:
+    return Graph("visits", 0, "", inputs, (Fluxion("store", "m:f", "users"),), (Group("users", True, 32),))
+
+
+def test_a_cluster_in_the_order_in_which_it_starts_with_the_flags_of_the_roles(tmp_path: Path) -> None:
+    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, []), 2, "")
+    assert [s.name for s in cluster.specs] == ["redis", "broker", "controller", "node1", "node2", "gateway1"]
+    worker = cluster.specs[3].command
+    assert worker[1:4] == ["-P", "-m", "worker"]
+    assert worker[4:] == [
+        "--name=node1", "--broker=tcp://127.0.0.1:1", "--redis=redis://127.0.0.1:3/0", f"--data-dir={tmp_path}/node1",
+    ]  # fmt: skip
+    # Stopped in this order: gateway, controller, nodes, broker, redis.
+    stages = {s.role: s.stage for s in cluster.specs}
+    assert sorted(stages, key=stages.__getitem__) == ["gateway", "controller", "worker", "broker", "redis"]
+
+
+def test_a_redis_that_runs_already_is_not_started(tmp_path: Path) -> None:
+    cluster = local.compose(tmp_path, Ports(1, 2, 0, 4, []), 1, "redis://elsewhere:6379/1")
+    assert "redis" not in [s.name for s in cluster.specs]
+    assert "--redis=redis://elsewhere:6379/1" in cluster.specs[1].command
+
+
+def test_no_nodes_are_too_few(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--nodes: 0 nodes\n  remedy: give a number from 1"):
+        local.compose(tmp_path, Ports(1, 2, 3, 4, []), 0, "")
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_an_error() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UserError, match=r"--http-port: port \d+ is in use"):
+            local.choose_ports(taken.getsockname()[1], True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        (Input("input", "GET", "/{id}", "store"), "curl http://h:1/alice"),
+        (Input("input", "*", "/{user}/visits", "store"), "curl http://h:1/alice/visits"),
+        (Input("input", "DELETE", "/x", "store"), "curl -X DELETE http://h:1/x"),
+        (
+            Input("input", "POST", "/carts/{id}", "store"),
+            """curl -X POST http://h:1/carts/alice -H 'Content-Type: application/json' -d '{"id": "alice"}'""",
+        ),
+    ],
+)
+def test_a_line_that_calls_the_service(entry: Input, line: str) -> None:
+    assert local.curl_line(graph(entry), "http://h:1") == line
+
+
+def test_what_to_try_next_fits_the_service(tmp_path: Path) -> None:
+    (tmp_path / "load.py").write_text("")
+    lines = dict(local.hints(graph(Input("input", "GET", "/{id}", "store")), tmp_path, "http://h:1", 3))
+    assert lines["call it"] == "curl http://h:1/alice"
+    assert lines["move a fluxion"].endswith(" migrate store node3")
+    assert lines["load it"].endswith(f"{tmp_path}/load.py --url http://h:1")
+
+
+def test_the_record_is_found_from_below_and_survives_a_broken_file(tmp_path: Path) -> None:
+    state, below = tmp_path / ".liquefy", tmp_path / "a" / "b"
+    state.mkdir()
+    below.mkdir(parents=True)
+    written = record.ClusterRecord(*record.myself(), 1.0, "tcp://c:1", "tcp://b:1", "redis://r", "http://h")
+    record.write(state, written)
+    assert record.find(below) == (state, written)
+    assert record.alive(written)
+    (state / record.FILE_NAME).write_text("{")
+    assert record.find(below) is None
+
+
+def test_a_pid_alone_does_not_make_a_process_ours() -> None:
+    pid, created_s = record.myself()
+    assert record.process(pid, created_s) is not None
+    assert record.process(pid, created_s - 10) is None

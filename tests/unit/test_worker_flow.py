@@ -1,0 +1,364 @@
+"""The way of messages through a worker: contexts, commits, acknowledgement, order, repeats, failures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from worker_bench import GATEWAY, Bench, graph
+
+from liquefy import values
+from liquefy.commits import DEDUPE_RETENTION_MS
+from liquefy.config import WorkerConfig
+from liquefy.hosting import Done, Emitted, Forget, Item, Ran
+from liquefy.letters import decode_letter
+from liquefy.messages import Ack, Beat, Graphs, Replay, child_id, encode
+from worker import events as ev
+
+
+def acked(bench: Bench) -> list[int]:
+    return [seq for to, ack in bench.relayed(Ack) if to == GATEWAY for seq in ack.seqs]
+
+
+def test_a_stateful_message_is_acknowledged_only_after_its_commit() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.answer_runs()
+    assert len(bench.commits) == 1
+    assert acked(bench) == []
+    assert bench.sent() == []
+    bench.answer_commits()
+    assert acked(bench) == [1]
+    [(destination, posted)] = bench.sent()
+    assert destination == "shop/tell/0"
+    assert posted.message.id == child_id(b"m1", 0)
+    assert posted.message.key == "alice"
+
+
+def test_a_stateless_message_is_acknowledged_when_all_it_emitted_is() -> None:
+    bench = Bench().ready("shop/tell/0")
+    bench.arrive(bench.message(1, fluxion="tell"))
+    assert acked(bench) == []
+    assert not bench.commits
+    [(destination, posted)] = bench.sent()
+    assert destination == "shop/call/0"
+    bench.step(ev.FromPeer(b"node2#1", Ack([posted.seq])))
+    assert acked(bench) == [1]
+
+
+def test_a_chain_on_one_node_stays_there_and_answers() -> None:
+    bench = Bench().ready("shop/store/0", "shop/tell/0", "shop/call/0")
+    bench.arrive(bench.message(1))
+    [(destination, posted)] = bench.sent()
+    assert destination == "@gateway1"
+    assert posted.message.root == b"r1"
+    bench.step(ev.FromPeer(GATEWAY, Ack([posted.seq])))
+    assert acked(bench) == [1]
+    assert not any(p.working for p in bench.state.flow.partitions.values())
+
+
+def test_the_host_gets_a_context_once_and_keeps_it() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.stored["shop/store/0", "alice"] = {"n": values.pack(7)}
+    seen: list[Any] = []
+
+    def store(item: Item, ticket: int) -> Done:
+        seen.append(item.fields)
+        return Done(ticket, [], {"n": values.pack(8)}, ())
+
+    bench.handlers["store"] = store
+    bench.arrive(bench.message(1))
+    bench.arrive(bench.message(2), seq=2)
+    assert seen == [{"n": values.pack(7)}, None]
+
+
+def test_one_commit_at_a_time_and_the_next_takes_all_that_waited() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.answer_runs()
+    for number in (2, 3, 4):
+        bench.arrive(bench.message(number), seq=number)
+        bench.answer_runs()
+    assert len(bench.commits) == 1
+    bench.answer_commits()
+    assert len(bench.commits) == 1
+    bench.answer_commits()
+    assert acked(bench) == [1, 2, 3, 4]
+
+
+def test_messages_of_a_key_run_in_order_while_its_context_is_read() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(bench.message(1), bench.message(2), bench.message(3, key="bob"))
+    bench.arrive(bench.message(4), seq=4)
+    bench.answer_reads()
+    ids = [item.id for _, items in bench.runs for item in items]
+    assert [i for i in ids if i != b"m3"] == [b"m1", b"m2", b"m4"]
+    assert b"m3" in ids
+
+
+def test_a_coroutine_keeps_its_key_to_itself() -> None:
+    bench = Bench().ready("shop/call/0")
+    bench.auto = False
+    bench.arrive(*(bench.message(n, fluxion="call", key=key) for n, key in ((1, "a"), (2, "a"), (3, "b"))))
+    [(host, items)] = bench.runs
+    assert [item.id for item in items] == [b"m1", b"m3"]
+    bench.runs.clear()
+    bench.step(ev.HostSaid(host, Ran([Done(items[0].ticket, [], {}, ())])))
+    [(_, items)] = bench.runs
+    assert [item.id for item in items] == [b"m2"]
+
+
+def test_a_repeat_of_what_is_under_way_is_not_run_again_but_answered_to_the_new_session() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.arrive(bench.message(1), resend=True, sender=b"gateway1#2", seq=77)
+    assert len(bench.runs) == 1
+    bench.answer_runs()
+    bench.answer_commits()
+    assert bench.relayed(Ack) == [(b"gateway1#2", Ack([77]))]
+
+
+def test_a_repeat_of_what_was_committed_is_acknowledged_unrun() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.arrive(bench.message(1))
+    bench.effects.clear()
+    ran: list[bytes] = []
+    bench.handlers["store"] = lambda item, ticket: ran.append(item.id) or Done(ticket, [], {}, ())
+    bench.arrive(bench.message(1), resend=True, seq=9)
+    assert acked(bench) == [9]
+    assert ran == []
+
+
+def test_a_commit_refused_for_duplicates_is_made_again_without_them() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(bench.message(1), bench.message(2))
+    bench.answer_reads()
+    bench.answer_runs()
+    bench.answer_commits("seen", (b"m1",))
+    assert acked(bench) == [1]
+    assert any(isinstance(e, ev.TellHost) and isinstance(e.message, Forget) for e in bench.effects)
+    bench.auto = True
+    bench.answer_reads()
+    assert acked(bench) == [1, 2]
+    assert bench.seen == {b"m2"}
+
+
+def test_what_a_user_raised_twice_becomes_a_dead_letter_and_an_answer() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.handlers["store"] = lambda item, ticket: Done(ticket, [], {}, (), "ValueError: no", "Traceback ...")
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.answer_runs()
+    [(letter_id, packed)] = bench.commits[0].commits[0].dead
+    letter = decode_letter(packed)
+    assert (letter_id, letter.error, letter.fluxion) == (b"m1", "ValueError: no", "store")
+    assert bench.commits[0].commits[0].contexts == []
+    bench.answer_commits()
+    [(destination, posted)] = bench.sent()
+    assert destination == "@gateway1"
+    assert posted.message.status == 500
+    assert values.unpack(posted.message.body)["dead_letter"] == b"m1".hex()
+
+
+def test_a_replayed_letter_leaves_with_the_commit_of_its_handling() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.handlers["store"] = lambda item, ticket: Done(ticket, [], {}, (), "ValueError: no")
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.answer_runs()
+    [(_, packed)] = bench.commits[0].commits[0].dead
+    bench.answer_commits()
+    del bench.handlers["store"]
+    bench.step(ev.FromPeer(b"controller#1", Replay("shop/store/0", packed)))
+    bench.answer_runs()
+    [commit] = bench.commits[0].commits
+    assert commit.replayed == [b"m1"]
+    assert commit.dead == []
+
+
+def test_a_message_too_old_to_be_told_from_its_repeat_is_not_run() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    old = bench.message(1)
+    bench.now_ms += DEDUPE_RETENTION_MS + 1
+    bench.arrive(old)
+    assert not bench.runs
+    [(_, packed)] = bench.commits[0].commits[0].dead
+    assert decode_letter(packed).error.startswith("expired")
+
+
+@pytest.mark.parametrize(
+    ("done", "limit"),
+    [
+        (Done(0, [Emitted("tell", "", b"")] * 3, {}, ()), "emits_max"),
+        (Done(0, [Emitted("tell", "", b"x" * 200)], {}, ()), "body_bytes_max"),
+        (Done(0, [], {"n": b"x"}, (), context_bytes=200), "context_bytes_max"),
+    ],
+)
+def test_what_exceeds_a_limit_is_a_dead_letter_that_names_it(done: Done, limit: str) -> None:
+    config = WorkerConfig(name="node1", emits_max=2, body_bytes_max=100, context_bytes_max=100)
+    bench = Bench(config).ready("shop/store/0")
+    bench.handlers["store"] = lambda item, ticket: type(done)(
+        ticket, done.emitted, done.sets, done.removes, context_bytes=done.context_bytes
+    )
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.answer_runs()
+    [commit] = bench.commits[0].commits
+    assert limit in decode_letter(commit.dead[0][1]).error
+    assert commit.contexts == []
+
+
+def test_a_dead_host_costs_a_restart_and_nothing_else() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(bench.message(1), bench.message(2))
+    bench.answer_reads()
+    [(host, items)] = bench.runs
+    assert len(items) == 2
+    bench.runs.clear()
+    bench.now_ms += 1_000
+    bench.step(ev.HostDied(host, "signal 9"))
+    bench.step(ev.Tick())
+    bench.answer_reads()
+    [(_, items)] = bench.runs
+    assert [item.id for item in items] == [b"m1", b"m2"]
+    assert items[0].fields == {}
+    bench.auto = True
+    bench.answer_runs()
+    assert acked(bench) == [1, 2]
+
+
+def test_a_message_that_ends_hosts_is_singled_out() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(*(bench.message(n) for n in (1, 2, 3)))
+    deaths = 0
+    for _ in range(40):
+        bench.now_ms += 6_000
+        bench.answer_reads()
+        while bench.runs:
+            host, items = bench.runs.pop(0)
+            if any(item.id == b"m2" for item in items):
+                deaths += 1
+                bench.runs.clear()
+                bench.step(ev.HostDied(host, "signal 11"))
+                break
+            bench.step(ev.HostSaid(host, Ran([bench.handle(item) for item in items])))
+        bench.answer_commits()
+        bench.step(ev.Tick())
+    assert acked(bench) == [1, 2, 3]
+    assert deaths == 3
+    assert bench.seen == {b"m1", b"m2", b"m3"}
+    assert any(posted.message.status == 500 for _, posted in bench.sent())
+
+
+def test_delayed_messages_wait_in_the_outbox() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.handlers["store"] = lambda item, ticket: Done(ticket, [Emitted("tell", "", b"\xc0", 5_000)], {}, ())
+    bench.arrive(bench.message(1))
+    assert acked(bench) == [1]
+    assert bench.sent() == []
+    bench.now_ms += 5_000
+    bench.step(ev.Tick())
+    [(destination, posted)] = bench.sent()
+    assert destination == "shop/tell/0"
+    assert posted.message.born_ms == posted.message.due_ms == bench.now_ms
+
+
+def test_a_stateless_fluxion_that_delays_commits_the_delay() -> None:
+    bench = Bench().ready("shop/tell/0")
+    bench.handlers["tell"] = lambda item, ticket: Done(ticket, [Emitted("call", "", b"\xc0", 5_000)], {}, ())
+    bench.auto = False
+    bench.arrive(bench.message(1, fluxion="tell"))
+    bench.answer_runs()
+    assert [len(c.outbox) for c in bench.commits[0].commits] == [1]
+
+
+def test_acknowledged_outbox_entries_leave_with_the_next_commit() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.arrive(bench.message(1))
+    [(_, posted)] = bench.sent()
+    bench.step(ev.FromPeer(b"node2#1", Ack([posted.seq])))
+    bench.auto = False
+    bench.arrive(bench.message(2), seq=2)
+    bench.answer_runs()
+    assert bench.commits[0].commits[0].acknowledged == [1]
+
+
+def test_acknowledged_outbox_entries_leave_by_themselves_when_nothing_else_is_committed() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.arrive(bench.message(1))
+    [(_, posted)] = bench.sent()
+    bench.step(ev.FromPeer(b"node2#1", Ack([posted.seq])))
+    bench.auto = False
+    bench.now_ms += 600
+    bench.step(ev.Tick())
+    assert bench.commits[0].commits[0].acknowledged == [1]
+
+
+def test_a_store_that_stalls_closes_the_window() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.answer_runs()
+    bench.now_ms += 600
+    bench.step(ev.Tick())
+    assert bench.to_broker(Beat)[-1].window == 0
+    bench.answer_commits()
+    bench.step(ev.Tick())
+    assert bench.to_broker(Beat)[-1].window == 2_048
+
+
+def test_a_new_version_takes_over_when_nothing_of_the_partition_runs() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    [(old, _)] = bench.runs
+    bench.graph = graph(version=2, bundle="c" * 64)
+    bench.step(ev.FromPeer(b"controller#1", Graphs([bench.graph])))
+    bench.arrive(bench.message(2), seq=2)
+    assert len(bench.runs) == 1
+    bench.auto = True
+    bench.handlers["store"] = lambda item, ticket: Done(ticket, [], {"n": values.pack(item.fields)}, ())
+    bench.answer_runs()
+    assert acked(bench) == [1, 2]
+    hosts = {e.host for e in bench.effects if isinstance(e, ev.TellHost)}
+    assert len(hosts) == 2
+    assert old in hosts
+    assert values.unpack(bench.stored["shop/store/0", "alice"]["n"]) is not None
+
+
+def test_contexts_beyond_the_limit_are_let_go() -> None:
+    bench = Bench(WorkerConfig(name="node1", cache_bytes_max=1_000)).ready("shop/store/0")
+    for number in range(10):
+        bench.arrive(bench.message(number, key=f"user{number}"), seq=number)
+    forgotten = [e.message for e in bench.effects if isinstance(e, ev.TellHost) and isinstance(e.message, Forget)]
+    assert [f.keys for f in forgotten][:2] == [["user0"], ["user1"]]
+    assert len(bench.state.flow.partitions["shop/store/0"].contexts) <= 5
+
+
+def test_an_activated_partition_sends_its_outbox_again() -> None:
+    bench = Bench()
+    waiting = bench.message(5, fluxion="tell")
+    bench.outboxes["shop/store/0"] = [(4, encode(waiting))]
+    bench.step(ev.Up(b"node1#1"))
+    bench.ready("shop/store/0")
+    bench.step(ev.Tick())
+    bench.effects.clear()
+    partition = bench.state.flow.partitions["shop/store/0"]
+    assert list(partition.sent) == [4]
+    assert partition.next_out == 5

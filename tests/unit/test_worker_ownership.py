@@ -1,0 +1,209 @@
+"""How partitions come to a worker and leave it: activation, migration at the source, loss, giving up."""
+
+from __future__ import annotations
+
+from worker_bench import CONTROLLER, GATEWAY, Bench
+
+from liquefy.commits import PartitionState
+from liquefy.messages import (
+    Abort,
+    Ack,
+    Activate,
+    Activated,
+    Disown,
+    Drop,
+    Fenced,
+    Handover,
+    Held,
+    Hello,
+    Hold,
+    Move,
+    MoveEnded,
+    Release,
+)
+from worker import events as ev
+
+P = "shop/store/0"
+
+
+def moving(bench: Bench) -> Bench:
+    bench.step(ev.FromPeer(CONTROLLER, Move(P, 1, "node3")))
+    return bench
+
+
+def test_an_active_partition_says_so_again_when_asked_again() -> None:
+    bench = Bench().ready(P)
+    bench.step(ev.FromBroker(Activate(P, 1)))
+    assert bench.to_broker(Activated) == [Activated(P, 1)]
+
+
+def test_messages_that_come_before_the_load_is_done_wait_for_it() -> None:
+    bench = Bench()
+    bench.epochs[P] = 1
+    bench.ready()
+    loads: list[ev.LoadPartitions] = []
+    effects = bench.state.step(ev.FromBroker(Activate(P, 1)), bench.now_ms)
+    loads += [e for e in effects if isinstance(e, ev.LoadPartitions)]
+    bench.arrive(bench.message(1))
+    assert bench.relayed(Ack) == []
+    bench.step(ev.PartitionsLoaded([PartitionState(P, "node1", 1, 0, [])]))
+    assert bench.relayed(Ack) == [(GATEWAY, Ack([1]))]
+
+
+def test_a_partition_that_the_store_gives_to_another_is_disowned() -> None:
+    bench = Bench().ready()
+    bench.state.step(ev.FromBroker(Activate(P, 1)), bench.now_ms)
+    bench.step(ev.PartitionsLoaded([PartitionState(P, "node2", 2, 0, [])]))
+    assert bench.to_broker(Disown) == [Disown(P, 1)]
+    assert P not in bench.state.flow.partitions
+
+
+def test_the_source_drains_commits_and_hands_over_in_that_order() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    moving(bench)
+    assert bench.to_broker(Hold) == [Hold(P, 1)]
+    bench.step(ev.FromBroker(Held(P, 1)))
+    assert not bench.commits
+    bench.answer_runs()
+    [first] = bench.commits
+    bench.answer_commits()
+    assert first.commits[0].move is None
+    [last] = bench.commits
+    assert last.commits[0].move == ("node3", 2)
+    assert bench.to_broker(Handover) == []
+    bench.answer_commits()
+    assert bench.to_broker(Handover) == [Handover(P, 2, "node3", [])]
+    assert (CONTROLLER, MoveEnded(P, 1, "")) in bench.relayed(MoveEnded)
+    assert P not in bench.state.flow.partitions
+
+
+def test_what_was_not_begun_is_returned_in_order_and_not_run() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1), bench.message(2))
+    bench.arrive(bench.message(3), sender=b"node2#1", seq=8)
+    moving(bench)
+    bench.step(ev.FromBroker(Held(P, 1)))
+    bench.answer_reads()
+    assert not bench.runs
+    bench.answer_commits()
+    [handover] = bench.to_broker(Handover)
+    returned = [(r.sender, [(p.seq, p.message.id) for p in r.posted]) for r in handover.returned]
+    assert returned == [(GATEWAY, [(1, b"m1"), (2, b"m2")]), (b"node2#1", [(8, b"m3")])]
+
+
+def test_a_moved_partition_leaves_its_unacknowledged_messages_to_the_target() -> None:
+    bench = Bench().ready(P)
+    bench.arrive(bench.message(1))
+    assert len(bench.state.flow.outgoing) == 1
+    moving(bench)
+    bench.step(ev.FromBroker(Held(P, 1)))
+    assert len(bench.state.flow.outgoing) == 0
+
+
+def test_an_abort_before_the_last_commit_releases_and_goes_on() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1), bench.message(2))
+    bench.answer_reads()
+    moving(bench)
+    bench.step(ev.FromBroker(Held(P, 1)))
+    bench.step(ev.FromPeer(CONTROLLER, Abort(P, 1)))
+    assert bench.to_broker(Release) == [Release(P, 1)]
+    bench.auto = True
+    bench.answer_runs()
+    assert bench.relayed(Ack) == [(GATEWAY, Ack([1, 2]))]
+    assert P in bench.state.flow.partitions
+
+
+def test_an_abort_after_the_last_commit_began_comes_too_late() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    moving(bench)
+    bench.step(ev.FromBroker(Held(P, 1)))
+    assert bench.commits
+    bench.step(ev.FromPeer(CONTROLLER, Abort(P, 1)))
+    assert bench.to_broker(Release) == []
+    bench.answer_commits()
+    assert bench.to_broker(Handover)
+
+
+def test_a_lost_broker_gives_up_moves_before_their_last_commit() -> None:
+    bench = Bench().ready(P)
+    moving(bench)
+    bench.step(ev.Down())
+    assert bench.state.flow.partitions[P].move is None
+    bench.step(ev.Up(b"node1#2"))
+    [hello] = bench.to_broker(Hello)
+    assert [tuple(c) for c in hello.claims] == [(P, 1)]
+
+
+def test_a_source_that_cannot_drain_gives_up_by_itself() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    moving(bench)
+    bench.step(ev.FromBroker(Held(P, 1)))
+    bench.now_ms += 20_000
+    bench.step(ev.Tick())
+    assert bench.to_broker(Release) == [Release(P, 1)]
+
+
+def test_a_fenced_commit_loses_the_partition_and_acknowledges_nothing() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.answer_runs()
+    bench.answer_commits("fenced")
+    assert bench.relayed(Ack) == []
+    assert bench.to_broker(Disown) == [Disown(P, 1)]
+    assert P not in bench.state.flow.partitions
+
+
+def test_a_store_that_lost_commits_makes_the_worker_load_the_partition_anew() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.answer_runs()
+    bench.auto = True
+    bench.answer_commits("gap")
+    assert bench.relayed(Ack) == [(GATEWAY, Ack([1]))]
+    assert bench.seen == {b"m1"}
+
+
+def test_a_move_of_what_is_not_owned_is_refused_with_a_reason() -> None:
+    bench = Bench().ready(P)
+    bench.step(ev.FromPeer(CONTROLLER, Move(P, 9, "node3")))
+    [(_, ended)] = bench.relayed(MoveEnded)
+    assert "epoch 9" in ended.error
+
+
+def test_drop_is_obeyed_only_for_a_newer_epoch() -> None:
+    bench = Bench().ready(P)
+    bench.step(ev.FromBroker(Drop(P, 1)))
+    assert P in bench.state.flow.partitions
+    bench.step(ev.FromBroker(Drop(P, 2)))
+    assert P not in bench.state.flow.partitions
+
+
+def test_a_fenced_worker_forgets_everything_and_starts_afresh() -> None:
+    bench = Bench().ready(P)
+    bench.step(ev.FromBroker(Fenced()))
+    assert not bench.state.flow.partitions
+    assert any(isinstance(e, ev.Reconnect) for e in bench.effects)
+
+
+def test_a_leaving_worker_stops_when_it_is_empty() -> None:
+    bench = Bench().ready(P)
+    bench.step(ev.StopAsked(False))
+    assert not any(isinstance(e, ev.Exit) for e in bench.effects)
+    moving(bench)
+    bench.step(ev.FromBroker(Held(P, 1)))
+    bench.step(ev.Tick())
+    assert any(isinstance(e, ev.Exit) for e in bench.effects)

@@ -1,0 +1,148 @@
+"""From results to one atomic commit: what of a partition's handled messages is written, and what leaves after it.
+
+Pure: results in, `PartitionCommit` and outgoing messages out. Does not know when a commit is made, who performs it,
+or where messages go.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from liquefy import values
+from liquefy.commits import ContextChange, PartitionCommit
+from liquefy.graph import OUTPUT, Graph
+from liquefy.hosting import Done, Emitted
+from liquefy.letters import DeadLetter, encode_letter
+from liquefy.messages import Message, child_id, encode, partition_index, partition_name
+from worker.mailbox import Entry, Partition, bucketed
+
+
+class Outgoing(NamedTuple):
+    """A message that leaves once the commit is applied. `outbox`: its seq in the partition's outbox."""
+
+    outbox: int
+    destination: str
+    message: Message
+
+
+class Built(NamedTuple):
+    """A commit and what follows from it."""
+
+    commit: PartitionCommit
+    entries: list[Entry]
+    outgoing: list[Outgoing]
+
+
+def child(
+    entry: Entry, index: int, emitted: Emitted, graph: Graph | None, born_ms: int, now_ms: int
+) -> tuple[str, Message]:
+    """The `index`-th message that handling the entry emitted, and its destination ("" when it is an answer for
+    which nobody waits). `born_ms` is the parent's, or the time of the commit (see `docs/PROTOCOL.md`, section 4)."""
+    parent = entry.message
+    due_ms = now_ms + emitted.delay_ms if emitted.delay_ms > 0 else 0
+    if graph is not None and emitted.to in graph.fluxion_by_name:
+        key = graph.key_of(emitted.to, emitted.key, parent.key, parent.root.hex())
+    else:
+        key = parent.key
+    message = Message(
+        id=child_id(parent.id, index),
+        fluxion=emitted.to,
+        key=key,
+        body=emitted.body,
+        born_ms=due_ms or born_ms,
+        root=parent.root,
+        gateway=parent.gateway,
+        deadline_ms=parent.deadline_ms,
+        due_ms=due_ms,
+        hops=parent.hops + 1,
+        trace=parent.trace,
+        remember=parent.remember,
+        status=emitted.status,
+        headers=emitted.headers,
+    )
+    return destination_of(message, graph), message
+
+
+def destination_of(message: Message, graph: Graph | None) -> str:
+    """Where a message goes: a partition of the graph, `@gateway`, or "" when nobody waits for the answer, or no
+    such fluxion is left."""
+    if message.fluxion == OUTPUT:
+        return "@" + message.gateway if message.gateway else ""
+    fluxion = graph.fluxion_by_name.get(message.fluxion) if graph is not None else None
+    if graph is None or fluxion is None:
+        return ""
+    group = graph.group_by_name[fluxion.group]
+    return partition_name(graph.name, group.name, partition_index(message.key, group.partitions))
+
+
+def failure(entry: Entry, done: Done, now_ms: int) -> tuple[bytes, bytes, Emitted]:
+    """The dead letter of a message that could not be handled (id, packed), and the answer to who waits for it."""
+    partition, message = entry.partition, entry.message
+    letter = DeadLetter(
+        id=message.id.hex(),
+        graph=partition.graph,
+        fluxion=message.fluxion,
+        partition=partition.name,
+        key=message.key,
+        message=message,
+        error=done.error,
+        traceback=done.traceback,
+        time_s=now_ms / 1000,
+        attempts=max(1, entry.crashes) if entry.doomed else 2,
+    )
+    body = values.pack({"error": done.error, "dead_letter": letter.id})
+    return message.id, encode_letter(letter), Emitted(OUTPUT, "", body, 0, 500)
+
+
+def build(partition: Partition, graph: Graph | None, now_ms: int) -> Built:
+    """Everything that `partition.ran` asks for, as one commit; takes `ran` and `acknowledged` over. With a move
+    whose source this is, the commit hands the partition to the target."""
+    entries, partition.ran = partition.ran, []
+    changes: dict[str, ContextChange] = {}
+    dead: list[tuple[bytes, bytes]] = []
+    replayed: list[bytes] = []
+    outgoing: list[Outgoing] = []
+    for entry in entries:
+        done: Done = entry.result
+        emitted: list[Emitted] = done.emitted
+        if done.error:
+            letter_id, letter, answer = failure(entry, done, now_ms)
+            dead.append((letter_id, letter))
+            emitted = [answer]
+        elif done.sets or done.removes:
+            _merge(changes, partition, entry.message.key, done)
+        if entry.replays:
+            replayed.append(entry.replays)
+        for index, each in enumerate(emitted):
+            destination, message = child(entry, index, each, graph, now_ms, now_ms)
+            if destination:
+                outgoing.append(Outgoing(partition.next_out, destination, message))
+                partition.next_out += 1
+    acknowledged, partition.acknowledged = partition.acknowledged, []
+    move = partition.move
+    commit = PartitionCommit(
+        partition=partition.name,
+        epoch=partition.epoch,
+        sequence=partition.sequence,
+        contexts=list(changes.values()),
+        seen=[bucketed(entry.message) for entry in entries],
+        outbox=[(each.outbox, encode(each.message)) for each in outgoing],
+        acknowledged=acknowledged,
+        dead=dead,
+        replayed=replayed,
+        move=(move.target, partition.epoch + 1) if move and move.committing else None,
+    )
+    return Built(commit, entries, outgoing)
+
+
+def _merge(changes: dict[str, ContextChange], partition: Partition, key: str, done: Done) -> None:
+    record = partition.contexts[key]
+    before = changes.get(key)
+    if before is None:
+        change = ContextChange(key, done.sets, done.removes, not record.exists, done.empty)
+    else:
+        sets = {f: v for f, v in before.sets.items() if f not in done.removes} | done.sets
+        removes = tuple(f for f in {*before.removes, *done.removes} if f not in done.sets)
+        change = ContextChange(key, sets, removes, before.created, done.empty)
+    changes[key] = change
+    record.exists = not done.empty

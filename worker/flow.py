@@ -1,0 +1,459 @@
+"""The way of messages through a worker: arrive, wait for their context, run, commit, leave, be acknowledged.
+
+This is the message path (`docs/PROTOCOL.md`, section 4). It decides only: effects go into the list it was given.
+What it does not decide: which partitions are owned (`ownership`), which hosts there are (`fleet`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from heapq import heappop, heappush
+from typing import Any
+
+from liquefy.commits import DEDUPE_RETENTION_MS, ContextAnswer, Verdict
+from liquefy.config import WorkerConfig
+from liquefy.effects import Count, Log, Relay
+from liquefy.graph import Graph
+from liquefy.hosting import Done, Forget, Run
+from liquefy.messages import Ack, Message, Part, Posted, Session
+from liquefy.sending import Outgoing
+from worker.accounting import Accounting
+from worker.cache import Cache
+from worker.commit import Built, build, child, destination_of
+from worker.events import CommitBatch, ReadContexts, TellHost
+from worker.fleet import Fleet
+from worker.hosts import SOLO_AFTER_CRASHES, Dispatcher, Host
+from worker.mailbox import LOCAL, Entry, Life, Partition, Stage
+
+ANSWER_GRACE_MS = 5_000
+"""An answer that no gateway takes is dropped so long after its client stopped waiting."""
+
+ACKNOWLEDGED_FLUSH_MS = 500
+"""Acknowledged outbox entries are dropped with the next commit; if none comes for so long, by one of their own."""
+
+Token = tuple[Partition, int] | Entry
+"""Whom an acknowledgement is for: an outbox entry of a partition, or the message whose handling emitted it."""
+
+
+class Flow:
+    """All mailboxes of a node, and what is under way from them."""
+
+    def __init__(self, config: WorkerConfig, fleet: Fleet, effects: list[Any]) -> None:
+        self.partitions: dict[str, Partition] = {}
+        self.outgoing = Outgoing()
+        self.accounting = Accounting()
+        self.now_ms = 0
+        self.commit_since_ms = 0
+        self.reads_since_ms: dict[int, int] = {}
+        self.next_read = 1
+        self._config = config
+        self._fleet = fleet
+        self._effects = effects
+        self._dispatcher = Dispatcher(
+            config.batch_messages_max, config.batches_in_flight_max, config.async_in_flight_max
+        )
+        self._acks: defaultdict[Session, list[int]] = defaultdict(list)
+        self._local_acks: list[int] = []
+        self._dirty: dict[Partition, None] = {}
+        self._committing: dict[str, Built] = {}
+        self._commit_tag = 0
+        self._asking: dict[Partition, None] = {}
+        self._timers: list[tuple[int, int, Partition, int, Message]] = []
+        self._timer_count = 0
+        self._cache = Cache(config.cache_bytes_max)
+        self.moved: list[tuple[Partition, Verdict]] = []
+        """Partitions whose last commit, or any commit, ended their ownership; `ownership` takes them."""
+
+    # -- arriving ---------------------------------------------------------------------------------------
+
+    def arrive(self, sender: Session, header: list[Part], parts: list[list[Posted]]) -> list[str]:
+        """Messages from elsewhere. Returns the partitions among the destinations that are not ours."""
+        strangers = []
+        for part, posteds in zip(header, parts, strict=True):
+            partition = self.partitions.get(part.destination)
+            if partition is None:
+                strangers.append(part.destination)
+                continue
+            for posted in posteds:
+                self._take(partition, posted.message, sender, posted.seq, posted.resend)
+        return strangers
+
+    def _take(self, partition: Partition, message: Message, sender: Session, seq: int, resend: bool) -> None:
+        present = partition.working.get(message.id)
+        if present is not None:
+            present.sender, present.seq = sender, seq
+            return
+        entry = Entry(partition, message, sender, seq, resend)
+        partition.working[message.id] = entry
+        if partition.life is Life.ACTIVE:
+            self.admit(entry)
+
+    def replay(self, partition: Partition, entry: Entry) -> None:
+        """Handle a dead letter again."""
+        if entry.message.id not in partition.working:
+            partition.working[entry.message.id] = entry
+            self.admit(entry)
+
+    def admit(self, entry: Entry) -> None:
+        """The message takes its place in the queue of its key, or goes to the dead letters unhandled."""
+        partition = entry.partition
+        if not entry.doomed:
+            entry.doomed = self._unfit(partition, entry.message)
+        if entry.doomed:
+            entry.stage = Stage.RAN
+            entry.result = Done(0, [], {}, (), entry.doomed)
+            self._to_commit(partition, entry)
+        elif partition.admit(entry):
+            self.schedule(partition)
+        elif partition.queries:
+            self._asking[partition] = None
+
+    def _unfit(self, partition: Partition, message: Message) -> str:
+        if message.born_ms + DEDUPE_RETENTION_MS < self.now_ms:
+            return f"expired: it is {(self.now_ms - message.born_ms) // 1000} s old, and repeats are known for less"
+        if message.hops > self._config.hops_max:
+            return f"the message has made {message.hops} hops (limit hops_max {self._config.hops_max})"
+        graph = self._fleet.graphs.get(partition.graph)
+        if graph is not None and message.fluxion not in graph.fluxion_by_name:
+            return f"there is no fluxion {message.fluxion!r} in version {graph.version} of {graph.name}"
+        return ""
+
+    def schedule(self, partition: Partition) -> None:
+        """The partition may have messages to run: queue it at the host that handles the first of them."""
+        if not partition.ready or partition.scheduled or partition.reset_due or partition.life is not Life.ACTIVE:
+            return
+        graph = self._fleet.graphs.get(partition.graph)
+        fluxion = partition.ready[0].message.fluxion
+        if graph is None or fluxion not in graph.fluxion_by_name:
+            return
+        host = self._fleet.host_for(graph, fluxion, partition.name)
+        if partition.host != host.name:
+            if partition.busy:
+                return
+            before, partition.host = partition.host, host.name
+            if before and partition.stateful:
+                self._forget(partition, before)
+                self.requeue(partition)
+                return
+        host.schedule(partition)
+
+    # -- running ----------------------------------------------------------------------------------------
+
+    def dispatch(self, host: Host) -> None:
+        """Give the host what it may have."""
+        while items := self._dispatcher.next_batch(host, self.now_ms):
+            self._effects.append(TellHost(host.name, Run(items)))
+
+    def ran(self, host: Host, results: list[Done]) -> None:
+        """Results, in order."""
+        host.progress_ms = self.now_ms
+        for done in results:
+            entry = self._dispatcher.finish(host, done.ticket)
+            if entry is None or entry.partition.life is not Life.ACTIVE:
+                continue
+            self._handled(entry, done)
+
+    def _handled(self, entry: Entry, done: Done) -> None:
+        partition = entry.partition
+        self.accounting.handled(partition.name, done)
+        fault = "" if done.error else self._oversized(done)
+        if fault:
+            entry.doomed = fault
+            if partition.stateful:
+                entry.stage = Stage.QUEUED
+                self.reset(partition)
+                return
+            done = Done(done.ticket, [], {}, (), fault)
+        entry.result = done
+        if partition.stateful:
+            self._cache.resized(partition, entry.message.key, done.context_bytes)
+        graph = self._fleet.graphs.get(partition.graph)
+        if partition.stateful or done.error or entry.replays or any(e.delay_ms for e in done.emitted):
+            entry.stage = Stage.RAN
+            self._to_commit(partition, entry)
+        elif graph is not None:
+            partition.busy -= 1
+            entry.stage = Stage.EMITTED
+            self._emit(entry, done, graph)
+        if partition.ready and not partition.scheduled:
+            self.schedule(partition)
+
+    def _oversized(self, done: Done) -> str:
+        config = self._config
+        if len(done.emitted) > config.emits_max:
+            return f"it emitted {len(done.emitted)} messages (limit emits_max {config.emits_max})"
+        largest = max((len(e.body) for e in done.emitted), default=0)
+        if largest > config.body_bytes_max:
+            return f"it emitted a body of {largest} bytes (limit body_bytes_max {config.body_bytes_max})"
+        if done.context_bytes > config.context_bytes_max:
+            return f"its context has {done.context_bytes} bytes (limit context_bytes_max {config.context_bytes_max})"
+        return ""
+
+    def _emit(self, entry: Entry, done: Done, graph: Graph) -> None:
+        """Without a commit: what was emitted leaves at once; the message is safe when all of it is."""
+        for index, emitted in enumerate(done.emitted):
+            destination, message = child(entry, index, emitted, graph, entry.message.born_ms, self.now_ms)
+            if destination:
+                entry.children += 1
+                self._post(destination, message, entry, entry.partition.name)
+        if not entry.children:
+            self._finish(entry)
+
+    def _post(self, destination: str, message: Message, token: Token, source: str, resend: bool = False) -> int:
+        """Send it on its way: into the mailbox if that is here and nothing can be overtaken, else to the broker."""
+        if destination[0] != "@":
+            self.accounting.sent(source, destination)
+        partition = self.partitions.get(destination)
+        here = partition is not None and partition.life is Life.ACTIVE and partition.move is None
+        if here and not resend and self.outgoing.clear_of(destination):
+            assert partition is not None
+            seq = self.outgoing.post(destination, message, token, local=True)
+            self._take(partition, message, LOCAL, seq, False)
+            return seq
+        return self.outgoing.post(destination, message, token, resend)
+
+    def _finish(self, entry: Entry) -> None:
+        """The message is safe: acknowledge it."""
+        entry.partition.working.pop(entry.message.id, None)
+        if entry.sender is None:
+            return
+        if entry.sender == LOCAL:
+            self._local_acks.append(entry.seq)
+        else:
+            self._acks[entry.sender].append(entry.seq)
+
+    def acknowledged(self, seqs: list[int]) -> None:
+        """Receivers have these safe."""
+        for token in self.outgoing.acked(seqs):
+            if isinstance(token, Entry):
+                token.children -= 1
+                if not token.children and token.stage is Stage.EMITTED:
+                    self._finish(token)
+            else:
+                partition, outbox = token
+                if partition.sent.pop(outbox, None) is not None:
+                    if not partition.acknowledged:
+                        partition.acknowledged_since_ms = self.now_ms
+                    partition.acknowledged.append(outbox)
+
+    # -- committing -------------------------------------------------------------------------------------
+
+    def _to_commit(self, partition: Partition, entry: Entry) -> None:
+        if not entry.ticket:
+            partition.busy += 1
+        partition.ran.append(entry)
+        self._dirty[partition] = None
+
+    def want_commit(self, partition: Partition) -> None:
+        """The partition has something to commit besides results: acknowledged entries, or its move."""
+        self._dirty[partition] = None
+
+    def commit(self) -> None:
+        """If no commit is under way, make one of everything that waits."""
+        if self._committing or not self._dirty:
+            return
+        commits = []
+        for partition in self._dirty:
+            move_due = partition.move is not None and partition.move.committing
+            if partition.life is Life.ACTIVE and (partition.ran or partition.acknowledged or move_due):
+                built = build(partition, self._fleet.graphs.get(partition.graph), self.now_ms)
+                for entry in built.entries:
+                    entry.stage = Stage.COMMITTING
+                partition.committing = True
+                self._committing[partition.name] = built
+                commits.append(built.commit)
+        self._dirty.clear()
+        if commits:
+            self._commit_tag += 1
+            self.commit_since_ms = self.now_ms
+            self._effects.append(CommitBatch(self._commit_tag, commits))
+
+    def committed(self, tag: int, verdicts: list[Verdict]) -> None:
+        """The store has decided on the commit under way."""
+        assert tag == self._commit_tag, f"verdicts of commit {tag} while {self._commit_tag} is under way"
+        committing, self._committing = self._committing, {}
+        self.commit_since_ms = 0
+        for verdict in verdicts:
+            built = committing[verdict.partition]
+            partition = self.partitions.get(verdict.partition)
+            if partition is None or not partition.committing or partition.epoch != built.commit.epoch:
+                continue
+            partition.committing = False
+            partition.busy -= len(built.entries)
+            if verdict.outcome == "ok":
+                self._applied(partition, built)
+                if built.commit.move is not None:
+                    self.moved.append((partition, verdict))
+                    continue
+            elif verdict.outcome == "seen":
+                self._repeated(partition, built, verdict)
+            else:
+                self.moved.append((partition, verdict))
+                continue
+            if partition.reset_due:
+                self.reset(partition)
+            self.schedule(partition)
+
+    def _applied(self, partition: Partition, built: Built) -> None:
+        partition.sequence += 1
+        for entry in built.entries:
+            if partition.stateful and not entry.doomed:  # doomed ones never used it
+                record = partition.contexts.get(entry.message.key)
+                if record is not None and record.users:
+                    record.users -= 1
+            self._finish(entry)
+        moving = built.commit.move is not None
+        for outbox, destination, message in built.outgoing:
+            if moving:
+                continue  # the target finds it in the outbox
+            if message.due_ms:
+                self.delay(partition, outbox, message)
+            else:
+                partition.sent[outbox] = self._post(destination, message, (partition, outbox), partition.name)
+
+    def _repeated(self, partition: Partition, built: Built, verdict: Verdict) -> None:
+        """Some messages had been handled before. Nothing was applied: acknowledge those, handle the rest again;
+        without contexts, the results of the rest are as good as before."""
+        duplicates = set(verdict.duplicates)
+        self._effects.append(Count("duplicates", len(duplicates)))
+        partition.acknowledged.extend(built.commit.acknowledged)
+        rest = []
+        for entry in built.entries:
+            if entry.message.id in duplicates:
+                self._finish(entry)
+            else:
+                entry.stage = Stage.QUEUED if partition.stateful else Stage.RAN
+                rest.append(entry)
+        if partition.move is not None:
+            partition.move.committing = False
+        if partition.stateful:
+            partition.reset_due = True
+        elif rest:
+            partition.busy += len(rest)
+            partition.ran[:0] = rest
+            self._dirty[partition] = None
+
+    # -- delays, outbox ---------------------------------------------------------------------------------
+
+    def delay(self, partition: Partition, outbox: int, message: Message) -> None:
+        """Send it when it falls due; until then it waits in the outbox."""
+        self._timer_count += 1
+        heappush(self._timers, (message.due_ms, self._timer_count, partition, outbox, message))
+
+    def fire(self) -> None:
+        """Send what has fallen due."""
+        while self._timers and self._timers[0][0] <= self.now_ms:
+            _, _, partition, outbox, message = heappop(self._timers)
+            if partition.life is Life.ACTIVE and self.partitions.get(partition.name) is partition:
+                self.send_outbox(partition, outbox, message)
+
+    def send_outbox(self, partition: Partition, outbox: int, message: Message, resend: bool = False) -> None:
+        """Send an outbox entry; `resend` if an earlier owner may have sent it."""
+        destination = destination_of(message, self._fleet.graphs.get(partition.graph))
+        if destination:
+            token = (partition, outbox)
+            partition.sent[outbox] = self._post(destination, message, token, partition.name, resend)
+        else:
+            text = f"{partition.name}: outbox entry {outbox} is for {message.fluxion!r}, which is no more: kept unsent"
+            self._effects.append(Log("error", text, "undeliverable"))
+
+    # -- contexts ---------------------------------------------------------------------------------------
+
+    def read(self, read: int, answers: list[ContextAnswer]) -> None:
+        """Contexts came from the store."""
+        self.reads_since_ms.pop(read, None)
+        for answer in answers:
+            partition = self.partitions.get(answer.partition)
+            if partition is None or partition.life is not Life.ACTIVE or read < partition.fresh_from:
+                continue
+            for entry in partition.answered(answer):
+                self._finish(entry)
+            for key in answer.contexts:
+                self._cache.add(partition, key)
+            if partition.queries:
+                self._asking[partition] = None
+            self.schedule(partition)
+
+    def _evict(self) -> None:
+        for partition, key in self._cache.evict():
+            host = self._fleet.hosts.get(partition.host)
+            if host is not None and host.alive:
+                self._effects.append(TellHost(host.name, Forget(partition.name, [key])))
+
+    def _forget(self, partition: Partition, host_name: str) -> None:
+        """Let go of all contexts of the partition, here and in the host."""
+        self._cache.drop(partition)
+        host = self._fleet.hosts.get(host_name)
+        if host is not None and host.alive and partition.stateful:
+            self._effects.append(TellHost(host.name, Forget(partition.name)))
+
+    def reset(self, partition: Partition) -> None:
+        """What was run and not committed is void: handle it again, from the contexts as stored. Waits for the
+        commit under way, if the partition is in it."""
+        partition.reset_due = True
+        if partition.committing:
+            return
+        self._forget(partition, partition.host)
+        self.requeue(partition)
+
+    def requeue(self, partition: Partition) -> None:
+        """Queue all that is not committed again, in order of arrival."""
+        for entry in partition.reset(self.next_read):
+            self.admit(entry)
+        self.schedule(partition)
+
+    def host_died(self, host: Host) -> None:
+        """Its process is gone, and with it the contexts it held and what it ran."""
+        for entry in host.died(self.now_ms):
+            entry.crashes += 1
+            if entry.crashes > SOLO_AFTER_CRASHES:
+                entry.doomed = f"its handling ended the host {entry.crashes} times, the last time alone"
+        for partition in list(self.partitions.values()):
+            if partition.host == host.name:
+                self.reset(partition)
+
+    # -- ownership --------------------------------------------------------------------------------------
+
+    def forget_partition(self, partition: Partition) -> None:
+        """It is no longer ours: nothing of it is sent, run or committed any more."""
+        partition.life = Life.LOST
+        partition.ready.clear()  # it may still stand in a host's queue
+        self.partitions.pop(partition.name, None)
+        self._dirty.pop(partition, None)
+        self._asking.pop(partition, None)
+        self.outgoing.forget(partition.sent.values())
+        self._forget(partition, partition.host)
+
+    def flush(self) -> None:
+        """End of a step: what can go on, goes."""
+        while self._local_acks:
+            seqs, self._local_acks = self._local_acks, []
+            self.acknowledged(seqs)
+        for host in self._fleet.hosts.values():
+            if host.queue:
+                self.dispatch(host)
+        self.commit()
+        if self._asking:
+            queries = [query for partition in self._asking if (query := partition.take_query())]
+            self._asking.clear()
+            if queries:
+                self._effects.append(ReadContexts(self.next_read, queries))
+                self.reads_since_ms[self.next_read] = self.now_ms
+                self.next_read += 1
+        self._effects.extend(self.outgoing.flush(self.now_ms))
+        for sender, seqs in self._acks.items():
+            self._effects.append(Relay(sender, Ack(seqs)))
+        self._acks.clear()
+        self._evict()
+
+    def tick(self) -> None:
+        """Whatever is due by the clock."""
+        self.fire()
+        self.outgoing.on_tick(self.now_ms)
+        expired = self.outgoing.expired(self.now_ms, ANSWER_GRACE_MS)
+        if expired:
+            self._effects.append(Count("answers_expired", len(expired)))
+            self.acknowledged(expired)
+        for partition in self.partitions.values():
+            if partition.acknowledged and self.now_ms - partition.acknowledged_since_ms >= ACKNOWLEDGED_FLUSH_MS:
+                self.want_commit(partition)

@@ -1,0 +1,193 @@
+"""The hosts of a worker, as far as deciding goes: which there should be, what each has loaded, what runs in it, and
+which messages it gets next.
+
+A host is named `graph:bundle:slot`. A partition is served by one host at a time, so that its contexts are in one
+place; it changes host (a new version of its graph) when nothing of it runs. Knows no process, socket or clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+
+from liquefy.graph import Graph
+from liquefy.hosting import Item
+from worker.mailbox import Entry, Partition, Stage
+
+RESTART_MS_MIN = 100
+RESTART_MS_MAX = 5_000
+"""Wait before a host that died is started again: the least at first, doubled while it dies without doing anything."""
+
+SOLO_AFTER_CRASHES = 2
+"""A message that was running in so many hosts when they died is handled alone from then on."""
+
+
+class HostLife(Enum):
+    """A host as the worker sees it."""
+
+    WANTED = auto()
+    FETCHING = auto()
+    STARTING = auto()
+    LOADING = auto()
+    READY = auto()
+    REFUSED = auto()
+
+
+class Batch:
+    """One Run: how many of its plain (not awaiting) messages have no result yet."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = 0
+
+
+class Host:
+    """One host process, wanted or there."""
+
+    def __init__(self, name: str, bundle: str, slot: int, graph: Graph) -> None:
+        self.name = name
+        self.bundle = bundle
+        self.slot = slot
+        self.graph = graph
+        self.life = HostLife.WANTED
+        self.error = ""
+        self.asynchronous: frozenset[str] = frozenset()
+        self.fluxions = frozenset(self.only)
+        self.running: dict[int, tuple[Entry, Batch | None]] = {}
+        self.batches = 0
+        self.solo = False
+        self.queue: deque[Partition] = deque()
+        self.progress_ms = self.load_since_ms = 0
+        self.restart_ms = RESTART_MS_MIN
+        self.start_at_ms = 0
+        self.handled = False
+
+    @property
+    def alive(self) -> bool:
+        """There is a process that can be told things."""
+        return self.life in (HostLife.LOADING, HostLife.READY)
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The fluxions of the graph whose code is this host's bundle."""
+        return tuple(f.name for f in self.graph.fluxions if f.bundle == self.bundle)
+
+    def schedule(self, partition: Partition) -> None:
+        """The partition has messages that may be handled."""
+        if not partition.scheduled:
+            partition.scheduled = True
+            self.queue.append(partition)
+
+    def died(self, now_ms: int) -> list[Entry]:
+        """The process is gone. Returns what was running, to be handled again."""
+        lost = [entry for ticket, (entry, _) in self.running.items() if entry.ticket == ticket]
+        self.running = {}
+        self.batches = 0
+        self.solo = False
+        if self.handled:
+            self.restart_ms = RESTART_MS_MIN
+        first = self.life is HostLife.READY and self.restart_ms == RESTART_MS_MIN
+        self.start_at_ms = now_ms if first else now_ms + self.restart_ms
+        self.restart_ms = min(2 * self.restart_ms, RESTART_MS_MAX)
+        self.handled = False
+        self.life = HostLife.WANTED
+        return lost
+
+
+class Dispatcher:
+    """Gives hosts their batches. `batch_max` messages a Run, `batches_max` Runs of plain functions under way,
+    `awaiting_max` coroutines."""
+
+    def __init__(self, batch_max: int, batches_max: int, awaiting_max: int) -> None:
+        self._batch_max = batch_max
+        self._batches_max = batches_max
+        self._awaiting_max = awaiting_max
+        self._next_ticket = 1
+
+    def next_batch(self, host: Host, now_ms: int) -> list[Item]:
+        """The messages that the host should get now; [] if there are none, or it has enough."""
+        if host.life is not HostLife.READY or host.solo or not host.queue:
+            return []
+        if host.batches >= self._batches_max or len(host.running) >= self._awaiting_max + self._batch_max:
+            return []
+        items: list[Item] = []
+        batch = Batch()
+        for _ in range(len(host.queue)):
+            partition = host.queue.popleft()
+            partition.scheduled = False
+            self._take(host, partition, batch, items)
+            if partition.ready and self.may_run(partition, host):
+                host.schedule(partition)
+            if host.solo or len(items) >= self._batch_max:
+                break
+        if not host.running:
+            host.progress_ms = now_ms
+        if batch.left:
+            host.batches += 1
+        return items
+
+    @staticmethod
+    def may_run(partition: Partition, host: Host) -> bool:
+        """False while the partition drains for a migration, waits for a reset, or its next message is another
+        host's."""
+        if partition.reset_due or (partition.move is not None and partition.move.draining):
+            return False
+        return partition.host == host.name and partition.ready[0].message.fluxion in host.fluxions
+
+    def _take(self, host: Host, partition: Partition, batch: Batch, items: list[Item]) -> None:
+        """Move messages of one partition into the batch."""
+        ready = partition.ready
+        while ready and len(items) < self._batch_max and self.may_run(partition, host):
+            entry = ready[0]
+            line = partition.awaiting.get(entry.message.key) if partition.awaiting else None
+            if line is not None:
+                line.append(ready.popleft())
+                continue
+            if entry.crashes >= SOLO_AFTER_CRASHES:
+                if items or host.running:
+                    return
+                host.solo = True
+            ready.popleft()
+            items.append(self._item(host, partition, entry, batch))
+            if host.solo:
+                return
+
+    def _item(self, host: Host, partition: Partition, entry: Entry, batch: Batch) -> Item:
+        message = entry.message
+        ticket = self._next_ticket
+        self._next_ticket += 1
+        entry.ticket = ticket
+        entry.stage = Stage.RUNNING
+        partition.busy += 1
+        fields = None
+        if message.fluxion in host.asynchronous:
+            partition.awaiting[message.key] = deque()
+            host.running[ticket] = (entry, None)
+        else:
+            batch.left += 1
+            host.running[ticket] = (entry, batch)
+            if partition.stateful:
+                record = partition.contexts[message.key]
+                fields, record.fields = record.fields, None
+        return Item(
+            ticket, partition.graph, message.fluxion, partition.name, message.key, message.id, message.body,
+            fields, message.deadline_ms, message.trace,
+        )  # fmt: skip
+
+    def finish(self, host: Host, ticket: int) -> Entry | None:
+        """A result came. Returns its entry, or None if the run is stale."""
+        entry, batch = host.running.pop(ticket, (None, None))
+        if entry is None:
+            return None
+        if batch is not None:
+            batch.left -= 1
+            if not batch.left:
+                host.batches -= 1
+        elif entry.ticket == ticket:
+            line = entry.partition.awaiting.pop(entry.message.key)
+            entry.partition.ready.extendleft(reversed(line))
+        if host.solo and not host.running:
+            host.solo = False
+        host.handled = True
+        return entry if entry.ticket == ticket else None

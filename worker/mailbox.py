@@ -1,0 +1,227 @@
+"""The mailbox of one partition: which messages it has, in what order they may be handled, and which contexts the
+host already holds.
+
+Order: messages of one key are handled one at a time, in the order of arrival. A key waits while its context is
+being read or a message marked as resent is looked up, and is passed over while a coroutine works on it; the messages
+of such a key queue behind it, those of other keys go on.
+
+Knows nothing of hosts, commits or routes; deciding only, no I/O and no clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import Any
+
+from liquefy.commits import SEEN_BUCKET_MS, ContextAnswer, ContextQuery
+from liquefy.messages import Message, Session
+
+LOCAL: Session = b""
+"""The sender of messages that never left this worker."""
+
+
+CONTEXT_OVERHEAD_BYTES = 200
+"""What a cached context costs besides its packed fields, roughly."""
+
+
+class Stage(Enum):
+    """How far one message has come."""
+
+    QUEUED = auto()
+    RUNNING = auto()
+    RAN = auto()
+    COMMITTING = auto()
+    EMITTED = auto()
+    """Handled without a commit; waits until all that it emitted is safe."""
+
+
+class Entry:
+    """One message in the mailbox, and whom to tell when it is safe. `ticket` is its present run in a host (0:
+    none); results of earlier runs are stale. `doomed` says why it goes to the dead letters unhandled."""
+
+    __slots__ = (
+        "check", "children", "crashes", "doomed", "message", "partition", "replays",
+        "result", "sender", "seq", "stage", "ticket",
+    )  # fmt: skip
+
+    def __init__(self, partition: Partition, message: Message, sender: Session | None, seq: int, check: bool) -> None:
+        self.partition = partition
+        self.message = message
+        self.sender = sender
+        self.seq = seq
+        self.check = check
+        self.stage = Stage.QUEUED
+        self.ticket = 0
+        self.children = 0
+        self.crashes = 0
+        self.doomed = ""
+        self.replays = b""
+        self.result: Any = None
+
+
+class ContextRecord:
+    """What this worker knows of one context. `fields`: as read, until they are given to the host, then None.
+    `users`: messages admitted that need it and are not committed; it cannot be dropped while there are any."""
+
+    __slots__ = ("exists", "fields", "size", "users")
+
+    def __init__(self, fields: dict[str, bytes]) -> None:
+        self.fields: dict[str, bytes] | None = fields
+        self.exists = bool(fields)
+        self.size = CONTEXT_OVERHEAD_BYTES + sum(map(len, fields.values()))
+        self.users = 0
+
+
+class Life(Enum):
+    """A partition at its owner."""
+
+    LOADING = auto()
+    ACTIVE = auto()
+    LOST = auto()
+
+
+class Partition:
+    """One partition that this worker owns."""
+
+    def __init__(self, name: str, epoch: int, fresh_from: int = 0) -> None:
+        self.name = name
+        self.graph, self.group, _ = name.split("/")
+        self.epoch = epoch
+        self.life = Life.LOADING
+        self.stateful = False
+        self.working: dict[bytes, Entry] = {}
+        """Everything admitted and not acknowledged, in order of arrival."""
+        self.ready: deque[Entry] = deque()
+        self.waiting: dict[str, deque[Entry]] = {}
+        self.awaiting: dict[str, deque[Entry]] = {}
+        """Keys on which a coroutine works, and what arrived behind it."""
+        self.queries: dict[str, list[Entry]] = {}
+        """Reads to ask for: key -> entries whose ids are to be looked up as well."""
+        self.asked: dict[str, list[Entry]] = {}
+        """The same, asked and not yet answered."""
+        self.fresh_from = fresh_from
+        """Answers to reads numbered lower were asked before the last reset, or by an earlier ownership, and are
+        stale."""
+        self.contexts: dict[str, ContextRecord] = {}
+        self.host: str = ""
+        """The host that holds its contexts."""
+        self.busy = 0
+        """Entries running, or run and not yet committed."""
+        self.ran: list[Entry] = []
+        """Results to commit next."""
+        self.committing = False
+        self.reset_due = False
+        self.sequence = 0
+        self.next_out = 1
+        self.sent: dict[int, int] = {}
+        """Outbox seq -> seq under which it is posted."""
+        self.acknowledged: list[int] = []
+        self.acknowledged_since_ms = 0
+        self.scheduled = False
+        self.move: Move | None = None
+
+    def admit(self, entry: Entry) -> bool:
+        """Queue an entry that is in `working`. Returns True if it may be handled now, False if it waits."""
+        key = entry.message.key
+        line = self.waiting.get(key)
+        if line is not None:
+            line.append(entry)
+            return False
+        if self.stateful and not entry.doomed:
+            if entry.check or key not in self.contexts:
+                self.waiting[key] = deque((entry,))
+                self._ask(key, entry)
+                return False
+            self.contexts[key].users += 1
+        self.ready.append(entry)
+        return True
+
+    def _ask(self, key: str, entry: Entry) -> None:
+        self.queries.setdefault(key, [])
+        if entry.check:
+            self.queries[key].append(entry)
+
+    def take_query(self) -> ContextQuery | None:
+        """What has to be read from the store now, if anything."""
+        if not self.queries:
+            return None
+        ids = tuple(bucketed(e.message) for entries in self.queries.values() for e in entries)
+        query = ContextQuery(self.name, tuple(self.queries), ids)
+        self.asked.update(self.queries)
+        self.queries = {}
+        return query
+
+    def answered(self, answer: ContextAnswer) -> list[Entry]:
+        """Contexts came: let their keys go on. Returns the entries found handled before: acknowledge them, they
+        are out of the queue."""
+        duplicates: list[Entry] = []
+        for key, fields in answer.contexts.items():
+            checked = self.asked.pop(key, None)
+            if checked is None:
+                continue
+            if key not in self.contexts:
+                self.contexts[key] = ContextRecord(fields)
+            for entry in checked:
+                entry.check = False
+                if entry.message.id in answer.seen:
+                    duplicates.append(entry)
+                    self.waiting[key].remove(entry)
+            self.release(key)
+        return duplicates
+
+    def release(self, key: str) -> bool:
+        """The key waits no more: move what may run to `ready`, up to an entry that must be looked up first."""
+        line = self.waiting.pop(key, None)
+        moved = False
+        while line:
+            entry = line.popleft()
+            if not self.admit(entry):
+                waiting = self.waiting[key]
+                waiting.extend(line)
+                break
+            moved = True
+        return moved
+
+    def unstarted(self) -> list[Entry]:
+        """Entries not begun, in order of arrival."""
+        return [e for e in self.working.values() if e.stage is Stage.QUEUED]
+
+    def reset(self, next_read: int) -> list[Entry]:
+        """Forget what was read and run but not committed; all of it is queued again, and returned. The next read
+        will be number `next_read`."""
+        again = [e for e in self.working.values() if e.stage in (Stage.QUEUED, Stage.RUNNING, Stage.RAN)]
+        for entry in again:
+            entry.stage = Stage.QUEUED
+            entry.ticket = 0
+            entry.result = None
+        self.ready.clear()
+        self.waiting.clear()
+        self.awaiting.clear()
+        self.queries.clear()
+        self.asked.clear()
+        self.contexts.clear()
+        self.ran.clear()
+        self.busy = sum(e.stage is Stage.COMMITTING for e in self.working.values())
+        self.fresh_from = next_read
+        self.reset_due = False
+        return again
+
+
+class Move:
+    """A migration of which this worker is the source. `draining` from the broker's Held marker on; `committing`
+    once the last commit was built: the point of no return is behind when its verdict is ok."""
+
+    __slots__ = ("committing", "controller", "draining", "since_ms", "target")
+
+    def __init__(self, target: str, controller: Session, since_ms: int) -> None:
+        self.target = target
+        self.controller = controller
+        self.since_ms = since_ms
+        self.draining = False
+        self.committing = False
+
+
+def bucketed(message: Message) -> tuple[int, bytes]:
+    """The dedupe bucket of a message, and its id."""
+    return message.born_ms // SEEN_BUCKET_MS, message.id

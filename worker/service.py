@@ -1,0 +1,269 @@
+"""What a worker does: owns the link, the store's connections, the host processes and the clock, turns what happens
+into events and performs the effects. Decides nothing: `worker.state` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from liquefy import log
+from liquefy.config import WorkerConfig
+from liquefy.contexts import Contexts
+from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
+from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable
+from liquefy.hosting import Load, frame
+from liquefy.messages import LogLine, decode_control, decode_header, decode_payload, encode
+from liquefy.transport import Link
+from worker import environments
+from worker import events as ev
+from worker.state import WorkerState
+from worker.supervisor import HostProcess
+
+TICK_MS = 25
+"""How often the state is asked what is due."""
+
+STORE_RETRY_MS = 100
+"""Between tries while the store does not answer."""
+
+T = TypeVar("T")
+
+
+class Service:
+    """One worker process."""
+
+    def __init__(self, config: WorkerConfig, stop: asyncio.Event) -> None:
+        self._config = config
+        self._stop = stop
+        self._state = WorkerState(config)
+        self._link = Link(config.broker, config.name, self._on_frames, self._on_up, self._on_down)
+        self._contexts = Contexts(config.redis)
+        self._hosts: dict[str, HostProcess] = {}
+        self._prepared: dict[str, environments.Prepared] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._process = psutil.Process()
+        self._alive = Path(config.data_dir) / "alive"
+        """Touched while the broker is heard: what a container's health check looks at."""
+        self._hosts_cpu_s = 0.0
+        self._cpu_of: dict[int, float] = {}
+        self._exit = asyncio.Event()
+        self._counts: dict[str, int] = {}
+        self._perform: dict[type, Callable[[Any], None]] = {
+            ToBroker: lambda e: self._link.send([encode(e.message)]),
+            Relay: lambda e: self._link.send([e.to, encode(e.message)]),
+            SendFrame: lambda e: self._link.send([b"", encode(e.header), encode(e.parts)]),
+            Log: self._log,
+            Count: self._count,
+            ev.TellHost: self._tell_host,
+            ev.LoadGraph: self._load_graph,
+            ev.CommitBatch: lambda e: self._spawn(self._commit(e)),
+            ev.ReadContexts: lambda e: self._spawn(self._read(e)),
+            ev.LoadPartitions: lambda e: self._spawn(self._load(e)),
+            ev.StartHost: lambda e: self._spawn(self._start_host(e)),
+            ev.StopHost: self._stop_host,
+            ev.KillHost: lambda e: self._hosts[e.host].kill() if e.host in self._hosts else None,
+            ev.Reconnect: lambda e: self._link.reconnect(),
+            ev.Exit: lambda e: self._exit.set(),
+        }
+
+    async def run(self) -> None:
+        """Until asked to stop (SIGTERM: hand over first; SIGINT, or a second signal: at once)."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, lambda: self._step(ev.StopAsked(True)))
+        text = f"node {self._config.name} starts: broker {self._config.broker}, pid {os.getpid()}"
+        self._log(Log("info", text, "start"))
+        self._alive.parent.mkdir(parents=True, exist_ok=True)
+        self._link.open()
+        clock = asyncio.create_task(self._clock())
+        stopping = asyncio.create_task(self._stopping())
+        try:
+            await self._exit.wait()
+        finally:
+            for task in (clock, stopping, *self._tasks):
+                task.cancel()
+            for host in list(self._hosts.values()):
+                host.kill()
+            await asyncio.sleep(0)
+            self._link.close()
+            await self._contexts.close()
+
+    def _step(self, event: ev.Event) -> None:
+        for effect in self._state.step(event, time.time_ns() // 1_000_000):
+            self._perform[type(effect)](effect)
+
+    async def _clock(self) -> None:
+        measured_s = 0.0
+        while True:
+            await asyncio.sleep(TICK_MS / 1000)
+            if time.monotonic() - measured_s >= self._config.report_interval_ms / 1000:
+                measured_s = time.monotonic()
+                self._step(self._measure())
+                if self._state.connected(time.time_ns() // 1_000_000):
+                    self._alive.touch()
+            self._step(ev.Tick())
+
+    async def _stopping(self) -> None:
+        await self._stop.wait()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, lambda: self._step(ev.StopAsked(True)))
+        self._step(ev.StopAsked(False))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Ours: a state that misses an event would go on wrongly, so the process ends with the traceback.
+            asyncio.get_running_loop().call_exception_handler({"message": "a task failed", "exception": error})
+            os._exit(70)
+
+    # -- the link ---------------------------------------------------------------------------------------
+
+    def _on_up(self, session: bytes) -> None:
+        self._log(Log("info", f"connected to the broker as {session.decode()}", "link"))
+        self._step(ev.Up(session))
+
+    def _on_down(self) -> None:
+        self._log(Log("warning", "the connection to the broker is gone; connecting again", "link"))
+        self._step(ev.Down())
+
+    def _on_frames(self, frames: list[bytes]) -> None:
+        try:
+            event = _decode(frames)
+        except BadFrame as error:
+            self._log(Log("error", f"the broker sent what is no message of ours: {error}", "protocol"))
+            self._link.reconnect()
+            return
+        self._step(event)
+
+    # -- the store --------------------------------------------------------------------------------------
+
+    async def _insist(self, call: Callable[[], Awaitable[T]], what: str) -> T:
+        """Until the store has answered."""
+        failures = 0
+        while True:
+            try:
+                answer = await call()
+            except StoreUnavailable as error:
+                failures += 1
+                if failures == 1:
+                    self._log(Log("warning", f"the store does not answer ({error}); {what} waits", "store"))
+                await asyncio.sleep(STORE_RETRY_MS / 1000)
+                continue
+            if failures:
+                self._log(Log("info", f"the store answers again; {what} done after {failures + 1} tries", "store"))
+            return answer
+
+    async def _commit(self, effect: ev.CommitBatch) -> None:
+        verdicts = await self._insist(lambda: self._contexts.commit(effect.commits, self._config.name), "a commit")
+        self._step(ev.Committed(effect.tag, verdicts))
+
+    async def _read(self, effect: ev.ReadContexts) -> None:
+        answers = await self._insist(lambda: self._contexts.read(effect.queries), "a read")
+        self._step(ev.ContextsRead(effect.read, answers))
+
+    async def _load(self, effect: ev.LoadPartitions) -> None:
+        states = await self._insist(lambda: self._contexts.load(effect.partitions), "an activation")
+        self._step(ev.PartitionsLoaded(states))
+
+    # -- hosts ------------------------------------------------------------------------------------------
+
+    async def _start_host(self, effect: ev.StartHost) -> None:
+        name = effect.host
+
+        async def fetch(digest: str) -> bytes | None:
+            return await self._insist(lambda: self._contexts.bundle(digest), "a bundle")
+
+        try:
+            prepared = await environments.prepare(
+                Path(self._config.data_dir), effect.bundle, fetch, self._config.install_ms
+            )
+        except LiquefyError as error:
+            self._step(ev.HostFailed(name, str(error)))
+            return
+        self._prepared[name] = prepared
+        try:
+            self._hosts[name] = HostProcess.start(
+                sys.executable,
+                prepared.folder,
+                prepared.site,
+                on_message=lambda message: self._step(ev.HostSaid(name, message)),
+                on_exit=lambda reason: self._host_exited(name, reason),
+                on_log=lambda stream, line: self._printed(name, stream, line),
+            )
+        except OSError as error:
+            self._step(ev.HostFailed(name, f"the host cannot be started: {error}"))
+            return
+        self._step(ev.HostStarted(name))
+
+    def _printed(self, host: str, stream: str, line: str) -> None:
+        self._log(Log("info", f"{host.split(':')[0]}: {line}", stream))
+
+    def _host_exited(self, name: str, reason: str) -> None:
+        host = self._hosts.pop(name, None)
+        if host is not None:
+            self._hosts_cpu_s += self._cpu_of.pop(host.pid, 0.0)
+            self._step(ev.HostDied(name, reason))
+
+    def _tell_host(self, effect: ev.TellHost) -> None:
+        host = self._hosts.get(effect.host)
+        if host is not None:
+            host.send(frame(effect.message))
+
+    def _load_graph(self, effect: ev.LoadGraph) -> None:
+        folder = str(self._prepared[effect.host].folder)
+        self._tell_host(ev.TellHost(effect.host, Load(effect.graph, folder, effect.only)))
+
+    def _stop_host(self, effect: ev.StopHost) -> None:
+        host = self._hosts.pop(effect.host, None)
+        if host is not None:
+            self._hosts_cpu_s += self._cpu_of.pop(host.pid, 0.0)
+            host.kill()
+
+    def _measure(self) -> ev.Measured:
+        own = self._process.cpu_times()
+        rss_bytes = self._process.memory_info().rss
+        for host in self._hosts.values():
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(host.pid)
+                times = process.cpu_times()
+                self._cpu_of[host.pid] = times.user + times.system
+                rss_bytes += process.memory_info().rss
+        return ev.Measured(own.user + own.system, self._hosts_cpu_s + sum(self._cpu_of.values()), rss_bytes)
+
+    # -- log --------------------------------------------------------------------------------------------
+
+    def _log(self, effect: Log) -> None:
+        log.emit(effect)
+        if log.is_told(effect) and self._state.controller:
+            line = LogLine(time.time(), effect.level, self._config.name, effect.text)
+            self._link.send([self._state.controller, encode(line)])
+
+    def _count(self, effect: Count) -> None:
+        self._counts[effect.name] = self._counts.get(effect.name, 0) + effect.by
+
+
+def _decode(frames: list[bytes]) -> ev.Event:
+    """One transmission of the broker as an event. Raises BadFrame."""
+    if len(frames) == 1:
+        return ev.FromBroker(decode_control(frames[0]))
+    if len(frames) == 2:
+        return ev.FromPeer(frames[0], decode_control(frames[1]))
+    if len(frames) == 3:
+        header, parts = decode_header(frames[1]), decode_payload(frames[2])
+        if len(header) != len(parts):
+            raise BadFrame(f"a header of {len(header)} parts over a payload of {len(parts)}")
+        return ev.Data(frames[0], header, parts)
+    raise BadFrame(f"{len(frames)} frames")

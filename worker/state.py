@@ -1,0 +1,301 @@
+"""What a worker decides: which partitions are its own, what runs where, what is committed, acknowledged, sent, and
+how a migration goes at its source and its target (`docs/PROTOCOL.md`, sections 4 to 6).
+
+`step(event, now_ms)` takes one event and the Unix time and returns effects. Knows no socket, clock, process or
+Redis; the same object runs in the simulation. This file is the table of events and the ties to broker and
+controller; messages are `flow`'s, partitions `ownership`'s, hosts `fleet`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from liquefy.config import WorkerConfig
+from liquefy.effects import Log, Relay, ToBroker
+from liquefy.errors import BadFrame
+from liquefy.hosting import Loaded, Ran, Refused
+from liquefy.letters import decode_letter
+from liquefy.messages import (
+    Abort,
+    Ack,
+    Activate,
+    Beat,
+    Control,
+    Drop,
+    Fenced,
+    Graphs,
+    Held,
+    Hello,
+    Inventory,
+    Leaving,
+    Move,
+    Ping,
+    Prepare,
+    Replay,
+    Routes,
+    Session,
+    Welcome,
+    child_id,
+)
+from worker import events as ev
+from worker.fleet import Fleet
+from worker.flow import Flow
+from worker.mailbox import Entry, Life
+from worker.ownership import Ownership
+
+LEAVE_SILENCE_MS = 1_500
+"""A worker that leaves and is asked for no move in that time stops as it is."""
+
+BACKLOG_FACTOR = 4
+"""With more messages in its mailboxes than so many windows, a worker grants no requests."""
+
+REPLAY_INDEX = 254
+"""A replayed dead letter is a new message: this child of the old one."""
+
+
+class WorkerState:
+    """One node."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self.session: Session = b""
+        self.controller: Session = b""
+        self.leaving_since_ms = 0
+        self._effects: list[Any] = []
+        self.fleet = Fleet(config.slots, config.host_start_ms, self._effects)
+        self.flow = Flow(config, self.fleet, self._effects)
+        self.ownership = Ownership(config.name, self.flow, self.fleet, self._effects)
+        self._heard_ms = 0
+        self._beat_ms = self._report_ms = self._asked_ms = 0
+        self._window = 0
+        self._events: dict[type, Callable[[Any], None]] = {
+            ev.Up: self._up,
+            ev.Down: self._down,
+            ev.FromBroker: lambda e: self._control(e.message, b""),
+            ev.FromPeer: lambda e: self._control(e.message, e.sender),
+            ev.Data: self._data,
+            ev.HostStarted: lambda e: self.fleet.started(e.host, self.flow.now_ms),
+            ev.HostFailed: self._host_failed,
+            ev.HostSaid: self._host_said,
+            ev.HostDied: self._host_died,
+            ev.ContextsRead: lambda e: self.flow.read(e.read, e.answers),
+            ev.PartitionsLoaded: lambda e: self.ownership.loaded(e.states),
+            ev.Committed: lambda e: self.flow.committed(e.tag, e.verdicts),
+            ev.Measured: lambda e: self.flow.accounting.measured(*e),
+            ev.StopAsked: self._stop_asked,
+            ev.Tick: self._tick,
+        }
+        self._controls: dict[type, Callable[[Any, Session], None]] = {
+            Welcome: self._welcome,
+            Routes: lambda m, s: self.flow.outgoing.on_routes(m.routes),
+            Ping: lambda m, s: None,
+            Fenced: self._fenced,
+            Activate: lambda m, s: self.ownership.activate(m.partition, m.epoch),
+            Held: lambda m, s: self.ownership.held(m.partition, m.epoch),
+            Drop: self._drop,
+            Ack: lambda m, s: self.flow.acknowledged(m.seqs),
+            Prepare: self._prepare,
+            Graphs: self._graphs,
+            Move: self._move,
+            Abort: lambda m, s: self.ownership.abort(m.partition, m.epoch, "the controller gave it up"),
+            Replay: self._replay,
+        }
+
+    def step(self, event: ev.Event, now_ms: int) -> list[Any]:
+        """One event in, effects out, to be performed in order."""
+        self.flow.now_ms = now_ms
+        self._events[type(event)](event)
+        while True:
+            self.ownership.advance()
+            self.flow.flush()
+            if not self.flow.moved:
+                break
+            moved, self.flow.moved = self.flow.moved, []
+            for partition, verdict in moved:
+                self.ownership.settled(partition, verdict)
+        effects = self._effects[:]
+        self._effects.clear()
+        return effects
+
+    def _do(self, effect: object) -> None:
+        self._effects.append(effect)
+
+    # -- the link ---------------------------------------------------------------------------------------
+
+    def _up(self, event: ev.Up) -> None:
+        self.session = self.ownership.session = event.session
+        self._heard_ms = self.flow.now_ms
+        self._do(ToBroker(Hello("worker", self.config.name, self.ownership.claims(), self.config.capacity)))
+
+    def _down(self, event: ev.Down) -> None:
+        self.session = b""
+        self.flow.outgoing.on_disconnected()
+        self.ownership.link_down()
+
+    def _control(self, message: Control, sender: Session) -> None:
+        if not sender:
+            self._heard_ms = self.flow.now_ms
+        handle = self._controls.get(type(message))
+        if handle is None:
+            self._do(Log("warning", f"unexpected {type(message).__name__}", "protocol"))
+            return
+        handle(message, sender)
+
+    def _data(self, event: ev.Data) -> None:
+        for name in self.flow.arrive(event.sender, event.header, event.parts):
+            self._do(Log("debug", f"messages for {name}, which is not here", "stray"))
+
+    def _welcome(self, message: Welcome, sender: Session) -> None:
+        self._beat_ms = 0
+        self.flow.outgoing.on_routes(message.routes, whole=True)
+
+    def _fenced(self, message: Fenced, sender: Session) -> None:
+        self._do(Log("warning", "declared dead by the controller; starting afresh", "fenced"))
+        self.ownership.drop_all()
+        self._do(ev.Reconnect())
+
+    def _drop(self, message: Drop, sender: Session) -> None:
+        partition = self.flow.partitions.get(message.partition)
+        if partition is not None and partition.epoch < message.epoch:
+            self._do(Log("info", f"{message.partition} went elsewhere (epoch {message.epoch})", "drop"))
+            self.ownership.drop(partition)
+
+    # -- the controller ---------------------------------------------------------------------------------
+
+    def _prepare(self, message: Prepare, sender: Session) -> None:
+        self.controller = sender
+        self.fleet.prepare(message.graph, sender, self.flow.now_ms)
+
+    def _graphs(self, message: Graphs, sender: Session) -> None:
+        self.controller = sender
+        if self.fleet.enforce(message.graphs, self.flow.now_ms):
+            names = ", ".join(f"{g.name} version {g.version}" for g in message.graphs) or "none"
+            self._do(Log("info", f"graphs in force: {names}", "graphs"))
+        self.ownership.start()
+        for partition in self.flow.partitions.values():
+            self.flow.schedule(partition)
+
+    def _move(self, message: Move, sender: Session) -> None:
+        self.controller = sender
+        self._asked_ms = self.flow.now_ms
+        self.ownership.move(message.partition, message.epoch, message.target, sender)
+
+    def _replay(self, message: Replay, sender: Session) -> None:
+        partition = self.flow.partitions.get(message.partition)
+        if partition is None or partition.life is not Life.ACTIVE:
+            return
+        try:
+            letter = decode_letter(message.letter)
+        except BadFrame as error:
+            self._do(Log("error", f"a dead letter of {message.partition} cannot be read: {error}", "replay"))
+            return
+        old = letter.message
+        renewed = type(old)(
+            id=child_id(old.id, REPLAY_INDEX),
+            fluxion=old.fluxion,
+            key=old.key,
+            body=old.body,
+            born_ms=self.flow.now_ms,
+            root=old.root,
+            trace=old.trace,
+        )
+        entry = Entry(partition, renewed, None, 0, False)
+        entry.replays = old.id
+        self.flow.replay(partition, entry)
+
+    # -- hosts ------------------------------------------------------------------------------------------
+
+    def _host_said(self, event: ev.HostSaid) -> None:
+        host = self.fleet.hosts.get(event.host)
+        if host is None:
+            return
+        message = event.message
+        if isinstance(message, Ran):
+            self.flow.ran(host, message.results)
+        elif isinstance(message, Loaded):
+            if self.fleet.loaded(host, message):
+                for partition in self.flow.partitions.values():
+                    self.flow.schedule(partition)
+        elif isinstance(message, Refused):
+            self.fleet.refused(host, message)
+
+    def _host_failed(self, event: ev.HostFailed) -> None:
+        host = self.fleet.hosts.get(event.host)
+        if host is not None:
+            self.fleet.failed(host, event.error)
+
+    def _host_died(self, event: ev.HostDied) -> None:
+        host = self.fleet.hosts.get(event.host)
+        if host is not None:
+            self.flow.host_died(host)
+            self.fleet.died(host, event.reason, self.flow.now_ms)
+
+    # -- time -------------------------------------------------------------------------------------------
+
+    def connected(self, now_ms: int) -> bool:
+        """There is a broker, and it was heard of late."""
+        return bool(self.session) and now_ms - self._heard_ms <= self.config.silence_max_ms
+
+    def stalled(self) -> bool:
+        """The store has not answered for `stall_ms`."""
+        waiting_ms = [since for since in (self.flow.commit_since_ms, *self.flow.reads_since_ms.values()) if since]
+        return any(self.flow.now_ms - since > self.config.stall_ms for since in waiting_ms)
+
+    def window(self) -> int:
+        """How many requests this node takes in flight now."""
+        backlog = sum(len(p.working) for p in self.flow.partitions.values())
+        full = backlog > BACKLOG_FACTOR * self.config.window
+        return 0 if self.stalled() or full or self.leaving_since_ms else self.config.window
+
+    def _tick(self, event: ev.Tick) -> None:
+        now_ms, config = self.flow.now_ms, self.config
+        self.flow.tick()
+        self.fleet.reconcile(now_ms)
+        self.fleet.end_hung(now_ms)
+        if self.leaving_since_ms:
+            self._leave()
+        if not self.session:
+            return
+        if now_ms - self._heard_ms > config.silence_max_ms:
+            self._do(Log("warning", f"the broker is silent for {now_ms - self._heard_ms} ms: reconnecting", "link"))
+            self._heard_ms = now_ms
+            self._do(ev.Reconnect())
+            return
+        window = self.window()
+        if window != self._window or now_ms - self._beat_ms >= config.beat_interval_ms:
+            if (window == 0) != (self._window == 0) and self._beat_ms:
+                why = "the store does not answer" if self.stalled() else "too much is waiting, or it leaves"
+                text = f"takes no requests: {why}" if window == 0 else f"takes requests again (window {window})"
+                self._do(Log("warning" if window == 0 else "info", text, "window"))
+            self._window, self._beat_ms = window, now_ms
+            self._do(ToBroker(Beat(window)))
+        if now_ms - self._report_ms >= config.report_interval_ms and self.controller:
+            self._report(now_ms)
+
+    def _report(self, now_ms: int) -> None:
+        self._report_ms = now_ms
+        partitions = self.flow.partitions
+        if self.ownership.changed:
+            self.ownership.changed = False
+            self._do(Relay(self.controller, Inventory(self.ownership.claims())))
+        hosts = sum(host.alive for host in self.fleet.hosts.values())
+        report = self.flow.accounting.report(now_ms, partitions, hosts, not self.stalled())
+        self._do(Relay(self.controller, report))
+
+    def _stop_asked(self, event: ev.StopAsked) -> None:
+        if event.now or not self.flow.partitions or not self.controller or not self.session:
+            self._do(ev.Exit())
+        elif not self.leaving_since_ms:
+            self.leaving_since_ms = self._asked_ms = self.flow.now_ms
+            self._do(Log("info", "asked to stop: handing over what is here", "leaving"))
+            self._do(Relay(self.controller, Leaving()))
+
+    def _leave(self) -> None:
+        now_ms = self.flow.now_ms
+        unasked = now_ms - self._asked_ms > LEAVE_SILENCE_MS
+        over = now_ms - self.leaving_since_ms > self.config.stop_grace_ms
+        if not self.flow.partitions or unasked or over:
+            left = len(self.flow.partitions)
+            self._do(Log("info", f"stops; {left} partitions are left here" if left else "stops, empty", "leaving"))
+            self._do(ev.Exit())
