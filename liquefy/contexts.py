@@ -106,9 +106,7 @@ class Contexts:
         answers = []
         for query, grouped in zip(queries, buckets, strict=True):
             contexts = {key: _fields(next(replies)) for key in query.keys}
-            seen = [
-                id_ for some in grouped.values() for id_, is_ in zip(some, next(replies), strict=True) if is_
-            ]
+            seen = [id_ for some in grouped.values() for id_, is_ in zip(some, next(replies), strict=True) if is_]
             answers.append(ContextAnswer(query.partition, contexts, frozenset(seen)))
         return answers
 
@@ -123,9 +121,7 @@ class Contexts:
         for partition in partitions:
             owner, epoch, sequence = next(replies)
             outbox = sorted((int(seq), message) for seq, message in _pairs(next(replies)))
-            states.append(
-                PartitionState(partition, _text(owner), int(epoch or 0), int(sequence or 0), outbox)
-            )
+            states.append(PartitionState(partition, _text(owner), int(epoch or 0), int(sequence or 0), outbox))
         return states
 
     # -- placement -----------------------------------------------------------------------------------------
@@ -236,9 +232,7 @@ class Contexts:
     async def context_count(self, partition: str) -> int:
         return int(await self._rest.call("SCARD", _key(partition, "keys")))
 
-    async def dead(
-        self, partitions: Sequence[str], limit: int = BROWSE_MAX
-    ) -> list[tuple[str, bytes, bytes]]:
+    async def dead(self, partitions: Sequence[str], limit: int = BROWSE_MAX) -> list[tuple[str, bytes, bytes]]:
         """Dead letters (partition, letter id, packed letter), by partition as given and id; no more than `limit`."""
         letters: list[tuple[str, bytes, bytes]] = []
         for partition, count in (await self.dead_counts(partitions)).items():

@@ -171,7 +171,7 @@ class MemoryContexts:
                 stored.owner, stored.epoch = "", stored.epoch + 1
             stored.outbox.clear()
             stored.seen.clear()
-            if purge and self._partitions.pop(partition, None):
+            if purge and self._partitions.pop(partition, None) is not None:
                 # Contexts are found by their keys: one stored without saying `created` stays, here as there.
                 left = {key: fields for key, fields in stored.contexts.items() if key not in stored.keys}
                 if left:
@@ -349,9 +349,7 @@ class MemoryContexts:
     async def context_count(self, partition: str) -> int:
         return self.context_count_now(partition)
 
-    async def dead(
-        self, partitions: Sequence[str], limit: int = BROWSE_MAX
-    ) -> list[tuple[str, bytes, bytes]]:
+    async def dead(self, partitions: Sequence[str], limit: int = BROWSE_MAX) -> list[tuple[str, bytes, bytes]]:
         return self.dead_now(partitions, limit)
 
     async def dead_counts(self, partitions: Sequence[str]) -> dict[str, int]:
@@ -375,7 +373,7 @@ class MemoryContexts:
     # -- for checkers --------------------------------------------------------------------------------------
 
     def snapshot(self, partition: str) -> dict[str, Any]:
-        """All that is stored of a partition, by the last part of its keys in Redis (`meta`, `ctx:alice`, `seen:7`...)."""
+        """All that is stored of a partition, by the last part of its keys in Redis (`meta`, `ctx:alice`, ...)."""
         stored = self._find(partition)
         everything: dict[str, Any] = {
             "keys": set(stored.keys),

@@ -3,8 +3,8 @@
 Knows the wire and the errors, not what is stored. It waits for nothing and tries nothing twice: a call has an answer
 or raises StoreUnavailable within its timeout, and the caller decides when to try again.
 
-It speaks through `hiredis` on an asyncio protocol: some 35 us of CPU per call, where `redis.asyncio` takes 50 to 60; and a
-cancelled call leaves the connection usable. Calls under way at one time on one connection are pipelined.
+It speaks through `hiredis` on an asyncio protocol: 35 us of CPU per call, where `redis.asyncio` takes 50 to 60; and
+a cancelled call leaves the connection usable. Calls under way at one time on one connection are pipelined.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ class Address:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         try:
-            database = (
-                parts.path.strip("/") if parts.scheme != "unix" else parse_qs(parts.query).get("db", [""])[0]
-            )
+            database = parts.path.strip("/") if parts.scheme != "unix" else parse_qs(parts.query).get("db", [""])[0]
             self.host, self.port, self.database = (
                 parts.hostname or "127.0.0.1",
                 parts.port or 6379,
@@ -178,9 +176,7 @@ class Line:
         except TimeoutError:
             if connection is not None:
                 connection.give_up()
-            raise StoreUnavailable(
-                f"Redis at {self._address.name}: no answer in {self._timeout_s:g} s"
-            ) from None
+            raise StoreUnavailable(f"Redis at {self._address.name}: no answer in {self._timeout_s:g} s") from None
         except OSError as error:
             raise StoreUnavailable(f"Redis at {self._address.name}: {error}") from None
 
@@ -211,6 +207,4 @@ def _checked(replies: list[Any]) -> list[Any]:
 
 def _bad_url(url: str) -> ConfigError:
     shown = re.sub(r"//[^@/]*@", "//...@", url)
-    return ConfigError(
-        f"{shown!r} is not the address of a Redis\n  remedy: give redis://host:port/0 or unix:///path"
-    )
+    return ConfigError(f"{shown!r} is not the address of a Redis\n  remedy: give redis://host:port/0 or unix:///path")

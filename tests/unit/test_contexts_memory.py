@@ -57,11 +57,7 @@ def commit(sequence: int = 0, epoch: int = 1, **parts: Any) -> PartitionCommit:
 def test_a_commit_is_applied_whole(store: MemoryContexts) -> None:
     change = ContextChange("alice", {"count": b"1", "name": b"A"}, (), created=True)
     done = store.commit_now(
-        [
-            commit(
-                contexts=[change], seen=[(BUCKET, b"id")], outbox=[(2, b"b"), (1, b"a")], dead=[(b"d", b"!")]
-            )
-        ]
+        [commit(contexts=[change], seen=[(BUCKET, b"id")], outbox=[(2, b"b"), (1, b"a")], dead=[(b"d", b"!")])]
     )
     assert done == [Verdict(P, "ok")]
     (answer,) = store.read_now([ContextQuery(P, ("alice", "bob"), ((BUCKET, b"id"), (BUCKET, b"other")))])
@@ -90,9 +86,7 @@ def test_the_same_commit_again_changes_nothing(store: MemoryContexts) -> None:
         (commit(1, seen=[(BUCKET, b"new"), (BUCKET, b"old")]), "seen"),
     ],
 )
-def test_a_refused_commit_changes_nothing(
-    store: MemoryContexts, refused: PartitionCommit, outcome: str
-) -> None:
+def test_a_refused_commit_changes_nothing(store: MemoryContexts, refused: PartitionCommit, outcome: str) -> None:
     store.commit_now([commit(seen=[(BUCKET, b"old")], outbox=[(1, b"a")])])
     before = store.snapshot(P)
     change = ContextChange("alice", {"count": b"1"}, (), created=True)
