@@ -22,7 +22,7 @@ ANY = "*"
 
 class Entry(NamedTuple):
     """Where requests of one input go: to `fluxion` in `group`, keyed by `key` (a path into the request, ()
-    when there is none)."""
+    when there is none: then all share the one context, or, if it is not `stateful`, each goes its own way)."""
 
     graph: str
     input: str
@@ -30,6 +30,7 @@ class Entry(NamedTuple):
     group: str
     partitions: int
     key: tuple[str, ...]
+    stateful: bool
     deadline_ms: int
 
 
@@ -85,6 +86,7 @@ class Router:
                     group=group.name,
                     partitions=group.partitions,
                     key=tuple(fluxion.key.split(".")) if fluxion.key else (),
+                    stateful=group.stateful,
                     deadline_ms=graph.deadline_ms,
                 )
                 self._add(item.method.upper(), item.path, entry)
