@@ -132,8 +132,9 @@ class Service:
     # -- the link ---------------------------------------------------------------------------------------
 
     def _on_up(self, session: bytes) -> None:
-        self._log(Log("info", f"connected to the broker as {session.decode()}", "link"))
+        # The Hello first: what comes before it on a session, a log line too, is answered with Fenced.
         self._step(ev.Up(session))
+        self._log(Log("info", f"connected to the broker as {session.decode()}", "link"))
 
     def _on_down(self) -> None:
         self._log(Log("warning", "the connection to the broker is gone; connecting again", "link"))
