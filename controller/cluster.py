@@ -115,6 +115,11 @@ class Cluster:
         node = self.nodes.get(name)
         return node is not None and node.alive
 
+    def serves(self, partition: str) -> bool:
+        """Whether its owner lives and says that it has it, as placed; placed alone it answers nobody yet."""
+        node = self.nodes.get(self.where.get(partition, ""))
+        return node is not None and node.alive and (node.inventory or {}).get(partition) == self.epoch(partition)
+
     def loaded(self, node: Node) -> frozenset[str]:
         """Graphs in force that the node can run."""
         return frozenset(name for name, graph in self.graphs.items() if node.ready.get(name) == graph.version)

@@ -132,7 +132,8 @@ class Service:
     # -- the link ---------------------------------------------------------------------------------------
 
     def _on_up(self, session: bytes) -> None:
-        self._step(ev.Up(session))  # Hello goes first: the broker fences a session that says anything before it
+        # The Hello first: what comes before it on a session, a log line too, is answered with Fenced.
+        self._step(ev.Up(session))
         self._log(Log("info", f"connected to the broker as {session.decode()}", "link"))
 
     def _on_down(self) -> None:
