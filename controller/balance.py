@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 NOMINAL_LOAD = 0.0005
@@ -118,20 +118,21 @@ def plan(view: View, in_progress: Collection[str], limits: Limits, now_ms: int) 
     return Plan(required, moves, notes, utilisation, highest, work.highest(), mean, balanced)
 
 
-def spread(view: View, partitions: Iterable[str], fresh: bool = False) -> dict[str, str]:
+def spread(view: View, partitions: Collection[str], fresh: bool = False) -> dict[str, str]:
     """A node for each of these partitions, chains together, heaviest first to the least utilised node that takes
     them; pinned ones where they are pinned. `fresh`: evenly among themselves, whatever the nodes have already.
     Partitions whose graph no such node has loaded are left out."""
     chains: dict[Chain, list[str]] = {}
     chosen: dict[str, str] = {}
     ready = {node.name: node for node in view.nodes if node.takes and not node.leaving}
+    placing = set(partitions)
     for partition in partitions:
         pin = ready.get(view.pins.get(partition, ""))
         if pin is not None and _graph(partition) in pin.graphs:
             chosen[partition] = pin.name
         else:
             chains.setdefault(view.chain(partition), []).append(partition)
-    have = {name: _nominal(view, view.owned.get(name, ())) for name in ready}
+    have = {name: _nominal(view, [p for p in view.owned.get(name, ()) if p not in placing]) for name in ready}
     given = dict.fromkeys(ready, 0.0) if fresh else dict(have)
     weights = {chain: _nominal(view, members) for chain, members in chains.items()}
     for chain in sorted(chains, key=lambda c: (-weights[c], c[0], len(c[1]), c[1])):
@@ -227,6 +228,7 @@ class _Work:
         view = self.view
         return (
             partition not in self.in_progress
+            and partition not in self.moved
             and partition not in view.pins
             and view.cooling_ms.get(partition, 0) <= self.now_ms
         )

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from controller.cluster import Cluster, Node
-from controller.events import Answer, Operation, Stop, Store
+from controller.events import Answer, Operation, Reconnect, Stop, Store
 from controller.journal import Journal
 from liquefy.config import ControllerConfig
 from liquefy.effects import Log, Relay, ToBroker
 from liquefy.messages import Assign, Control, Graphs, Prepare, Session
 
-Effect = ToBroker | Relay | Log | Answer | Store | Stop
+Effect = ToBroker | Relay | Log | Answer | Store | Stop | Reconnect
 
 
 class Desk:
@@ -64,6 +64,9 @@ class Desk:
 
     def answer(self, answers: list[Answer]) -> None:
         self._effects += answers
+
+    def reconnect(self) -> None:
+        self._effects.append(Reconnect())
 
     def stop(self) -> None:
         self._effects.append(Stop())

@@ -87,6 +87,10 @@ class Stop(NamedTuple):
     """End this process."""
 
 
+class Reconnect(NamedTuple):
+    """Give the connection to the broker up, and get a new session."""
+
+
 class Store(NamedTuple):
     """Do `operation`; `StoreDone(tag, result)` follows."""
 

@@ -17,13 +17,12 @@ from controller.placing import Placing
 SETTLE_MS = 2_500
 """After a round of moves, so much is measured before the next is thought of."""
 
-URGENT_LOOKS = 2
-"""A great imbalance (URGENT_BANDS times the band) must show in so many looks in a row; noise does not last."""
+LOOKS = ((2.5, 2), (1.5, 4), (0.0, 10))
+"""How often in a row the same node must be found too high before anything is moved: (bands above the mean, looks).
+Noise of the measurement looks like a small imbalance, but does not last."""
 
-CALM_LOOKS = 5
-"""And so many looks when it is small."""
-
-URGENT_BANDS = 2.5
+CALM_LOOKS = 4
+"""The same for moves that no load demands."""
 
 RETRY_MS = 5_000
 """A move that a drain or a pin demands, and that failed, is tried again after this."""
@@ -60,6 +59,7 @@ class Rebalancing:
         self._look_ms = 0
         self._quiet_until_ms = 0
         self._looks = 0
+        self._top = ""
         self._round: _Round | None = None
         self._outcome: Plan | None = None
         self._retry_ms: dict[str, int] = {}
@@ -125,10 +125,17 @@ class Rebalancing:
             if now_ms - self._hot_ms.get(partition, -HOT_LOG_MS) >= HOT_LOG_MS:
                 self._hot_ms[partition] = now_ms
                 self._desk.log("warning", note, "hot", partition=partition)
-        self._looks = self._looks + 1 if plan.moves else 0
-        urgent = plan.highest > plan.mean * (1 + URGENT_BANDS * self._desk.config.balance_band)
-        if plan.moves and self._looks >= (URGENT_LOOKS if urgent else CALM_LOOKS):
+        top = max(plan.utilisation, key=lambda name: (plan.utilisation[name], name), default="")
+        self._looks = (self._looks + 1 if top == self._top or plan.balanced else 1) if plan.moves else 0
+        self._top = top
+        if plan.moves and self._looks >= self._looks_needed(plan):
             self.run(plan)
+
+    def _looks_needed(self, plan: Plan) -> int:
+        bands = (plan.highest - plan.mean) / max(plan.mean * self._desk.config.balance_band, 1e-9)
+        if plan.balanced:
+            return CALM_LOOKS
+        return next(looks for above, looks in LOOKS if bands >= above)
 
     def _require(self, steps: list[Step]) -> None:
         now_ms = self._desk.now_ms

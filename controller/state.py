@@ -22,6 +22,7 @@ from liquefy.config import ControllerConfig
 from liquefy.messages import (
     Beat,
     Expel,
+    Fenced,
     Hello,
     Inventory,
     Landed,
@@ -31,7 +32,6 @@ from liquefy.messages import (
     Orphans,
     PeerDown,
     PeerUp,
-    Ping,
     Prepared,
     Report,
     Session,
@@ -48,6 +48,9 @@ RECONCILE_MS = 2_000
 """How often what is, is compared with what is stored."""
 
 BEAT_MS = 100
+
+SILENCE_MS = 2_000
+"""A broker that does not ping for so long is connected to anew."""
 
 GONE_KEPT_MS = 600_000
 """A node that is gone for so long is forgotten, unless it has settings."""
@@ -73,7 +76,7 @@ class ControllerState:
         self._first_welcome = True
         self._session: Session = b""
         self._settle_ms: int | None = None
-        self._reconcile_ms = self._beat_ms = self._refused_ms = 0
+        self._heard_ms = self._reconcile_ms = self._beat_ms = self._refused_ms = 0
         self._events: dict[type, Callable[[Any], None]] = {
             ev.Up: self._up,
             ev.Down: self._down,
@@ -91,7 +94,8 @@ class ControllerState:
             PeerDown: self._peer_down,
             Landed: self._landed,
             Orphans: self._orphans,
-            Ping: lambda m: None,
+            LogLine: lambda m: self._desk.answer(self._desk.journal.told(m)),
+            Fenced: lambda m: self._desk.reconnect(),
         }
         self._from_node_handlers: dict[type, Callable[[Node, Any], None]] = {
             Report: self._report,
@@ -198,6 +202,7 @@ class ControllerState:
         self._rebalancing.settle()
 
     def _from_broker(self, event: ev.FromBroker) -> None:
+        self._heard_ms = self._desk.now_ms
         handler = self._from_broker_handlers.get(type(event.message))
         if handler is not None and self._loaded:
             handler(event.message)
@@ -314,6 +319,9 @@ class ControllerState:
             self._hung(session)
         if self._settle_ms is not None and now_ms >= self._settle_ms:
             self._settle()
+        if self._desk.linked and now_ms - self._heard_ms > SILENCE_MS:
+            self._heard_ms = now_ms
+            self._desk.reconnect()
         if self._desk.linked and now_ms - self._beat_ms >= BEAT_MS:
             self._beat_ms = now_ms
             self._desk.broker(Beat())

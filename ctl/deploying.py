@@ -50,7 +50,9 @@ def deploy(
 ) -> dict[str, Any]:
     """Send it: {graph, version, partitions, nodes}. Raises Refused with the reason of the node that
     refuses."""
-    arguments = {"graph": msgspec.to_builtins(graph), "bundle": bundle.build(folder), "dry_run": dry_run}
+    code = bundle.build(folder)
+    named = msgspec.structs.replace(graph, bundle=bundle.digest(code))
+    arguments = {"graph": msgspec.to_builtins(named), "bundle": code, "dry_run": dry_run}
     result: dict[str, Any] = controller.ask("deploy", arguments, progress, PREPARE_SILENCE_S)
     return result
 

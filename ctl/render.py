@@ -80,13 +80,13 @@ class Progress:
             self._status.stop()
 
     def __call__(self, line: str) -> None:
+        if line:
+            self.what = line
         if not self._console.is_terminal:
             if line:
                 self._console.print(Text(line))
             return
-        if line:
-            self.what = line
-        elif time.monotonic() - self._began_s < QUIET_S:
+        if not line and time.monotonic() - self._began_s < QUIET_S:
             return
         if self._status is None:
             self._status = self._console.status(escape(self.what))

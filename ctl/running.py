@@ -51,6 +51,7 @@ class Options(NamedTuple):
     redis_url: str = ""
     http_port: int | None = None
     follow: bool = True
+    ready_s: float = READY_S
     roles: Mapping[str, list[str]] | None = None
 
 
@@ -124,7 +125,7 @@ class _Run:
         self._logs = folder / "logs"
         self._stop = Stop()
         self._supervisor = Supervisor(self._logs, self._say, self._write)
-        self._starter = Starter(cluster, graph, app)
+        self._starter = Starter(cluster, graph, app, options.ready_s)
         self._checked_s = 0.0
 
     def run(self) -> int:
@@ -174,7 +175,8 @@ class _Run:
                 times = self._supervisor.restarts(spec.name)
                 lines.append(f"{spec.name} has been started again {times} times; the end of its log:")
                 lines += [f"  {line}" for line in following.tail(self._logs / f"{spec.name}.log", 8)]
-        lines.append(f"  remedy: see {self._logs} for all that was said")
+        if "remedy:" not in problem:
+            lines.append(f"  remedy: see {self._logs} for all that was said")
         self._say("error", problem)
         self._write(state="failed", problem="\n".join(lines))
 
@@ -209,10 +211,11 @@ class _Run:
         if now_s - self._checked_s > LOG_CHECK_S:
             self._checked_s = now_s
             for log in self._logs.glob("*.log"):
-                if log.stat().st_size > LOG_BYTES_MAX:
-                    # Copied and cut, as its writer has it open (for appending).
-                    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-                    os.truncate(log, 0)
+                with contextlib.suppress(FileNotFoundError):
+                    if log.stat().st_size > LOG_BYTES_MAX:
+                        # Copied and cut, as its writer has it open (for appending).
+                        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+                        os.truncate(log, 0)
 
     def _step_until(self, condition: Callable[[], bool], bound_s: float) -> None:
         end_s = time.monotonic() + bound_s
@@ -223,30 +226,33 @@ class _Run:
         """A line of our own in the form of `liquefy.log`, in a log of our own."""
         now = time.time()
         word = "" if level == "info" else level
-        with (self._logs / "up.log").open("a") as log:
+        # A person may have deleted the folder: no reason to stop what runs.
+        with contextlib.suppress(OSError), (self._logs / "up.log").open("a") as log:
             log.write(f"{render.clock_text(now)} {'up':<10} {word:<10} {line}\n")
 
     def _write(self, **changes: object) -> None:
         self._record = msgspec.structs.replace(self._record, processes=self._supervisor.records(), **changes)
-        record.write(self._folder, self._record)
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            record.write(self._folder, self._record)
 
 
 class Starter(threading.Thread):
     """Waits until the cluster serves, and deploys. `waiting` says for what now; `problem` why it gave up."""
 
-    def __init__(self, cluster: local.Cluster, graph: Graph | None, app: Path | None) -> None:
+    def __init__(self, cluster: local.Cluster, graph: Graph | None, app: Path | None, ready_s: float) -> None:
         super().__init__(daemon=True)
-        self._cluster, self._graph, self._app = cluster, graph, app
+        self._cluster, self._graph, self._app, self._ready_s = cluster, graph, app, ready_s
         self._nodes = {spec.name for spec in cluster.specs if spec.role == "worker"}
         self.waiting = "waiting for the controller to answer"
         self.problem = ""
 
     def run(self) -> None:
         try:
-            end_s = time.monotonic() + READY_S
+            end_s = time.monotonic() + self._ready_s
             while self._missing():
                 if time.monotonic() > end_s:
-                    self.problem = f"the cluster is not ready after {READY_S:g} s: still {self.waiting}"
+                    self.problem = f"the cluster is not ready after {self._ready_s:g} s: still {self.waiting}"
                     return
                 time.sleep(0.05)
             if self._graph is not None and self._app is not None:

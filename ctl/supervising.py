@@ -88,6 +88,7 @@ class Supervisor:
 
     def start(self, spec: Spec) -> None:
         """Start the process, and from now on again whenever it ends."""
+        self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{spec.name}.log"
         command = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *spec.command]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **spec.environment}

@@ -41,6 +41,9 @@ SWEEP_S = 0.1
 RAW_BODY_FACTOR = 8
 """A chunked body may take this many times `body_bytes_max` on the wire (chunks of one byte take six)."""
 
+NAMES_MAX = 256
+"""Different names of headers whose lower case is remembered."""
+
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _IDLE, _HEAD, _BODY, _LINGER = range(4)
 _REASONS = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
@@ -315,7 +318,7 @@ class Connection(asyncio.Protocol):
         if self._told > self._limits.headers_bytes_max:
             self._interrupt(_headers_too_large(self._limits))
         headers = self._current.headers
-        key = name.lower().decode("ascii")
+        key = _names.get(name) or _name(name)
         text = value.decode("latin-1")
         if key in headers:
             if key == "host":
@@ -407,18 +410,18 @@ class Connection(asyncio.Protocol):
     def _write(self, exchange: Exchange) -> None:
         assert exchange.answer is not None
         status, headers, body = exchange.answer
-        head = [_REASONS.get(status) or f"HTTP/1.1 {status} \r\n"]
-        head += [f"{name}: {value}\r\n" for name, value in headers]
-        if status not in (204, 304):
-            head.append(f"content-length: {len(body)}\r\n")
-        else:
+        head = _REASONS.get(status) or f"HTTP/1.1 {status} \r\n"
+        for name, value in headers:
+            head += f"{name}: {value}\r\n"
+        if status == 204 or status == 304:
             body = b""
+        else:
+            head += f"content-length: {len(body)}\r\n"
         if not exchange.keep_alive:
-            head.append("connection: close\r\n")
+            head += "connection: close\r\n"
         elif exchange.version == "1.0":
-            head.append("connection: keep-alive\r\n")
-        head.append(f"date: {self._server.date}\r\n\r\n")
-        data = "".join(head).encode("latin-1")
+            head += "connection: keep-alive\r\n"
+        data = f"{head}date: {self._server.date}\r\n\r\n".encode("latin-1")
         self._transport.write(data if exchange.method == "HEAD" else data + body)
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -477,6 +480,17 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
         elif self._phase == _BODY and waited_s > limits.body_timeout_s:
             self._refuse(Refusal(408, f"the body took longer than {limits.body_timeout_s:g} s"))
+
+
+_names: dict[bytes, str] = {}
+"""Names of headers as they came -> in lower case; those that most requests have."""
+
+
+def _name(name: bytes) -> str:
+    key = name.lower().decode("ascii")
+    if len(_names) < NAMES_MAX:
+        _names[name] = key
+    return key
 
 
 def _headers_too_large(limits: Limits) -> Refusal:

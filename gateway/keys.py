@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.routes import Entry
+
 KEY_LENGTH_MAX = 512
 """Characters of a key."""
 
@@ -13,6 +15,13 @@ ID_LENGTH_MAX = 255
 
 class KeyMissing(Exception):
     """The request has no usable key; `str()` is for the client."""
+
+
+def key_of(request: dict[str, Any], entry: Entry, root: bytes) -> str:
+    """The key under which the request travels; as `Graph.key_of` has it. Raises KeyMissing."""
+    if entry.key:
+        return find_key(request, entry.key)
+    return "" if entry.stateful else root.hex()
 
 
 def find_key(request: dict[str, Any], path: tuple[str, ...]) -> str:

@@ -47,7 +47,7 @@ from gateway.events import (
     Tick,
     Up,
 )
-from gateway.keys import ID_LENGTH_MAX, KeyMissing, find_key
+from gateway.keys import ID_LENGTH_MAX, KeyMissing, key_of
 from gateway.records import PassedOn, Request, Storing, Strays, Wait
 from gateway.routes import Router
 from liquefy import values
@@ -210,7 +210,7 @@ class GatewayState:
         self._counter += 1
         root = self._incarnation + self._counter.to_bytes(6, "big")
         try:
-            key = find_key(event.request, entry.key) if entry.key else root.hex()
+            key = key_of(event.request, entry, root)
         except KeyMissing as missing:
             return [Refuse(event.ticket, 400, str(missing))]
         admitted = self._admit(event, root, key, now_ms)
@@ -359,7 +359,7 @@ class GatewayState:
             self._wait(under_way, event.ticket, now_ms)
             return []
         try:
-            key = find_key(request, event.entry.key) if event.entry.key else root.hex()
+            key = key_of(request, event.entry, root)
         except KeyMissing as missing:
             return [Refuse(event.ticket, 400, str(missing))]
         admitted = self._admit(event, root, key, now_ms)

@@ -8,7 +8,7 @@ after the path was split, so `%2F` is a slash inside a value, never a separator.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -22,7 +22,7 @@ ANY = "*"
 
 class Entry(NamedTuple):
     """Where requests of one input go: to `fluxion` in `group`, keyed by `key` (a path into the request, ()
-    when there is none)."""
+    when there is none: then all share the one context, or, if it is not `stateful`, each goes its own way)."""
 
     graph: str
     input: str
@@ -30,6 +30,7 @@ class Entry(NamedTuple):
     group: str
     partitions: int
     key: tuple[str, ...]
+    stateful: bool
     deadline_ms: int
 
 
@@ -85,6 +86,7 @@ class Router:
                     group=group.name,
                     partitions=group.partitions,
                     key=tuple(fluxion.key.split(".")) if fluxion.key else (),
+                    stateful=group.stateful,
                     deadline_ms=graph.deadline_ms,
                 )
                 self._add(item.method.upper(), item.path, entry)
@@ -100,12 +102,11 @@ class Router:
             segments = _segments(path)
         except UnicodeDecodeError:
             return NoMatch(400, (), "the path is not UTF-8")
+        values: list[str] = []
         allowed: set[str] = set()
-        for targets, values in _walk(self._root, segments, 0, []):
-            target = _choose(targets, method)
-            if target is not None:
-                return Match(target.entry, dict(zip(target.names, values, strict=True)))
-            allowed.update(targets)
+        target = _find(self._root, segments, 0, method, values, allowed)
+        if target is not None:
+            return Match(target.entry, dict(zip(target.names, values, strict=True)))
         if not allowed:
             return NoMatch(404, (), f"no route for {path[:200]}")
         if "GET" in allowed:
@@ -159,19 +160,29 @@ def _segments(path: str) -> list[str]:
     return segments
 
 
-def _walk(
-    node: _Node, segments: list[str], at: int, values: list[str]
-) -> Iterator[tuple[dict[str, _Target], list[str]]]:
-    """All that the path matches, the best first."""
+def _find(
+    node: _Node, segments: list[str], at: int, method: str, values: list[str], allowed: set[str]
+) -> _Target | None:
+    """The best that has the method; `values` are then its parameters'. `allowed`: the methods of all that fit."""
     if at == len(segments):
-        if node.here:
-            yield node.here, values
-        return
+        allowed.update(node.here)
+        return _choose(node.here, method)
     segment = segments[at]
     child = node.children.get(segment)
     if child is not None:
-        yield from _walk(child, segments, at + 1, values)
+        target = _find(child, segments, at + 1, method, values, allowed)
+        if target is not None:
+            return target
     if node.parameter is not None and segment:
-        yield from _walk(node.parameter, segments, at + 1, [*values, segment])
+        values.append(segment)
+        target = _find(node.parameter, segments, at + 1, method, values, allowed)
+        if target is not None:
+            return target
+        values.pop()
     if node.rest:
-        yield node.rest, [*values, "/".join(segments[at:])]
+        allowed.update(node.rest)
+        target = _choose(node.rest, method)
+        if target is not None:
+            values.append("/".join(segments[at:]))
+        return target
+    return None

@@ -43,7 +43,7 @@ from liquefy import log, messages, values
 from liquefy.config import GatewayConfig
 from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
-from liquefy.errors import BadFrame, StoreUnavailable, UserError
+from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
 from liquefy.messages import LogLine
 from liquefy.transport import Link
 
@@ -263,7 +263,7 @@ class GatewayService:
             ttl_s = self._config.idempotency_retention_s
             found = await self._contexts.idem_begin(IDEMPOTENCY, effect.root.hex(), data, ttl_s)
             event: Event = Looked(effect.root, _decode_kept(found), True)
-        except StoreUnavailable:
+        except LiquefyError:
             event = StoreFailed(effect.root, True)
         self._step(event)
 
@@ -271,7 +271,7 @@ class GatewayService:
         try:
             found = await self._contexts.idem_get(IDEMPOTENCY, effect.root.hex())
             event: Event = Looked(effect.root, _decode_kept(found), False)
-        except StoreUnavailable:
+        except LiquefyError:
             event = StoreFailed(effect.root, False)
         self._step(event)
 
@@ -281,7 +281,7 @@ class GatewayService:
             ttl_s = self._config.idempotency_retention_s
             await self._contexts.idem_end(IDEMPOTENCY, effect.root.hex(), data, ttl_s)
             event: Event = Stored(effect.root)
-        except StoreUnavailable:
+        except LiquefyError:
             event = StoreFailed(effect.root, False)
         self._step(event)
 

@@ -117,39 +117,35 @@ class Context(MutableMapping[str, Any]):
         this is the stored state. Raises ValueError on a value that cannot be stored; then nothing has
         happened, and `rollback` is due."""
         sets: dict[str, bytes] = {}
-        stored, removed = self._stored, self._removed
+        stored, values = self._stored, self._values
         for name in self._dirty:
-            packed = pack(self._values[name], f"context[{name!r}]")
+            try:
+                packed = pack(values[name])
+            except ValueError:
+                pack(values[name], f"context[{name!r}]")  # raises it with the place
+                raise
             old = stored.get(name)
             if packed != old:
                 if old is None:
                     _check_name(name)
                 sets[name] = packed
-        if not (sets or removed):
-            self._close_dirty()
-            return sets, ()
-        return sets, self._apply(sets)
-
-    def _apply(self, sets: dict[str, bytes]) -> tuple[str, ...]:
-        stored, removed = self._stored, self._removed
+        # From here on nothing fails.
+        removes = self._apply_removed(sets) if self._removed else ()
         for name, packed in sets.items():
             old = stored.get(name)
             self.size += len(packed) + len(name) if old is None else len(packed) - len(old)
-        for name, packed in removed.items():
-            self.size -= len(packed) + len(name)
-        stored.update(sets)
-        removes = tuple(name for name in removed if name not in sets)
-        if removed:
-            self._removed = {}
-        self._close_dirty()
-        return removes
-
-    def _close_dirty(self) -> None:
-        values = self._values
+            stored[name] = packed
         for name in self._dirty:
             if type(values[name]) not in IMMUTABLE:
                 del values[name]
         self._dirty.clear()
+        return sets, removes
+
+    def _apply_removed(self, sets: dict[str, bytes]) -> tuple[str, ...]:
+        removed, self._removed = self._removed, {}
+        for name, packed in removed.items():
+            self.size -= len(packed) + len(name)
+        return tuple(name for name in removed if name not in sets)
 
     def rollback(self) -> None:
         """As after the last `changes`; whatever was interrupted, and wherever."""

@@ -64,7 +64,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     def _mapping(self) -> Mapping[Any, Any]:
         body = self.body
-        if isinstance(body, Mapping):
+        if type(body) is dict or isinstance(body, Mapping):
             return body
         raise TypeError(
             f"the body of this message is a {type(body).__name__}, not a mapping: use message.body"

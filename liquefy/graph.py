@@ -75,6 +75,14 @@ class Graph(msgspec.Struct, frozen=True, dict=True):
         """Digests of all code that may have to run: this version's and that of retired fluxions."""
         return {f.bundle for f in self.fluxions}
 
+    def key_of(self, fluxion: str, own: str, inherited: str, root: str) -> str:
+        """The key under which a message travels to a fluxion: its `own`, found by the fluxion's key path; "" for the
+        one context of a group without key; else the `inherited` one; the id of its request where there is none."""
+        target = self.fluxion_by_name[fluxion]
+        if not target.key and self.group_by_name[target.group].stateful:
+            return ""
+        return own or inherited or root
+
     def partition_names(self) -> list[str]:
         """All partitions of all groups, `graph/group/index`."""
         return [f"{self.name}/{g.name}/{i}" for g in self.groups for i in range(g.partitions)]

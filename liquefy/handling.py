@@ -55,7 +55,9 @@ class Runner:
         self._shortest_s = 3600.0
         self._limit_ns = 0
         self._started_ns = 0
+        self._running = False
         self._expired = False
+        self._alarm = self._on_alarm
 
     def add(self, graph: str, specs: Iterable[Spec]) -> None:
         """These fluxions can be run from now on; those of the same name as before are replaced."""
@@ -89,7 +91,7 @@ class Runner:
         rows: list[Row] = []
         cpu = thread_time_ns()
         flushed = start = perf_counter_ns()
-        before = self._arm()
+        self._arm()
         try:
             for item in items:
                 row, start = self._handle(item, start)
@@ -99,7 +101,7 @@ class Runner:
                     cpu = self._flush(rows, cpu)
                     rows = []
         finally:
-            self._disarm(before)
+            self._running = False
         if rows:
             self._flush(rows, cpu)
 
@@ -183,18 +185,17 @@ class Runner:
     #
     # One timer for a whole batch: it fires after the shortest limit there is, looks how long the call then
     # running has taken, and either ends it or sets itself to when it has to look again. So a call costs no
-    # system call.
+    # system call, and a batch one: what is still set when a batch ends finds nothing running.
 
-    def _arm(self) -> Any:
-        before = signal.signal(signal.SIGALRM, self._on_alarm)
+    def _arm(self) -> None:
+        if signal.getsignal(signal.SIGALRM) is not self._alarm:  # also when users' code has put its own there
+            signal.signal(signal.SIGALRM, self._alarm)
         signal.setitimer(signal.ITIMER_REAL, self._shortest_s)
-        return before
-
-    def _disarm(self, before: Any) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        self._running = True
 
     def _on_alarm(self, _: int, frame: FrameType | None) -> None:
+        if not self._running:
+            return
         left_s = (self._started_ns + self._limit_ns - perf_counter_ns()) / 1e9
         if left_s > 0:
             signal.setitimer(signal.ITIMER_REAL, min(left_s + 0.001, self._shortest_s))

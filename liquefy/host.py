@@ -22,6 +22,7 @@ from time import perf_counter_ns, thread_time_ns
 from typing import NoReturn
 
 from liquefy.errors import BadFrame
+from liquefy.handling import CallTimeout, Row, Runner, emissions, explain, message_of, results
 from liquefy.hosting import (
     HOST_FD,
     Done,
@@ -38,7 +39,6 @@ from liquefy.hosting import (
     frame,
 )
 from liquefy.loading import LoadError, Spec, load
-from liquefy.handling import CallTimeout, Row, Runner, emissions, explain, message_of, results
 
 RECEIVE_BYTES = 64 * 1024
 """Read at once. More is no faster: beyond it each read would map fresh memory."""
@@ -249,9 +249,7 @@ def main() -> NoReturn:
     parent, folder = int(sys.argv[1]), str(Path(sys.argv[2]).resolve())
     _die_with(parent)
     connection = socket.socket(fileno=HOST_FD)
-    # Neither programs that users' code starts nor copies it makes of itself may hold the connection open.
-    connection.set_inheritable(False)
-    os.register_at_fork(after_in_child=connection.close)
+    connection.set_inheritable(False)  # what users' code starts has no business with it
     sys.argv = [folder]
     os.chdir(folder)
     _hide_checkout()

@@ -40,10 +40,14 @@ def child(
     which nobody waits). `born_ms` is the parent's, or the time of the commit (see `docs/PROTOCOL.md`, section 4)."""
     parent = entry.message
     due_ms = now_ms + emitted.delay_ms if emitted.delay_ms > 0 else 0
+    if graph is not None and emitted.to in graph.fluxion_by_name:
+        key = graph.key_of(emitted.to, emitted.key, parent.key, parent.root.hex())
+    else:
+        key = parent.key
     message = Message(
         id=child_id(parent.id, index),
         fluxion=emitted.to,
-        key=emitted.key or parent.key,
+        key=key,
         body=emitted.body,
         born_ms=due_ms or born_ms,
         root=parent.root,

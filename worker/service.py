@@ -123,7 +123,7 @@ class Service:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Future[None]) -> None:
-        self._tasks.discard(task)  # type: ignore[arg-type]
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # Ours: a state that misses an event would go on wrongly, so the process ends with the traceback.
             asyncio.get_running_loop().call_exception_handler({"message": "a task failed", "exception": error})

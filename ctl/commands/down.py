@@ -32,9 +32,11 @@ def down(
     folder, found = _find(state)
     if found is None and not (purge and folder.is_dir()):
         raise UserError(f"no cluster runs in {folder}\n  remedy: give its folder with --state")
+    if purge:
+        _check_ours(folder)
     stopped, killed = _end(folder, found) if found is not None else (False, [])
     if purge:
-        _purge(folder)
+        shutil.rmtree(folder)
     result = {"folder": str(folder), "stopped": stopped, "killed": killed, "purged": purge}
     render.show(result, as_json, lambda r: _text(r))
 
@@ -74,14 +76,13 @@ def _end(folder: Path, found: record.ClusterRecord) -> tuple[bool, list[str]]:
     return supervisor is not None or bool(killed), killed
 
 
-def _purge(folder: Path) -> None:
+def _check_ours(folder: Path) -> None:
     """Raises UserError for a folder that does not look like one of ours."""
     strange = {p.name for p in folder.iterdir() if not _is_ours(p)}
     if strange:
         raise UserError(
             f"{folder}: holds what `up` did not make ({', '.join(sorted(strange)[:3])})\n  remedy: delete it by hand"
         )
-    shutil.rmtree(folder)
 
 
 def _is_ours(path: Path) -> bool:

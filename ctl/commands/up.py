@@ -36,6 +36,9 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when the cluster is up; `down` ends it.")
     ] = False,
+    ready: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="How long to wait until everything is up.")
+    ] = running.READY_S,
     background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
 ) -> None:
     """Start a cluster on this machine, deploy a service, follow the log. Ctrl-C stops everything.
@@ -43,9 +46,9 @@ def up(
     What dies is started again. Example: liquefy-ctl up examples/visits
     """
     if detach:
-        _detach(app, nodes, state, redis, http_port)
+        _detach(app, nodes, state, redis, http_port, ready)
         return
-    options = running.Options(state, app, nodes, redis, http_port, follow=not background)
+    options = running.Options(state, app, nodes, redis, http_port, not background, ready)
     code = running.run(options, render.console())
     if code and (failed := record.read(state)) is not None:
         # Kept for `--detach`, which reads it and then removes it.
@@ -55,23 +58,15 @@ def up(
     raise typer.Exit(code)
 
 
-def _detach(app: Path | None, nodes: int, state: Path, redis: str, http_port: int | None) -> None:
+def _detach(app: Path | None, nodes: int, state: Path, redis: str, http_port: int | None, ready: float) -> None:
     if app is not None:
         deploying.read(app)  # what is wrong with it is said here, not in a log
     state.mkdir(parents=True, exist_ok=True)
     running_now = record.read(state)
     if running_now is not None and not record.alive(running_now):
         record.remove(state)
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "ctl",
-        "up",
-        "--background",
-        f"--nodes={nodes}",
-        f"--state={state}",
-    ]
+    command = [sys.executable, "-P", "-m", "ctl", "up", "--background"]
+    command += [f"--nodes={nodes}", f"--state={state}", f"--ready={ready}"]
     command += [f"--redis={redis}"] if redis else []
     command += [f"--http-port={http_port}"] if http_port is not None else []
     command += [str(app)] if app is not None else []

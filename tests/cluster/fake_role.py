@@ -15,11 +15,13 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ctl import launch
 from liquefy.control import Reply, decode_request, encode
 from liquefy.transport import RouterSocket
 
 STATE = Path(os.environ["FAKE_STATE"])
 CRASHES = os.environ.get("FAKE_CRASHES", "").split(",")
+ORPHANS = "FAKE_ORPHANS" in os.environ
 STUBBORN = os.environ.get("FAKE_STUBBORN", "").split(",")
 
 
@@ -32,14 +34,14 @@ def node_status(folder: Path) -> dict[str, object]:
 
 def answer(command: str, arguments: dict[str, object], started_s: float) -> object:
     if command == "deploy":
-        (STATE / "deployed").write_text("yes")
+        (STATE / "logs" / "deployed").write_text("yes")
         graph = arguments["graph"]
         assert isinstance(graph, dict)
-        (STATE / "deployed").write_text(graph["name"])
+        (STATE / "logs" / "deployed").write_text(graph["name"])
         return {"graph": graph["name"], "version": 1, "partitions": 2, "nodes": ["node1"]}
     graphs = []
-    if (STATE / "deployed").exists():
-        name = (STATE / "deployed").read_text()
+    if (STATE / "logs" / "deployed").exists():
+        name = (STATE / "logs" / "deployed").read_text()
         graphs.append({"name": name, "version": 1, "fluxions": 1, "partitions": 2, "unplaced": 0})
     return {
         "graphs": graphs, "nodes": [node_status(p.parent) for p in STATE.glob("node*/up")], "frozen": "", "moves": 0,
@@ -65,9 +67,10 @@ async def main() -> None:
         folder = Path(flags["data-dir"])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "up").write_text(str(os.getpid()))
-        # A host that outlives its worker unless somebody ends it, as a hung one would.
-        host = subprocess.Popen(["sleep", "600"], start_new_session=True)  # noqa: ASYNC220
-        (folder / "host").write_text(str(host.pid))
+        # Its host ends with it, or, as a hung one would, only when somebody ends it.
+        ends = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
+        host = subprocess.Popen([*([] if ORPHANS else ends), "sleep", "600"], start_new_session=True)  # noqa: ASYNC220
+        print(f"host {host.pid}", file=sys.stderr)
     if kind == "controller":
 
         def on_frames(identity: bytes, frames: list[bytes]) -> None:
@@ -86,7 +89,7 @@ async def main() -> None:
         port = int(address) if address.isdigit() else urlsplit(address).port
         await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", port)
     await stop.wait()
-    with (STATE / "stopped").open("a") as order:
+    with (STATE / "logs" / "stopped").open("a") as order:
         order.write(f"{name}\n")
 
 

@@ -17,8 +17,8 @@ roles = {kind: [sys.executable, script, kind] for kind in ("broker", "controller
 base = int(os.environ["FAKE_PORT"])
 local.BROKER_PORT, local.CONTROLLER_PORT, local.REDIS_PORT, local.HTTP_PORT = range(base, base + 4)
 roles["redis"] = [sys.executable, script, "redis", f"--port={base + 2}"]
-running.READY_S = float(os.environ.get("FAKE_READY_S", running.READY_S))
-options = running.Options(Path(state), Path(app[0]) if app else None, roles=roles)
+ready_s = float(os.environ.get("FAKE_READY_S", running.READY_S))
+options = running.Options(Path(state), Path(app[0]) if app else None, roles=roles, ready_s=ready_s)
 try:
     code = running.run(options, render.console())
 except LiquefyError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -265,7 +266,7 @@ def test_deploy_sends_the_graph_and_its_code(controller: Controller, tmp_path: P
     deploy = controller.asked[0]
     assert deploy.arguments["graph"]["name"] == "tiny"
     assert deploy.arguments["dry_run"] is False
-    assert deploy.arguments["bundle"]
+    assert deploy.arguments["graph"]["bundle"] == hashlib.sha256(deploy.arguments["bundle"]).hexdigest()
     (tmp_path / "graph.yaml").write_text("graph: tiny\n")
     wrong = call(controller, f"deploy {tmp_path}/graph.yaml")
     assert wrong.exit_code == 2

@@ -35,6 +35,8 @@ def store(message, context):
         os._exit(7)
     if what == "abort":
         os.abort()
+    if what == "big":
+        return b"x" * 150_000
     if what == "sleep":
         time.sleep(60)
     if what == "exit":
@@ -58,9 +60,11 @@ def store(message, context):
     if what == "facts":
         import importlib.util
         return {
-            "environment": dict(os.environ), "folder": os.getcwd(), "path": list(sys.path), "argv": sys.argv,
+            "environment": dict(os.environ), "folder": os.getcwd(), "path": list(sys.path),
+            "argv": sys.argv,
             "broker": importlib.util.find_spec("broker") is not None, "session": os.getsid(0) == os.getpid(),
-            "open": os.get_inheritable(3), "liquefy.values": importlib.util.find_spec("liquefy.graph") is not None,
+            "open": os.get_inheritable(3),
+            "liquefy.values": importlib.util.find_spec("liquefy.graph") is not None,
         }
     context["n"] = context.get("n", 0) + 1
     return context["n"]
@@ -116,9 +120,9 @@ class Bench:
                 await self.changed.wait()
         return found
 
-    async def load(self, which=graph(), only=("store",)):
+    async def load(self, which=None, only=("store",)):
         count = len(self.messages)
-        self.host.send(frame(Load(which, str(self.folder), only)))
+        self.host.send(frame(Load(which or graph(), str(self.folder), only)))
         await self.until(lambda: len(self.messages) > count)
         return self.messages[-1]
 
@@ -220,6 +224,19 @@ def test_a_crash_is_told_after_the_results_that_came_before(folder, what, reason
         bench.host.send(b"into the void")
         bench.host.kill()
         assert bench.ends == [reason]
+
+    with_host(folder, steps)
+
+
+def test_results_on_their_way_when_a_host_dies_are_not_lost(folder):
+    async def steps(bench):
+        await bench.load()
+        bench.host.send(frame(Run([item("big", fields={})])) + frame(Run([item("crash")])))
+        end = time.monotonic() + WITHIN_S
+        while alive(bench.host.pid) and time.monotonic() < end:
+            time.sleep(0.01)  # noqa: ASYNC251  (nothing shall be read before it is dead)
+        assert await bench.end() == "exit code 7"
+        assert len(bench.done()) == 1
 
     with_host(folder, steps)
 

@@ -41,6 +41,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path):
     (tmp_path / "two" / "a").chmod(0o600)
     one, two = bundle.build(tmp_path / "one"), bundle.build(tmp_path / "two")
     assert one == two
+    assert one[4:8] == bytes(4), "the time in the gzip header"
     assert bundle.digest(one) == bundle.digest(two)
     make(tmp_path / "two", a="2")
     assert bundle.digest(bundle.build(tmp_path / "two")) != bundle.digest(one)
@@ -127,7 +128,7 @@ def tar_of(*entries):
     [
         (tar_of(("../out", tarfile.REGTYPE, "x")), "leads out"),
         (tar_of(("a/../../out", tarfile.REGTYPE, "x")), "leads out"),
-        (tar_of(("/tmp/out", tarfile.REGTYPE, "x")), "leads out"),
+        (tar_of(("/proc/out", tarfile.REGTYPE, "x")), "leads out"),
         (tar_of(("link", tarfile.SYMTYPE, "/etc")), "neither a file nor a folder"),
         (tar_of(("a", tarfile.REGTYPE, "x"), ("hard", tarfile.LNKTYPE, "a")), "neither a file nor a folder"),
         (tar_of(("device", tarfile.CHRTYPE, "")), "neither a file nor a folder"),

@@ -23,7 +23,7 @@ from liquefy.graph import OUTPUT
 from liquefy.hosting import Emitted, Load
 from liquefy.loading import load
 from liquefy.messages import partition_index
-from liquefy.running import emissions
+from liquefy.handling import emissions
 from liquefy.values import pack, unpack
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

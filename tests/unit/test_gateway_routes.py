@@ -38,6 +38,7 @@ def test_an_entry_knows_where_requests_go() -> None:
         "group": "f",
         "partitions": 4,
         "key": ("params", "id"),
+        "stateful": True,
         "deadline_ms": 30_000,
     }
 

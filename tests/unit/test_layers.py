@@ -17,8 +17,11 @@ FORBIDDEN = {
     "subprocess", "threading", "time", "uuid", "uvloop", "zmq",
 }  # fmt: skip
 
-DOING = {"__main__", "__init__", "service", "http1"}
+DOING = {"__main__", "__init__", "service", "http1", "supervisor", "environments"}
 """The modules of a role that do; all others of it decide."""
+
+TYPES_ONLY = {("liquefy.values", "uuid")}
+"""Imports of which only a type is used, no chance and no clock."""
 
 DECIDING_ROLES = ("broker", "worker", "controller", "gateway")
 DECIDING_ELSEWHERE = [
@@ -66,7 +69,7 @@ def chains(start: str) -> list[str]:
     found, seen, waiting = [], {start}, [(start, start)]
     for name, chain in waiting:
         for target in sorted(IMPORTS[name]):
-            if target in FORBIDDEN:
+            if target in FORBIDDEN and (name, target) not in TYPES_ONLY:
                 found.append(f"{chain} -> {target}")
             elif target in MODULES and target not in seen:
                 seen.add(target)

@@ -87,5 +87,5 @@ def test_the_traceback_is_the_users(tmp_path):
 
 
 def test_a_module_named_like_one_of_pythons_is_explained(tmp_path):
-    with pytest.raises(LoadError, match="Python has a module 'decimal' itself .*; rename yours"):
+    with pytest.raises(LoadError, match=r"Python has a module 'decimal' itself .*; rename yours"):
         loaded(tmp_path, "def f(message): pass", module="decimal", file="decimal.py")

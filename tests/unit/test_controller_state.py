@@ -1,0 +1,457 @@
+"""Deployment, failover, reconciling and commands of the controller, in a small world of its own."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from controller import events as ev
+from liquefy import messages as m
+from liquefy.commits import Placement
+from liquefy.graph import Fluxion, Group, Input
+from tests.unit.controller_world import BUNDLE, START_MS, World, cluster, graph
+
+# -- deployment -------------------------------------------------------------------------------------------
+
+
+def test_a_deployment_spreads_evenly_and_keeps_chains_together() -> None:
+    world = cluster(3, graph(partitions=9, groups=("store", "send")))
+    assert world.counts() == {"node1": 6, "node2": 6, "node3": 6}
+    owners = world.owners()
+    assert all(owners[f"visits/store/{i}"] == owners[f"visits/send/{i}"] for i in range(9))
+    assert world.consistent()
+    assert world.store.graphs["visits"].version == 1
+
+
+def test_groups_of_one_partition_are_spread() -> None:
+    made = graph(partitions=1, groups=("a", "b", "c"))
+    world = cluster(3, made)
+    assert world.counts() == {"node1": 1, "node2": 1, "node3": 1}
+
+
+def test_gateways_get_a_graph_when_its_partitions_are_active() -> None:
+    world = World()
+    world.worker_up("node1")
+    heard = world.gateway_up("gateway1")
+    world.run(1_500)
+    assert heard == [m.Graphs([])]
+    world.deploy(graph())
+    assert [g.name for g in heard[-1].graphs] == ["visits"]
+    assert len(world.workers["node1"].owned) == 8
+
+
+def test_a_node_that_refuses_leaves_the_old_version_in_force() -> None:
+    world = cluster(2)
+    world.workers["node2"].refuses = "ModuleNotFoundError: no module named 'requests'"
+    text = world.deploy_error(graph())
+    assert "node2" in text
+    assert "no module named 'requests'" in text
+    assert world.store.graphs["visits"].version == 1
+    assert world.workers["node1"].heard[-1] == m.Graphs([world.store.graphs["visits"]])
+    world.workers["node2"].refuses = ""
+    assert world.deploy(graph())["version"] == 2
+
+
+def test_a_node_that_dies_while_it_prepares_is_not_waited_for() -> None:
+    world = cluster(2)
+    world.workers["node2"].prepares = False
+    request = world.ask("deploy", graph=msgspec.to_builtins(graph()), bundle=BUNDLE)
+    world.run(1_000)
+    assert not world.answered(request)
+    world.worker_down("node2")
+    world.run(1_000)
+    assert world.reply(request).result["nodes"] == ["node1"]
+
+
+def test_nobody_prepares_in_time() -> None:
+    world = cluster(1, prepare_ms=2_000)
+    world.workers["node1"].prepares = False
+    assert "not loaded within 2000 ms by: node1" in world.deploy_error(graph())
+
+
+def test_a_deployment_without_nodes_is_an_error() -> None:
+    world = World()
+    world.run(1_500)
+    assert "no node is up" in world.deploy_error(graph())
+
+
+def test_a_dry_run_changes_nothing() -> None:
+    world = cluster(2)
+    before = dict(world.store.graphs), world.owners()
+    result = world.deploy(graph("shop"), dry_run=True)
+    assert result == {"graph": "shop", "version": 1, "partitions": 8, "nodes": ["node1", "node2"]}
+    assert (dict(world.store.graphs), world.owners()) == before
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (graph(partitions=4), "4 partitions instead of 8"),
+        (graph(groups=("store",), fluxions=(Fluxion("store", "c:s", "store"),)), "has no key any more"),
+        (graph(groups=("store",)), ""),
+    ],
+)
+def test_changes_that_lose_contexts_are_refused(made, text) -> None:  # type: ignore[no-untyped-def]
+    world = cluster(1)
+    if text:
+        assert text in world.deploy_error(made)
+        assert world.store.graphs["visits"].version == 1
+    else:
+        world.deploy(made)
+
+
+def test_two_graphs_that_want_the_same_requests() -> None:
+    world = cluster(1)
+    other = graph("shop")
+    other = msgspec.structs.replace(other, inputs=(Input("in", "*", "/visits/{name}", "store"),))
+    text = world.deploy_error(other)
+    assert "shop" in text
+    assert "visits" in text
+    assert "/visits/{user}" in text
+
+
+def test_a_bundle_that_is_not_the_graphs() -> None:
+    world = cluster(1)
+    assert "digest" in world.error("deploy", graph=msgspec.to_builtins(graph("shop")), bundle=b"other")
+
+
+def test_what_a_new_version_has_no_more_is_retired_and_then_dropped() -> None:
+    world = cluster(2, graph(groups=("store", "old")), retire_after_ms=5_000)
+    world.deploy(graph(groups=("store", "new")))
+    in_force = world.store.graphs["visits"]
+    assert {f.name: f.retired for f in in_force.fluxions} == {"store": False, "new": False, "old": True}
+    assert "visits/old/0" in world.workers["node1"].owned or "visits/old/0" in world.workers["node2"].owned
+    world.run(6_000)
+    in_force = world.store.graphs["visits"]
+    assert [f.name for f in in_force.fluxions] == ["store", "new"]
+    assert [g.name for g in in_force.groups] == ["store", "new"]
+    assert not any(p.startswith("visits/old/") for w in world.workers.values() for p in w.owned)
+    assert world.store.get("visits/old/0").owner == ""
+    assert world.consistent()
+
+
+def test_undeploy_takes_it_from_the_gateways_first() -> None:
+    world = cluster(2)
+    heard = world.gateway_up("gateway1")
+    request = world.ask("undeploy", graph="visits", purge=False)
+    assert heard[-1] == m.Graphs([])
+    assert world.workers["node1"].owned
+    world.run(3_000)
+    assert world.reply(request).result == {"graph": "visits", "partitions": 8, "contexts_kept": True}
+    assert not world.workers["node1"].owned
+    assert world.store.graphs == {}
+    assert set(world.owners().values()) == {""}
+    world.deploy(graph())
+    assert world.consistent()
+    assert min(p.epoch for p in world.store.placements.values()) == 3
+
+
+# -- failover ---------------------------------------------------------------------------------------------
+
+
+def test_a_dead_node_is_replaced_at_once() -> None:
+    world = cluster(3)
+    lost = {p for p, owner in world.owners().items() if owner == "node2"}
+    before = dict(world.store.placements)
+    world.worker_down("node2")
+    assert world.until(lambda: "node2" not in world.owners().values()) <= 50
+    assert all(world.store.placements[p].epoch == before[p].epoch + 1 for p in lost)
+    assert all(world.store.placements[p] == before[p] for p in before.keys() - lost)
+    assert world.consistent()
+    assert len(world.events("failover")) == 1
+
+
+def test_a_node_that_connects_again_in_one_breath_keeps_what_it_claims() -> None:
+    world = cluster(2)
+    before = dict(world.store.placements)
+    claims = dict(world.workers["node1"].owned)
+    world.worker_down("node1")
+    world.worker_up("node1", claims)
+    world.run(10_000)
+    assert world.store.placements == before
+
+
+def test_a_node_that_started_anew_claims_nothing_and_its_partitions_get_a_new_epoch() -> None:
+    world = cluster(1)
+    before = dict(world.store.placements)
+    world.worker_down("node1")
+    world.worker_up("node1")
+    world.run(500)
+    assert all(world.store.placements[p] == Placement(p, "node1", before[p].epoch + 1) for p in before)
+    assert world.consistent()
+
+
+def test_with_nobody_alive_partitions_wait_for_who_comes() -> None:
+    world = cluster(2)
+    world.worker_down("node1")
+    world.worker_down("node2")
+    world.run(5_000)
+    assert [log.event for log in world.logs if log.level == "warning"].count("waiting") == 1
+    world.worker_up("node7")
+    world.run(500)
+    assert set(world.owners().values()) == {"node7"}
+    assert world.consistent()
+
+
+def test_a_node_that_has_not_loaded_the_graph_gets_nothing() -> None:
+    world = cluster(2)
+    world.worker_up("node3", refuses="SyntaxError")
+    world.worker_down("node2")
+    world.run(500)
+    assert set(world.owners().values()) == {"node1"}
+
+
+def test_a_hung_node_is_expelled_and_replaced() -> None:
+    world = cluster(3)
+    hung = world.workers["node3"]
+    hung.reports = False
+    world.until(lambda: "node3" not in world.owners().values(), 3_000)
+    assert m.Expel(hung.session) in [getattr(e, "message", None) for e in world.effects]
+    assert next(n for n in world.result("nodes") if n["name"] == "node3")["state"] == "hung"
+    assert world.consistent()
+
+
+def test_time_in_which_the_controller_itself_slept_is_nobodys_silence() -> None:
+    world = cluster(2)
+    before = dict(world.store.placements)
+    world.now_ms += 60_000
+    world.feed(ev.Tick())
+    world.run(2_000)
+    assert world.store.placements == before
+
+
+def test_a_broker_outage_moves_nothing_that_comes_back() -> None:
+    world = cluster(3)
+    before = dict(world.store.placements)
+    claims = {name: dict(worker.owned) for name, worker in world.workers.items()}
+    world.link_down()
+    world.run(20_000)
+    world.workers.clear()
+    world.routes.clear()
+    world.link_up()
+    for name in ("node1", "node2"):
+        world.run(300)
+        world.worker_up(name, claims[name])
+    world.run(5_000)
+    for partition, placement in before.items():
+        if placement.owner == "node3":
+            assert world.store.placements[partition].owner in ("node1", "node2")
+        else:
+            assert world.store.placements[partition] == placement
+    assert world.consistent()
+
+
+def test_a_broker_that_forgot_a_route_is_told() -> None:
+    world = cluster(2)
+    partition, epoch = next(iter(world.workers["node1"].owned.items()))
+    del world.workers["node1"].owned[partition]
+    world.routes.pop(partition)
+    world.feed(ev.FromBroker(m.Orphans([partition])))
+    assert world.workers["node1"].owned[partition] == epoch
+    assert world.consistent()
+
+
+def test_an_inventory_that_differs_is_repaired() -> None:
+    world = cluster(2)
+    world.run(3_000)
+    worker = world.workers["node1"]
+    partition = next(iter(worker.owned))
+    del worker.owned[partition]
+    world.routes.pop(partition)
+    world.said(worker, m.Inventory([m.Claim(p, e) for p, e in worker.owned.items()]))
+    world.run(2_500)
+    assert world.consistent()
+
+
+def test_an_assignment_that_a_dead_controller_did_not_send_is_made_good() -> None:
+    world = cluster(2)
+    partition = next(p for p, owner in world.owners().items() if owner == "node1")
+    world.store.placements[partition] = Placement(partition, "node2", world.store.get(partition).epoch + 1)
+    world.restart_controller()
+    world.run(2_000)
+    assert world.consistent()
+
+
+def test_a_graph_in_force_that_nobody_placed_is_placed() -> None:
+    world = World()
+    world.store.graphs["visits"] = msgspec.structs.replace(graph(), version=1)
+    world.restart_controller()
+    world.worker_up("node1")
+    world.worker_up("node2")
+    world.run(2_000)
+    assert world.counts() == {"node1": 4, "node2": 4}
+    assert world.consistent()
+
+
+def test_partitions_of_a_graph_that_is_gone_are_taken_away() -> None:
+    world = cluster(1)
+    world.worker_up("node2", {"ghost/store/1": 4})
+    world.run(3_000)
+    assert "ghost/store/1" not in world.workers["node2"].owned
+
+
+def test_a_race_lost_to_a_source_ends_where_the_store_says() -> None:
+    world = cluster(3)
+    partition = next(p for p, owner in world.owners().items() if owner == "node1")
+    epoch = world.store.get(partition).epoch
+    world.store.placements[partition] = Placement(partition, "node3", epoch + 1)  # its last commit
+    world.worker_down("node1")
+    world.run(500)
+    assert world.store.get(partition) == Placement(partition, "node3", epoch + 1)
+    assert world.consistent()
+
+
+def test_the_store_away_during_a_failover() -> None:
+    world = cluster(3)
+    world.stores = False
+    world.worker_down("node2")
+    world.run(10_000)
+    assert "node2" in world.owners().values()
+    world.stores = True
+    world.store_answers()
+    world.run(100)
+    assert "node2" not in world.owners().values()
+    assert world.consistent()
+
+
+def test_a_cluster_that_starts_waits_for_nodes_that_still_load() -> None:
+    world = cluster(3)
+    for name in list(world.workers):
+        world.workers.pop(name)
+    world.routes.clear()
+    world.restart_controller()
+    world.worker_up("node1")
+    slow = [world.worker_up("node2", prepares=False), world.worker_up("node3", prepares=False)]
+    world.run(1_500)
+    for worker in slow:
+        world.said(worker, m.Prepared("visits", 1))
+    world.run(500)
+    counts = world.counts()
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert world.consistent()
+
+
+# -- commands ---------------------------------------------------------------------------------------------
+
+
+def test_migrate_reports_each_move() -> None:
+    world = cluster(3)
+    result = world.result("migrate", what="store", node="node3")
+    assert set(world.owners().values()) == {"node3"}
+    assert result["moved"] == len(result["moves"]) == 5 or result["moved"] == 6
+    assert result["failed"] == 0
+    assert result["pause_ms"] == {"p50": 1.5, "p99": 1.5, "max": 1.5}
+    assert result["held"] == 2 * result["moved"]
+    assert result["moves"][0].keys() == {"partition", "from", "to", "epoch", "pause_ms", "held", "error"}
+    assert world.store.maps["moves"] == {}
+    assert world.consistent()
+    assert world.result("migrate", what="visits/store", node="node3")["moved"] == 0
+
+
+def test_names_that_are_not_there() -> None:
+    world = cluster(1)
+    assert "give one of: visits/store" in world.error("migrate", what="shop", node="node1")
+    assert "give 0 to 7" in world.error("migrate", what="store/9", node="node1")
+    assert "give one of: node1" in world.error("migrate", what="store", node="node9")
+    assert "give one of: visits" in world.error("graph", graph="shop")
+    assert "no command" in world.error("dance")
+    world.deploy(graph("shop"))
+    assert "shop/store, visits/store" in world.error("explain", what="store")
+    assert len(world.result("explain", what="shop/store/3")["partitions"]) == 1
+
+
+def test_drain_empties_a_node_and_uncordon_takes_it_back() -> None:
+    world = cluster(3)
+    result = world.result("drain", node="node1")
+    assert result["left"] == 0
+    assert world.workers["node1"].owned == {}
+    assert world.store.maps["nodes"] == {"node1": {"cordoned": True, "drained": True}}
+    world.worker_down("node1")
+    world.worker_up("node1")
+    world.run(10_000)
+    assert next(n for n in world.result("nodes") if n["name"] == "node1")["state"] == "drained"
+    assert world.workers["node1"].owned == {}
+    world.result("uncordon", node="node1")
+    world.run(20_000)
+    assert len(world.workers["node1"].owned) >= 2
+    assert world.events("failover") == []
+
+
+def test_the_last_node_cannot_be_drained() -> None:
+    world = cluster(1)
+    assert "no other node" in world.error("drain", node="node1")
+
+
+def test_a_node_that_leaves_is_emptied() -> None:
+    world = cluster(2)
+    world.said(world.workers["node2"], m.Leaving())
+    world.run(1_000)
+    assert world.workers["node2"].owned == {}
+    assert world.events("failover") == []
+
+
+def test_pins_move_there_and_stay() -> None:
+    world = cluster(3)
+    assert world.result("pin", what="store", node="node2") == {"what": "visits/store", "node": "node2"}
+    world.run(2_000)
+    assert set(world.owners().values()) == {"node2"}
+    world.run(30_000)
+    assert set(world.owners().values()) == {"node2"}
+    assert "pinned" in world.error("migrate", what="store/1", node="node1")
+    world.result("unpin", what="store")
+    world.run(30_000)
+    assert len(world.counts()) == 3
+
+
+def test_freeze_stops_automatic_moves() -> None:
+    world = cluster(2)
+    assert world.result("freeze", reason="release") == {"frozen": "release"}
+    world.worker_up("node3")
+    world.run(30_000)
+    assert "node3" not in world.owners().values()
+    assert world.result("status")["frozen"] == "release"
+    world.result("unfreeze")
+    world.run(30_000)
+    assert world.counts()["node3"] >= 2
+
+
+def test_status_has_its_shape() -> None:
+    world = cluster(2)
+    status = world.result("status")
+    assert status.keys() == {
+        "graphs", "nodes", "frozen", "moves", "redis_ok", "broker_ok", "http", "uptime_s", "migrations",
+        "failovers", "dead",
+    }  # fmt: skip
+    assert status["graphs"] == [{"name": "visits", "version": 1, "fluxions": 1, "partitions": 8, "unplaced": 0}]
+    assert status["nodes"][0].keys() == {
+        "name", "state", "partitions", "load", "capacity", "utilisation", "rate", "queued", "rss", "hosts",
+        "since_s",
+    }  # fmt: skip
+    shown = world.result("graph", graph="visits")
+    assert shown["streams"] == ["input >> store", "store >> output"]
+    assert shown["groups"][0]["nodes"] == {"node1": 4, "node2": 4}
+    partition = world.result("explain", what="store/1")["partitions"][0]
+    assert partition["reason"] == "placed when visits version 1 was deployed"
+    assert partition["since_s"] >= START_MS / 1000
+
+
+def test_events_are_followed_until_the_client_goes() -> None:
+    world = cluster(2)
+    request = world.ask("events", follow=True, last=5)
+    before = len(world.replies)
+    world.worker_up("node3")
+    items = [reply.item["event"] for reply in world.replies[before:] if reply.id == request]
+    assert "joined" in items
+    world.feed(ev.ClientGone(b"ctl#1"))
+    before = len(world.replies)
+    world.worker_down("node3")
+    assert len(world.replies) == before
+    request = world.ask("logs", follow=False, last=1, source="")
+    assert world.reply(request).end
+
+
+def test_a_stateless_group_has_no_context() -> None:
+    made = graph(groups=("store", "send"))
+    made = msgspec.structs.replace(made, groups=(Group("store", True, 8), Group("send", False, 8)))
+    world = cluster(1, made)
+    assert "has no context" in world.error("context", action="get", what="send", key="alice")
