@@ -77,7 +77,7 @@ class Found:
         self.dead: dict[str, DeadLetter] = {}
         self.bits: dict[str, bool] = {}
         self.outbox = 0
-        for partition in world.graph.partition_names():
+        for partition in world.partition_names():
             group = partition.split("/")[1]
             stored = memory.snapshot(partition)
             self.outbox += len(stored.get("out", {}))
@@ -215,6 +215,9 @@ def check_bounds(world: World) -> None:
 def unsettled(world: World) -> list[str]:
     """What is not at rest; empty when all that was accepted is done with."""
     left: list[str] = [f"{world.clients.to_come} requests to come"] if world.clients.to_come else []
+    if world.operator.deploying is not None:
+        left.append("a deployment is not done")
+    left += [f"{partition} is moving" for partition in world.store.memory.moves_now()]
     for worker in world.workers.values():
         if worker.alive:
             flow, ownership = worker.state.flow, worker.state.ownership
@@ -229,10 +232,13 @@ def unsettled(world: World) -> list[str]:
                 if figures[name]:
                     left.append(f"{gateway.name}: {figures[name]} {name}")
     memory = world.store.memory
-    for partition in world.graph.partition_names():
+    in_force = set(world.graph_in_force().partition_names())
+    for partition in world.partition_names():
         stored: Any = memory.load_now([partition])[0]
         if stored.outbox:
             left.append(f"{partition}: {len(stored.outbox)} in the outbox")
+        if partition not in in_force:
+            continue
         worker = world.workers.get(stored.owner)
         if worker is None or not worker.alive or partition not in worker.state.flow.partitions:
             left.append(f"{partition}: placed at {stored.owner or 'nobody'}, who has not got it")

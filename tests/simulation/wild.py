@@ -58,7 +58,7 @@ class WildController(PeerProcess):
         kind = type(message)
         if kind is m.PeerUp:
             if message.role != "controller":
-                self.do(Relay(message.session, m.Graphs([self.world.graph])))
+                self.do(Relay(message.session, m.Graphs([self.world.graph_in_force()])))
             if message.role == "worker":
                 self.nodes[message.name] = Node(message.session, self.sim.now)
                 self.landed = {p: who for p, who in self.landed.items() if who[1] != message.name}
@@ -107,7 +107,7 @@ class WildController(PeerProcess):
     def _check(self) -> None:
         if not self.reading:
             self.reading = True
-            names = self.world.graph.partition_names()
+            names = self.world.graph_in_force().partition_names()
             self.world.store.call(self, lambda: self.world.store.memory.placements_now(names), self._read)
 
     def _read(self, placements: list[Placement]) -> None:
