@@ -43,7 +43,7 @@ class Store:
         except StoreUnavailable as error:
             result = error
         else:
-            if self.ghost and sim.chance(self.ghost):
+            if self.ghost and process.role == "worker" and sim.chance(self.ghost):
                 sim.after(sim.between(1, 300), self._haunt, work)
             if self.lose and sim.chance(self.lose):
                 result = StoreUnavailable("the answer was lost")
