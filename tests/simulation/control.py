@@ -148,12 +148,11 @@ class ControllerProcess(PeerProcess):
 
     # -- what the operator does -------------------------------------------------------------------------
 
-    def ask(self, command: str, **arguments: Any) -> int:
+    def ask(self, command: str, **arguments: Any) -> None:
         """As `liquefy-ctl` would."""
         number = self.world.operator.number = self.world.operator.number + 1
         self.sim.tell(self.name, ("asked", number, command, {k: v for k, v in arguments.items() if k != "graph"}))
         self.deliver(self.step, ev.Asked(b"ctl", Request(number, command, arguments)))
-        return number
 
     def storm(self) -> None:
         """The operator is busy."""
@@ -169,12 +168,18 @@ class ControllerProcess(PeerProcess):
             self.ask("rebalance", dry_run=False)
         elif what == "drain" and len(names) > 1:
             self.ask("drain", node=rng.choice(names[1:]))
-        elif what == "replay":
+        elif what == "replay" and self.world.store.memory.available:
             dead = [(p, i) for p in graph.partition_names() for i in self.world.store.memory.snapshot(p).get("dead", {})]
             if dead:
                 self.ask("dead", action="replay", id=rng.choice(dead)[1].hex())
         else:
             self.ask("uncordon", node=rng.choice(names))
+
+
+    def calm(self) -> None:
+        """All nodes may be used again."""
+        for name in self.world.node_names:
+            self.ask("uncordon", node=name)
 
 
 class Operator:
@@ -192,7 +197,8 @@ class Operator:
         bundle = self.world.bundles[graph.bundle]
         if controller.alive and not controller.paused:
             arguments = {"graph": msgspec.to_builtins(graph), "bundle": bundle, "dry_run": False}
-            self.deploying = controller.ask("deploy", **arguments), graph
+            self.deploying = self.number + 1, graph  # before it is asked: the answer may come at once
+            controller.ask("deploy", **arguments)
         self.pending += 1
         self.world.sim.after(5_000, self._late, self.deploying, graph, tries)
 

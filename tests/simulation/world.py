@@ -96,6 +96,8 @@ class World:
         """The first one, and perhaps a second version (perhaps one that does not load)."""
         rng = self.sim.rng
         self.sim.after(60.0, self.operator.deploy, self.graphs[0])
+        for later in (100, 3_000, 6_000):
+            self.sim.after(self.end_ms + later, lambda: self.controller.calm())
         if rng.random() < 0.4:
             second = make_graph(self.shape, 2, self.code_bundles)
             self.bundles[second.bundle] = bundle_of(2)
