@@ -429,6 +429,8 @@ class Flow:
         while self._local_acks:
             seqs, self._local_acks = self._local_acks, []
             self.acknowledged(seqs)
+        while self._fleet.stranded:
+            self.schedule(self._fleet.stranded.pop())
         for host in self._fleet.hosts.values():
             if host.queue:
                 self.dispatch(host)

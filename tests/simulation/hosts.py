@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from core import Violation
 from liquefy.graph import Graph
-from liquefy.hosting import Done, Forget, Item, Load, Loaded, Ran, Run
+from liquefy.hosting import Done, Forget, Item, Load, Loaded, Ran, Refused, Run
 from worker import events as ev
 from workload import AWAITING, handle, is_stateful, read_body
 
@@ -55,7 +55,10 @@ class FakeHost:
         else:
             names = [n for n in message.only if n in AWAITING]
             at = self._busy(self.sim.between(1, 60))
-            self._say(at, Loaded(message.graph.name, message.graph.version, names))
+            if message.graph.bundle in self.worker.world.broken:
+                self._say(at, Refused(message.graph.name, message.graph.version, "SyntaxError: planned"))
+            else:
+                self._say(at, Loaded(message.graph.name, message.graph.version, names))
 
     def _forget(self, message: Forget) -> None:
         for partition, key in list(self.contexts):

@@ -8,6 +8,7 @@ rising order of `n`. A message that is promised no order has no `src`.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import NamedTuple
 
@@ -83,8 +84,15 @@ def group_of(fluxion: str) -> str:
     return STATEFUL.get(fluxion, fluxion)
 
 
+def bundle_of(version: int) -> bytes:
+    """The code of one version, as far as anybody here looks at it."""
+    return f"code of version {version}".encode()
+
+
 def make_graph(shape: Shape, version: int = 1, bundles: int = 1, deadline_ms: int = 4_000) -> Graph:
-    """The graph all seeds share; `bundles` > 1 spreads the code over so many hosts."""
+    """The graph all seeds share; `bundles` > 1 spreads the code over so many hosts. Later versions have other code
+    and, of what has no context, more partitions."""
+    digest = hashlib.sha256(bundle_of(version)).hexdigest()
     names = [*STATEFUL, *STATELESS]
     everywhere = (*names, OUTPUT)
     fluxions = tuple(
@@ -93,18 +101,19 @@ def make_graph(shape: Shape, version: int = 1, bundles: int = 1, deadline_ms: in
             code=f"code:{name}",
             group=group_of(name),
             key="params.key" if name in STATEFUL or name == "pass" else "",
-            bundle=f"bundle{i % bundles}-v{version}",
+            bundle=digest if i % bundles == 0 else f"other{version}",
             streams=everywhere,
             timeout_ms=300,
         )
         for i, name in enumerate(names)
     )
+    more = version - 1
     groups = tuple(
-        Group(name, name not in STATELESS, 1 if name == "single" else shape.partitions)
+        Group(name, name not in STATELESS, 1 if name == "single" else shape.partitions + more * (name in STATELESS))
         for name in dict.fromkeys(group_of(n) for n in names)
     )
     inputs = tuple(Input(f"in-{n}", "POST", f"/{n}/{{key}}", n) for n in names)
-    return Graph("g", version, f"bundle0-v{version}", inputs, fluxions, groups, deadline_ms)
+    return Graph("g", version, digest, inputs, fluxions, groups, deadline_ms)
 
 
 def make_plan(rng: random.Random, shape: Shape) -> Plan:
