@@ -27,6 +27,7 @@ from ctl.asking import TICK_S, Controller, Refused, Unreachable
 from ctl.supervising import Supervisor
 from liquefy.errors import LiquefyError, UserError
 from liquefy.graph import Graph
+from liquefy.log import SOURCE_COLUMNS
 
 READY_S = 20.0
 """How long the processes may take until the controller answers, all nodes are up and the gateway listens."""
@@ -225,10 +226,10 @@ class _Run:
     def _say(self, level: str, line: str) -> None:
         """A line of our own in the form of `liquefy.log`, in a log of our own."""
         now = time.time()
-        word = "" if level == "info" else level
+        mark = "" if level == "info" else f"{level}: "
         # A person may have deleted the folder: no reason to stop what runs.
         with contextlib.suppress(OSError), (self._logs / "up.log").open("a") as log:
-            log.write(f"{render.clock_text(now)} {'up':<10} {word:<10} {line}\n")
+            log.write(f"{render.clock_text(now)} {'up':<{SOURCE_COLUMNS}} {mark}{line}\n")
 
     def _write(self, **changes: object) -> None:
         self._record = msgspec.structs.replace(self._record, processes=self._supervisor.records(), **changes)
