@@ -6,7 +6,7 @@ Fluxions that the new version has no more go on ("retired") for messages under w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -58,6 +58,10 @@ class Deploying:
         self._deployments: dict[str, _Deployment] = {}
         self._closing: dict[str, _Closing] = {}
         self._retire_ms: dict[str, int] = {}
+
+    def names(self) -> Collection[str]:
+        """Graphs that are being deployed."""
+        return self._deployments.keys()
 
     def started(self) -> None:
         """What a controller before us has left to retire."""

@@ -468,3 +468,17 @@ def test_a_stateless_group_has_no_context() -> None:
     made = msgspec.structs.replace(made, groups=(Group("store", True, 8), Group("send", False, 8)))
     world = cluster(1, made)
     assert "has no context" in world.error("context", action="get", what="send", key="alice")
+
+
+def test_a_deployment_while_the_cluster_settles_is_no_loss() -> None:
+    world = World()
+    for i in range(1, 4):
+        world.worker_up(f"node{i}")
+    world.stores = False
+    request = world.ask("deploy", graph=msgspec.to_builtins(graph()), bundle=BUNDLE)
+    world.stores = True
+    world.store_answers()
+    world.run(1_500)
+    assert not world.reply(request).error
+    assert not world.events("lost")
+    assert world.counts() == {"node1": 3, "node2": 3, "node3": 2}
