@@ -91,6 +91,8 @@ class GatewayState:
         self.controller: Session = b""
         """Who sent the graphs; gets our log."""
         self.welcomed = False
+        self.informed = False
+        """A controller has told which graphs there are; before that nobody can say that a route does not exist."""
         self._outgoing = Outgoing()
         self._windows: dict[str, int] = {}
         self._outstanding: dict[str, int] = {}
@@ -181,12 +183,13 @@ class GatewayState:
         if type(message) is Ack:
             return self._acked(message.seqs)
         if type(message) is Graphs:
-            self.controller = event.session
+            self.controller, self.informed = event.session, True
             self.router = Router(message.graphs)
             self._graphs = {graph.name for graph in message.graphs}
             conflicts = self.router.conflicts
             lines: list[Effect] = [Log("error", f"route left out: {line}", "route") for line in conflicts]
-            text = f"{self.router.size} routes of {len(message.graphs)} graphs"
+            names = ", ".join(f"{graph.name} version {graph.version}" for graph in message.graphs) or "no graph yet"
+            text = f"answers {self.router.size} route{'' if self.router.size == 1 else 's'} of {names}"
             return [*lines, Log("info", text, "routes")]
         return []
 

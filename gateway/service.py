@@ -146,6 +146,11 @@ class GatewayService:
         if path.startswith(RESERVED):
             self._respond(exchange, self._own(exchange.method, path))
             return
+        if not self._state.informed:
+            again = ("retry-after", str(self._config.retry_after_s))
+            text = "this gateway has just started and has not heard yet which graphs there are; try again"
+            self._respond(exchange, answers.error(503, text, (again,)))
+            return
         found = self._state.router.match(exchange.method, path)
         if isinstance(found, NoMatch):
             self._respond(exchange, _no_match(exchange.method, path, found))

@@ -455,7 +455,9 @@ def test_health(cluster: Cluster) -> None:
     )
     try:
         until(lambda: cluster.try_get("/-/health", port) == 503)
-        assert cluster.ask("GET", "/echo/1", port=port)[0] == 404
+        status, headers, body = cluster.ask("GET", "/echo/1", port=port)
+        assert (status, headers["retry-after"]) == (503, "1"), "it cannot know yet that there is no such route"
+        assert b"not heard yet which graphs" in body
     finally:
         lonely.terminate()
         lonely.communicate()
