@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -117,7 +118,9 @@ def compose(
     specs.append(role("controller", "controller", controller, 2, bind=controller, broker=broker, redis=redis))
     for i in range(1, nodes + 1):
         data = folder / f"node{i}"
-        specs.append(role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data))
+        spec = role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data)
+        # At once: all nodes stop together, so there is nobody to hand partitions over to.
+        specs.append(spec._replace(stop_signal=signal.SIGINT))
     specs.append(role("gateway1", "gateway", http, 1, broker=broker, redis=redis, http_host=HOST, http_port=ports.http))
     return Cluster(specs, broker, controller, redis, http)
 

@@ -90,7 +90,8 @@ class Service:
         finally:
             for task in (clock, stopping, *self._tasks):
                 task.cancel()
-            for host in list(self._hosts.values()):
+            hosts, self._hosts = list(self._hosts.values()), {}  # so that their end is no news
+            for host in hosts:
                 host.kill()
             await asyncio.sleep(0)
             self._link.close()
@@ -210,7 +211,9 @@ class Service:
         self._step(ev.HostStarted(name))
 
     def _printed(self, host: str, stream: str, line: str) -> None:
-        self._log(Log("info", f"{host.split(':')[0]}: {line}", stream))
+        """What users' code prints: marked with its graph, so that nobody takes it for ours."""
+        mark = "|" if stream == "stdout" else "!"
+        self._log(Log("info", f"{host.split(':')[0]} {mark} {line}", stream))
 
     def _host_exited(self, name: str, reason: str) -> None:
         host = self._hosts.pop(name, None)
