@@ -145,7 +145,8 @@ class Commands:
             raise UserError(f"the graph is malformed: {error}\n  remedy: use a liquefy-ctl of this version") from None
         if not isinstance(bundle, bytes):
             raise UserError("the bundle is malformed\n  remedy: use a liquefy-ctl of this version")
-        self._deploying.deploy(graph, bundle, query.flag("dry_run"), query.say, query.done, query.refuse)
+        dry_run, if_changed = query.flag("dry_run"), query.flag("if_changed")
+        self._deploying.deploy(graph, bundle, dry_run, if_changed, query.say, query.done, query.refuse)
 
     def _undeploy(self, query: Query) -> None:
         graph = graph_named(self._cluster, query.text("graph"))

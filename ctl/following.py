@@ -30,8 +30,12 @@ _MARK = re.compile(r"(?P<level>debug|warning|error|critical): (?P<text>.*)", re.
 _REDIS = re.compile(r"\d+:[A-Z] \d+ \w+ \d+ (?P<clock>\d\d:\d\d:\d\d\.\d{3}) (?P<mark>\S) (?P<text>.*)")
 """A line of redis-server; the mark # is for warnings."""
 
-_REDIS_GREETING = ("oO0OoO0OoO0Oo", "Redis version=", "Configuration loaded", "Server initialized", "User requested")
-"""What it marks as a warning each time it starts or stops, and is none."""
+_REDIS_HARMLESS = (
+    "oO0OoO0OoO0Oo", "Redis version=", "Configuration loaded", "Server initialized", "User requested",
+    "Redis is now ready to exit", "WARNING",
+)  # fmt: skip
+"""What it marks as a warning each time it starts or stops: greetings, and advice about the settings of this machine."""
+
 
 
 class LogLine(NamedTuple):
@@ -47,7 +51,7 @@ def parse(line: str, source: str, clock: str) -> LogLine:
     """A line as `liquefy.log` writes it; any other one gets `source` and `clock` from the caller."""
     redis = _REDIS.fullmatch(line)
     if redis is not None:
-        serious = redis["mark"] == "#" and not redis["text"].startswith(_REDIS_GREETING)
+        serious = redis["mark"] == "#" and not redis["text"].startswith(_REDIS_HARMLESS)
         return LogLine(redis["clock"], source, "warning" if serious else "info", redis["text"])
     match = _LINE.fullmatch(line)
     if match is None:
@@ -58,6 +62,11 @@ def parse(line: str, source: str, clock: str) -> LogLine:
     if mark is None:
         return LogLine(match["clock"], match["source"], "info", body)
     return LogLine(match["clock"], match["source"], mark["level"], mark["text"])
+
+
+def is_news(line: LogLine) -> bool:
+    """Whether it is shown to one who follows everything: what redis-server says of itself when all is well is not."""
+    return line.source != "redis" or line.level != "info"
 
 
 def pretty(line: LogLine) -> Text:

@@ -182,13 +182,13 @@ class _Run:
         self._write(state="failed", problem="\n".join(lines))
 
     def _keep_up(self) -> None:
-        follower = following.Follower(self._logs)
+        follower = following.Follower(self._logs, from_start=True)  # the logs are those of this run
         if self._options.follow and not self._stop.asked:
             self._console.print(Text("the log (Ctrl-C stops everything)", style="dim"))
         while not self._stop.asked:
             self._step(FOLLOW_S if self._options.follow else 1.0)
             if self._options.follow:
-                for line in follower.lines():
+                for line in filter(following.is_news, follower.lines()):
                     self._console.print(following.pretty(line), soft_wrap=True)
 
     def _bring_down(self) -> None:
@@ -259,7 +259,7 @@ class Starter(threading.Thread):
             if self._graph is not None and self._app is not None:
                 self._tell(f"deploying {self._graph.name}")
                 with Controller(self._cluster.controller) as controller:
-                    deploying.deploy(controller, self._graph, self._app, False, self._tell)
+                    deploying.deploy(controller, self._graph, self._app, self._tell, if_changed=True)
                     deploying.wait_until_placed(controller, self._graph.name, self._tell)
         except LiquefyError as error:
             self.problem = f"{self.waiting}: {error}"

@@ -45,6 +45,10 @@ def test_lines_of_redis_have_their_time_and_level() -> None:
     line = parse("11:M 22 Nov 2026 19:21:48.123 # memory is short", "redis", "12:00:00.000")
     assert line == LogLine("19:21:48.123", "redis", "warning", "memory is short")
     assert parse("11:C 22 Nov 2026 19:21:48.123 # Configuration loaded", "redis", "").level == "info"
+    advice = parse("9:M 22 Nov 2026 19:21:48.123 # WARNING Memory overcommit must be enabled!", "redis", "")
+    assert not following.is_news(advice)
+    assert following.is_news(line)
+    assert following.is_news(parse("10:00:00.000 node1      hello", "node1", ""))
 
 
 def test_a_line_says_each_thing_once_and_its_level_where_it_matters() -> None:
