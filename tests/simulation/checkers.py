@@ -8,13 +8,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-
 from clients import Ask
 from core import Sim, Violation
+from workload import BookEntry, Plan, is_stateful, read_body, read_entry
+
 from liquefy.commits import PartitionCommit, Placement, Verdict
 from liquefy.graph import OUTPUT
 from liquefy.letters import DeadLetter, decode_letter
-from workload import BookEntry, Plan, is_stateful, read_body, read_entry
 
 if TYPE_CHECKING:
     from world import World

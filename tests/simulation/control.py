@@ -8,17 +8,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
+from core import Violation
+from network import Frames
+from processes import PeerProcess
 
 from controller import events as ev
 from controller.state import TICK_MS, ControllerState
-from core import Violation
 from liquefy import messages as m
 from liquefy.config import ControllerConfig
 from liquefy.control import Reply, Request
 from liquefy.errors import StoreUnavailable
 from liquefy.graph import Graph
-from network import Frames
-from processes import PeerProcess
 
 if TYPE_CHECKING:
     from world import World

@@ -14,12 +14,13 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import msgspec  # noqa: E402
 from core import Violation  # noqa: E402
+from workload import read_body  # noqa: E402
+from world import World  # noqa: E402
+
 from liquefy.commits import PartitionCommit  # noqa: E402
 from liquefy.graph import OUTPUT  # noqa: E402
 from liquefy.hosting import Item  # noqa: E402
 from liquefy.messages import Message, Posted, Route, decode_message  # noqa: E402
-from workload import read_body  # noqa: E402
-from world import World  # noqa: E402
 
 
 def try_seed(seed: int) -> tuple[World | None, BaseException | None]:
