@@ -18,6 +18,7 @@ from liquefy.commits import PartitionCommit  # noqa: E402
 from liquefy.graph import OUTPUT  # noqa: E402
 from liquefy.hosting import Item  # noqa: E402
 from liquefy.messages import Message, Posted, Route, decode_message  # noqa: E402
+from mutants import MUTANTS, planted  # noqa: E402
 from workload import read_body  # noqa: E402
 from world import World  # noqa: E402
 
@@ -75,13 +76,32 @@ def shorten(what: object) -> str:
     return str(what)
 
 
+def hunt(seeds: int) -> list[str]:
+    """Which planted bugs no seed has found."""
+    missed = []
+    for mutant in MUTANTS:
+        with planted(mutant):
+            for seed in range(seeds):
+                _, error = try_seed(seed)
+                if error is not None:
+                    print(f"{mutant.__name__:<34} seed {seed}: {str(error)[:100].splitlines()[0]}", flush=True)
+                    break
+            else:
+                missed.append(mutant.__name__)
+                print(f"{mutant.__name__:<34} NOT FOUND in {seeds} seeds", flush=True)
+    return missed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--story", nargs="*", help="tell what happened (lines with one of these words)")
+    parser.add_argument("--mutants", action="store_true", help="plant bugs, and see whether they are found")
     arguments = parser.parse_args()
+    if arguments.mutants:
+        return bool(hunt(arguments.seeds))
     if arguments.seed is not None:
         world, error = try_seed(arguments.seed)
         if arguments.story is not None and world is not None:
