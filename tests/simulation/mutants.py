@@ -13,7 +13,7 @@ from broker import state as broker_state
 from broker.routing import RouteTable
 from liquefy.commits import ContextAnswer, Verdict
 from liquefy.contexts_memory import MemoryContexts
-from liquefy.messages import Handover, Posted
+from liquefy.messages import Handover
 from liquefy.sending import Outgoing
 from worker.cache import Cache
 from worker.flow import Flow
@@ -107,20 +107,16 @@ def sent_again_out_of_order(patch: Patch) -> None:
     patch(Outgoing, "_restart", restart)
 
 
-def sent_again_unmarked(patch: Patch) -> None:
-    """What is sent again does not say so, and new messages that follow are not behind it."""
-    real = Outgoing._restart
+def not_sent_again(patch: Patch) -> None:
+    """A new path does not make anybody send again; only the slow safety net does."""
+    real = Outgoing.on_routes
 
-    def restart(self: Any, destinations: Any) -> None:
-        destinations = list(destinations)
-        fresh = {d: list(self._fresh.get(d, ())) for d in destinations}
-        real(self, destinations)
-        for d in destinations:
-            if d in self._fresh:
-                old = [Posted(p.seq, p.message, False) for p in self._fresh[d] if p.seq not in {f.seq for f in fresh[d]}]
-                self._fresh[d] = fresh[d] + old
+    def on_routes(self: Any, routes: Any, whole: bool = False) -> None:
+        restart, self._restart = self._restart, lambda destinations: None
+        real(self, routes, whole)
+        self._restart = restart
 
-    patch(Outgoing, "_restart", restart)
+    patch(Outgoing, "on_routes", on_routes)
 
 
 def applied_twice(patch: Patch) -> None:
@@ -206,7 +202,7 @@ def coroutines_of_one_key_at_once(patch: Patch) -> None:
 
 MUTANTS = [
     no_fencing, acknowledged_before_the_commit, outbox_not_sent_again, no_dedupe, held_before_returned,
-    path_kept_at_failover, local_delivery_overtakes, sent_again_out_of_order, sent_again_unmarked, applied_twice,
+    path_kept_at_failover, local_delivery_overtakes, sent_again_out_of_order, not_sent_again, applied_twice,
     evicted_while_read, contexts_kept_after_refusal, same_epoch_at_failover, returned_forgotten,
     coroutines_of_one_key_at_once,
 ]  # fmt: skip
