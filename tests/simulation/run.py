@@ -66,6 +66,8 @@ def shorten(what: object) -> str:
         )
     if isinstance(what, Item):
         return f"{what.ticket}:{what.partition} {what.id.hex()}{'+' if what.fields is not None else ''}"
+    if isinstance(what, frozenset):
+        what = sorted(what)
     if isinstance(what, tuple | list):
         name = type(what).__name__ if hasattr(what, "_fields") else ""
         return f"{name}({', '.join(map(shorten, what))})"
