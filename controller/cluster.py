@@ -78,6 +78,7 @@ class Cluster:
         self.nodes: dict[str, Node] = {}
         self.sessions: dict[Session, str] = {}
         self.gateways: dict[Session, str] = {}
+        """Gateways that are connected, and the URL where each listens."""
         self.graphs: dict[str, Graph] = {}
         self.closing: set[str] = set()
         """Graphs that are being undeployed: gateways do not have them any more."""
@@ -115,6 +116,11 @@ class Cluster:
         node = self.nodes.get(name)
         return node is not None and node.alive
 
+    def serves(self, partition: str) -> bool:
+        """Whether its owner lives and says that it has it, as placed; placed alone it answers nobody yet."""
+        node = self.nodes.get(self.where.get(partition, ""))
+        return node is not None and node.alive and (node.inventory or {}).get(partition) == self.epoch(partition)
+
     def loaded(self, node: Node) -> frozenset[str]:
         """Graphs in force that the node can run."""
         return frozenset(name for name, graph in self.graphs.items() if node.ready.get(name) == graph.version)
@@ -137,7 +143,8 @@ class Cluster:
             counts[graph] = counts.get(graph, 0) + 1
         note = self.notes.get(partition)
         history = note.history if note is not None else deque(maxlen=HISTORY_MAX)
-        history.append((now_ms / 1000, f"{owner or 'nowhere'} (epoch {epoch}): {reason}"))
+        if owner:
+            history.append((now_ms / 1000, f"{owner} (epoch {epoch}): {reason}"))
         self.notes[partition] = Note(now_ms, reason, history)
         return True
 

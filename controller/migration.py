@@ -145,15 +145,18 @@ class Migrations:
                 else:
                     self._store(move)
 
-    def on_ended(self, node: Node, ended: MoveEnded) -> None:
-        """The source says: handed over, or given up."""
+    def on_ended(self, node: Node, ended: MoveEnded) -> bool:
+        """The source says: handed over, or given up. False if no move is known to which that belongs."""
         move = self.running.get(ended.partition)
         if move is None or node.name != move.source or ended.epoch != move.epoch:
-            return
+            return False
         if ended.error and move.stage in (Stage.MOVING, Stage.ABORTING, Stage.ASKING):
             self._fail(move, ended.error)
         elif not ended.error:
             self._placed(move)
+            if not self._cluster.is_alive(move.target):
+                self._fail(move, f"{move.target} went away when it had the partition")
+        return True
 
     def on_landed(self, landed: Landed) -> None:
         move = self.running.get(landed.partition)

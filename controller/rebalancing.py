@@ -17,7 +17,7 @@ from controller.placing import Placing
 SETTLE_MS = 2_500
 """After a round of moves, so much is measured before the next is thought of."""
 
-LOOKS = ((2.5, 2), (1.5, 4), (0.0, 10))
+LOOKS = ((4.0, 2), (2.0, 5), (0.0, 10))
 """How often in a row the same node must be found too high before anything is moved: (bands above the mean, looks).
 Noise of the measurement looks like a small imbalance, but does not last."""
 
@@ -164,6 +164,12 @@ class Rebalancing:
     def _tell_outcome(self, plan: Plan) -> None:
         before, self._outcome = self._outcome, None
         assert before is not None
+        if not any(step.gain for step in before.moves):
+            counts = {node.name: len(self._cluster.owned.get(node.name, ())) for node in self._cluster.alive()}
+            parts = ", ".join(f"{name} {count}" for name, count in counts.items())
+            text = f"rebalancing moved {len(before.moves)} partitions; now they are: {parts}"
+            self._desk.log("info", text, "rebalanced", counts=counts)
+            return
         text = (
             f"rebalancing brought the highest from {before.highest:.0%} to {plan.highest:.0%} "
             f"(expected {before.expected:.0%}, mean {plan.mean:.0%})"
@@ -205,6 +211,6 @@ def _describe(plan: Plan) -> str:
         pairs = Counter((step.source, step.target) for step in moves)
         ways = ", ".join(f"{count} from {at(source)} to {at(target)}" for (source, target), count in pairs.items())
         what = f"{len(moves)} partitions, {ways}"
-    loads = any(step.gain for step in moves)
-    why = "" if loads else f"; {moves[0].reason}"
-    return f"moving {what}: expected highest {plan.expected:.0%}, now {plan.highest:.0%}, mean {plan.mean:.0%}{why}"
+    if not any(step.gain for step in moves):
+        return f"moving {what}: {moves[0].reason}"
+    return f"moving {what}: expected highest {plan.expected:.0%}, now {plan.highest:.0%}, mean {plan.mean:.0%}"

@@ -100,7 +100,7 @@ class ControllerState:
         self._from_node_handlers: dict[type, Callable[[Node, Any], None]] = {
             Report: self._report,
             Prepared: self._prepared,
-            MoveEnded: self._migrations.on_ended,
+            MoveEnded: self._move_ended,
             Inventory: self._inventory,
             Leaving: self._leaving,
         }
@@ -128,9 +128,10 @@ class ControllerState:
             due.append(wake_ms)
         return min(due, default=None)
 
-    def log(self, level: str, text: str, event: str = "") -> list[Effect]:
+    def log(self, text: str, event: str, now_ms: int) -> list[Effect]:
         """A line that the service has to say."""
-        self._desk.log(level, text, event)
+        self._desk.now_ms = max(self._desk.now_ms, now_ms)
+        self._desk.log("info", text, event)
         return self._desk.take_effects()
 
     # -- start ---------------------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ class ControllerState:
 
     def _peer_up(self, peer: PeerUp) -> None:
         if peer.role == "gateway":
-            self._cluster.gateways[peer.session] = peer.name
+            self._cluster.gateways[peer.session] = peer.address
             self._desk.relay(peer.session, self._desk.open_graphs())
             self._desk.log("info", f"gateway {peer.name} joined", "gateway")
         elif peer.role == "worker":
@@ -264,7 +265,7 @@ class ControllerState:
         node.since_ms = node.gone_ms = self._desk.now_ms
         left = len(self._cluster.owned.get(node.name, ()))
         level = "warning" if left else "info"
-        self._desk.log(level, f"{node.name} {why} ({left} partitions)", "left", node=node.name, partitions=left)
+        self._desk.log(level, f"{node.name} {why}", "left", node=node.name, partitions=left)
         self._migrations.on_node_gone(node.name)
         self._deploying.on_node_gone(node.name)
         self._placing.node_lost(node)
@@ -297,6 +298,12 @@ class ControllerState:
         self._deploying.on_prepared(node, prepared)
         if not prepared.error or prepared.graph in node.refused:
             self._migrations.on_prepared(node, prepared.graph, prepared.error)
+
+    def _move_ended(self, node: Node, ended: MoveEnded) -> None:
+        partition = ended.partition
+        known = self._migrations.on_ended(node, ended)
+        if not ended.error and (not known or not self._cluster.is_alive(self._cluster.where.get(partition, ""))):
+            self._placing.check([partition])  # handed over, but we asked for it no more, or its target is dead
 
     def _inventory(self, node: Node, inventory: Inventory) -> None:
         node.inventory = dict(inventory.claims)

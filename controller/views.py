@@ -38,7 +38,7 @@ def graphs(cluster: Cluster) -> list[dict[str, Any]]:
     result = []
     for name, graph in sorted(cluster.graphs.items()):
         names = graph.partition_names()
-        unplaced = sum(not cluster.is_alive(cluster.where.get(partition, "")) for partition in names)
+        unplaced = sum(not cluster.serves(partition) for partition in names)
         fluxions = sum(not fluxion.retired for fluxion in graph.fluxions)
         result.append(
             {

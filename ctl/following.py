@@ -26,6 +26,9 @@ _LINE = re.compile(r"(?P<clock>\d\d:\d\d:\d\d\.\d{3}) (?P<source>\S+)\s+(?P<text
 _REDIS = re.compile(r"\d+:[A-Z] \d+ \w+ \d+ (?P<clock>\d\d:\d\d:\d\d\.\d{3}) (?P<mark>\S) (?P<text>.*)")
 """A line of redis-server; the mark # is for warnings."""
 
+_REDIS_GREETING = ("oO0OoO0OoO0Oo", "Redis version=", "Configuration loaded", "Server initialized", "User requested")
+"""What it marks as a warning each time it starts or stops, and is none."""
+
 EVENT_COLUMNS = 10
 """`liquefy.log` pads the word for the event to so many columns."""
 
@@ -43,7 +46,8 @@ def parse(line: str, source: str, clock: str) -> LogLine:
     """A line as `liquefy.log` writes it; any other one gets `source` and `clock` from the caller."""
     redis = _REDIS.fullmatch(line)
     if redis is not None:
-        return LogLine(redis["clock"], source, "warning" if redis["mark"] == "#" else "", redis["text"])
+        serious = redis["mark"] == "#" and not redis["text"].startswith(_REDIS_GREETING)
+        return LogLine(redis["clock"], source, "warning" if serious else "", redis["text"])
     match = _LINE.fullmatch(line)
     if match is None:
         return LogLine(clock, source, "", line)

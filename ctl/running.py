@@ -275,7 +275,8 @@ class Starter(threading.Thread):
         except (Unreachable, Refused):
             self.waiting = "waiting for the controller to answer"
             return True
-        up = {n["name"] for n in status["nodes"] if n["state"] == "up"}
+        # Cordoned and drained outlive a node's process: such a node is there, too.
+        up = {n["name"] for n in status["nodes"] if n["state"] not in ("gone", "hung")}
         missing = sorted(self._nodes - up)
         if missing:
             self.waiting = f"waiting for {', '.join(missing)}"

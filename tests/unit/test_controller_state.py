@@ -181,6 +181,19 @@ def test_a_node_that_started_anew_claims_nothing_and_its_partitions_get_a_new_ep
     assert world.consistent()
 
 
+def test_a_forgotten_partition_is_not_assigned_at_its_old_epoch() -> None:
+    world = cluster(1)
+    partition = "visits/store/3"
+    world.worker_down("node1")
+    worker = world.worker_up("node1", prepares=False)
+    world.run(100)
+    world.feed(ev.FromBroker(m.Orphans([partition])))
+    world.run(100)
+    assert worker.owned == {}
+    world.said(worker, m.Prepared("visits", 1))
+    assert worker.owned[partition] == 2
+
+
 def test_with_nobody_alive_partitions_wait_for_who_comes() -> None:
     world = cluster(2)
     world.worker_down("node1")
@@ -232,7 +245,7 @@ def test_a_broker_outage_moves_nothing_that_comes_back() -> None:
     for name in ("node1", "node2"):
         world.run(300)
         world.worker_up(name, claims[name])
-    world.run(5_000)
+    world.run(700)
     for partition, placement in before.items():
         if placement.owner == "node3":
             assert world.store.placements[partition].owner in ("node1", "node2")

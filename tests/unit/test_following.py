@@ -43,6 +43,7 @@ def test_what_has_another_form_is_shown_as_it_is() -> None:
 def test_lines_of_redis_have_their_time_and_level() -> None:
     line = parse("11:M 22 Nov 2026 19:21:48.123 # memory is short", "redis", "12:00:00.000")
     assert line == LogLine("19:21:48.123", "redis", "warning", "memory is short")
+    assert parse("11:C 22 Nov 2026 19:21:48.123 # Configuration loaded", "redis", "").event == ""
 
 
 def test_control_characters_of_others_do_not_reach_the_terminal() -> None:

@@ -1,0 +1,344 @@
+"""The store on Redis: contexts, outboxes, seen ids, placements and the few things that outlive the cluster's
+processes. With `liquefy.redis_wire`, all that knows Redis; the twin in memory is `liquefy.contexts_memory`, with
+the same methods. Keys and types: docs/PROTOCOL.md section 3. Needs Redis 6.2 or newer.
+
+It does not know why anything is stored, and tries nothing twice: a call either has an answer or raises
+StoreUnavailable within `timeout_s`, and the caller decides when to try again (a commit may have been applied then;
+the same commit again finds that out).
+
+Connections are made on the first call and again after they broke: one for commits, one for reads and one for the
+rest, so that a commit never waits behind a large read, nor a read behind a bundle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import msgpack
+import msgspec
+
+from liquefy.commits import (
+    DEDUPE_RETENTION_MS,
+    SEEN_BUCKET_MS,
+    ContextAnswer,
+    ContextQuery,
+    PartitionCommit,
+    PartitionState,
+    Placement,
+    PlaceRequest,
+    Verdict,
+)
+from liquefy.errors import LiquefyError
+from liquefy.graph import Graph
+from liquefy.redis_wire import ROUND_TRIP_MAX, TIMEOUT_S, Address, Line, Script
+
+CLOCK_SKEW_MS = 60_000
+"""A bucket of seen ids outlives the retention by so much, for clocks that differ."""
+
+COMMIT_BYTES_MAX = 64 * 1024 * 1024
+"""A larger batch goes in several script calls (Redis takes no argument beyond 512 MiB)."""
+
+PURGE_STEP = 1_000
+"""Contexts deleted by one script call."""
+
+BROWSE_MAX = 1_000
+"""Keys or dead letters listed unless told otherwise."""
+
+_KEEP_MS = DEDUPE_RETENTION_MS + CLOCK_SKEW_MS
+
+_COMMIT, _PLACE = Script("commit.lua"), Script("place.lua")
+_UNPLACE, _PURGE = Script("unplace.lua"), Script("purge.lua")
+
+_graph = msgspec.msgpack.Decoder(Graph)
+
+
+class Contexts:
+    """The store. All methods raise StoreUnavailable when Redis is away, does not answer within `timeout_s`, or is in
+    no state to do it (loading, read-only, out of memory): the work may then have happened or not."""
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        address = Address(url)
+        self._commits, self._reads, self._rest = (Line(address, timeout_s) for _ in range(3))
+
+    async def ping(self) -> bool:
+        """Whether Redis answers now."""
+        try:
+            return bool(await self._rest.call("PING") == b"PONG")
+        except LiquefyError:
+            return False
+
+    async def close(self) -> None:
+        """Close the connections; calls under way raise StoreUnavailable."""
+        for line in (self._commits, self._reads, self._rest):
+            line.close()
+        await asyncio.sleep(0)
+
+    # -- what workers do all the time --------------------------------------------------------------------
+
+    async def commit(self, commits: Sequence[PartitionCommit], owner: str = "") -> list[Verdict]:
+        """Apply or refuse each, whole; verdicts in the same order. `owner`: name of this node, to be what is
+        stored, besides the epoch ("" leaves that out)."""
+        if not commits:
+            return []
+        packed = _packer.pack(_flat(commits))
+        if len(packed) > COMMIT_BYTES_MAX and len(commits) > 1:
+            half = len(commits) // 2
+            return await self.commit(commits[:half], owner) + await self.commit(commits[half:], owner)
+        refused = await self._commits.script(_COMMIT, owner, SEEN_BUCKET_MS, _KEEP_MS, packed)
+        verdicts = [Verdict(commit.partition, "ok") for commit in commits]
+        for index, outcome, *duplicates in refused:
+            verdicts[index - 1] = Verdict(commits[index - 1].partition, outcome.decode(), tuple(duplicates))
+        return verdicts
+
+    async def read(self, queries: Sequence[ContextQuery]) -> list[ContextAnswer]:
+        """Contexts, and which ids were seen, in one round trip; answers in the same order."""
+        commands: list[Sequence[str | bytes]] = []
+        buckets: list[dict[int, list[bytes]]] = []
+        for partition, keys, ids in queries:
+            commands += [("HGETALL", f"lq:{{{partition}}}:ctx:{key}") for key in keys]
+            buckets.append(grouped := _by_bucket(ids))
+            commands += [("SMISMEMBER", _key(partition, f"seen:{b}"), *some) for b, some in grouped.items()]
+        replies = iter(await self._reads.many(commands))
+        answers = []
+        for query, grouped in zip(queries, buckets, strict=True):
+            contexts = {key: _fields(next(replies)) for key in query.keys}
+            seen = [id_ for some in grouped.values() for id_, is_ in zip(some, next(replies), strict=True) if is_]
+            answers.append(ContextAnswer(query.partition, contexts, frozenset(seen)))
+        return answers
+
+    async def load(self, partitions: Sequence[str]) -> list[PartitionState]:
+        """What new owners start from; in the same order."""
+        commands: list[Sequence[str]] = []
+        for partition in partitions:
+            commands.append(("HMGET", _key(partition, "meta"), "owner", "epoch", "seq"))
+            commands.append(("HGETALL", _key(partition, "out")))
+        replies = iter(await self._reads.many(commands))
+        states = []
+        for partition in partitions:
+            owner, epoch, sequence = next(replies)
+            outbox = sorted((int(seq), message) for seq, message in _pairs(next(replies)))
+            states.append(PartitionState(partition, _text(owner), int(epoch or 0), int(sequence or 0), outbox))
+        return states
+
+    # -- placement -----------------------------------------------------------------------------------------
+
+    async def placements(self, partitions: Sequence[str]) -> list[Placement]:
+        """Where each is; in the same order."""
+        replies = await self._rest.many([("HMGET", _key(p, "meta"), "owner", "epoch") for p in partitions])
+        return [
+            Placement(partition, _text(owner), int(epoch or 0))
+            for partition, (owner, epoch) in zip(partitions, replies, strict=True)
+        ]
+
+    async def place(self, requests: Sequence[PlaceRequest]) -> list[Placement]:
+        """Compare-and-set each; what is stored afterwards, in the same order. It worked (now, or at an earlier
+        try) where that is the owner asked for, at the epoch given + 1."""
+        placed = []
+        for first in range(0, len(requests), ROUND_TRIP_MAX):
+            chunk = requests[first : first + ROUND_TRIP_MAX]
+            replies = iter(await self._rest.script(_PLACE, _packer.pack(chunk)))
+            placed += [Placement(r.partition, next(replies).decode(), int(next(replies))) for r in chunk]
+        return placed
+
+    async def unplace(self, partitions: Sequence[str], purge: bool = False) -> None:
+        """Take them from their owners (no owner, epoch + 1), drop outboxes and seen ids. `purge` deletes contexts,
+        dead letters and epochs too. Doing it again is harmless."""
+        for first in range(0, len(partitions), ROUND_TRIP_MAX):
+            chunk = _packer.pack(partitions[first : first + ROUND_TRIP_MAX])
+            await self._rest.script(_UNPLACE, SEEN_BUCKET_MS, _KEEP_MS, chunk)
+        for partition in partitions if purge else ():
+            while await self._rest.script(_PURGE, partition, PURGE_STEP):
+                pass
+
+    # -- graphs and bundles --------------------------------------------------------------------------------
+
+    async def put_graph(self, graph: Graph) -> None:
+        """This version is in force from now on."""
+        await self._rest.call("HSET", "lq:graphs", graph.name, msgspec.msgpack.encode(graph))
+
+    async def graphs(self) -> list[Graph]:
+        """Those in force, by name."""
+        stored = _fields(await self._rest.call("HGETALL", "lq:graphs"))
+        return [_graph.decode(stored[name]) for name in sorted(stored)]
+
+    async def delete_graph(self, name: str) -> None:
+        await self._rest.call("HDEL", "lq:graphs", name)
+
+    async def put_bundle(self, data: bytes) -> str:
+        """Store a bundle; its SHA-256 in hexadecimal, by which it is found again."""
+        sha = hashlib.sha256(data).hexdigest()
+        await self._rest.call("SET", f"lq:bundle:{sha}", data)
+        return sha
+
+    async def bundle(self, sha: str) -> bytes | None:
+        """Raises LiquefyError if what is stored has another digest."""
+        data: bytes | None = await self._rest.call("GET", f"lq:bundle:{sha}")
+        if data is not None and hashlib.sha256(data).hexdigest() != sha:
+            raise LiquefyError(f"bundle {sha} in Redis is damaged\n  remedy: deploy its graph again")
+        return data
+
+    # -- moves, nodes, pins, freeze ------------------------------------------------------------------------
+
+    async def put_move(self, partition: str, move: dict[str, Any]) -> None:
+        """Remember a move under way, for the controller's successor."""
+        await self.set_json("moves", partition, move)
+
+    async def delete_move(self, partition: str) -> None:
+        await self.set_json("moves", partition, None)
+
+    async def moves(self) -> dict[str, Any]:
+        """Moves under way by partition."""
+        return await self.get_json_map("moves")
+
+    async def get_json_map(self, name: str) -> dict[str, Any]:
+        """All of `lq:<name>` ("nodes", "pins", "moves")."""
+        stored = _fields(await self._rest.call("HGETALL", f"lq:{name}"))
+        return {field: msgspec.json.decode(value) for field, value in stored.items()}
+
+    async def set_json(self, name: str, field: str, value: Any) -> None:
+        """Set one field of `lq:<name>`; None removes it."""
+        if value is None:
+            await self._rest.call("HDEL", f"lq:{name}", field)
+        else:
+            await self._rest.call("HSET", f"lq:{name}", field, msgspec.json.encode(value))
+
+    async def freeze(self, reason: str | None) -> None:
+        """No automatic moves, and why; None allows them again."""
+        if reason is None:
+            await self._rest.call("DEL", "lq:freeze")
+        else:
+            await self._rest.call("SET", "lq:freeze", reason)
+
+    async def frozen(self) -> str | None:
+        """The reason, or None while automatic moves are allowed."""
+        reason: bytes | None = await self._rest.call("GET", "lq:freeze")
+        return None if reason is None else reason.decode()
+
+    # -- browsing ------------------------------------------------------------------------------------------
+
+    async def context(self, partition: str, key: str) -> dict[str, bytes]:
+        """Field -> packed value; {} where there is no such context."""
+        return _fields(await self._rest.call("HGETALL", _key(partition, f"ctx:{key}")))
+
+    async def context_keys(self, partition: str, limit: int = BROWSE_MAX) -> list[str]:
+        """Keys of contexts, sorted; any `limit` of them where there are more."""
+        found = await self._scan("SSCAN", _key(partition, "keys"), limit)
+        return sorted(key.decode() for key in found)[:limit]
+
+    async def context_count(self, partition: str) -> int:
+        return int(await self._rest.call("SCARD", _key(partition, "keys")))
+
+    async def dead(self, partitions: Sequence[str], limit: int = BROWSE_MAX) -> list[tuple[str, bytes, bytes]]:
+        """Dead letters (partition, letter id, packed letter), by partition as given and id; no more than `limit`."""
+        letters: list[tuple[str, bytes, bytes]] = []
+        for partition, count in (await self.dead_counts(partitions)).items():
+            if count and len(letters) < limit:
+                found = await self._scan("HSCAN", _key(partition, "dead"), limit - len(letters))
+                letters += [(partition, id_, letter) for id_, letter in sorted(found.items())]
+        return letters[:limit]
+
+    async def dead_counts(self, partitions: Sequence[str]) -> dict[str, int]:
+        """Number of dead letters of each."""
+        counts = await self._rest.many([("HLEN", _key(p, "dead")) for p in partitions])
+        return dict(zip(partitions, counts, strict=True))
+
+    async def dead_letter(self, partition: str, letter: bytes) -> bytes | None:
+        reply: bytes | None = await self._rest.call("HGET", _key(partition, "dead"), letter)
+        return reply
+
+    async def drop_dead(self, partition: str, letter: bytes) -> bool:
+        """Whether there was such a letter."""
+        return bool(await self._rest.call("HDEL", _key(partition, "dead"), letter))
+
+    async def _scan(self, command: str, key: str, limit: int) -> dict[bytes, bytes]:
+        """At least `limit` entries of a hash, or members of a set (as keys), if there are so many."""
+        found: dict[bytes, bytes] = {}
+        cursor = b"0"
+        while True:
+            cursor, entries = await self._rest.call(command, key, cursor, "COUNT", ROUND_TRIP_MAX)
+            found.update(_pairs(entries) if command == "HSCAN" else dict.fromkeys(entries, b""))
+            if cursor == b"0" or len(found) >= limit:
+                return found
+
+    # -- idempotent requests -------------------------------------------------------------------------------
+
+    async def idem_begin(self, graph: str, key: str, record: bytes, ttl_s: int) -> bytes | None:
+        """Store the record for `ttl_s` seconds unless there is one for that key: then that one is returned."""
+        name = f"lq:idem:{graph}:{key}"
+        while True:
+            stored, found = await self._rest.many([("SET", name, record, "EX", ttl_s, "NX"), ("GET", name)])
+            if stored is not None:
+                return None
+            if found is not None:
+                return bytes(found)
+            # It expired between the two commands: the key is free.
+
+    async def idem_end(self, graph: str, key: str, record: bytes, ttl_s: int) -> None:
+        """Replace the record; it is kept for `ttl_s` seconds from now."""
+        await self._rest.call("SET", f"lq:idem:{graph}:{key}", record, "EX", ttl_s)
+
+    async def idem_get(self, graph: str, key: str) -> bytes | None:
+        reply: bytes | None = await self._rest.call("GET", f"lq:idem:{graph}:{key}")
+        return reply
+
+
+# Raw instead of bin: the cmsgpack of Redis' Lua knows the older specification alone.
+_packer = msgpack.Packer(use_bin_type=False)
+
+
+def _flat(commits: Iterable[PartitionCommit]) -> list[str | int | bytes]:
+    """What commit.lua takes; its head says how it is laid out."""
+    items: list[Any] = []
+    add, extend, flatten = items.append, items.extend, chain.from_iterable
+    for partition, epoch, sequence, contexts, seen, outbox, acknowledged, dead, replayed, move in commits:
+        start = len(items)
+        extend((0, partition, epoch, sequence, *(move or ("", 0))))
+        buckets = _by_bucket(seen)
+        add(len(buckets))
+        for bucket, ids in buckets.items():
+            extend((str(bucket), len(ids)))
+            extend(ids)
+        add(len(contexts))
+        for key, sets, removes, created, emptied in contexts:
+            extend((key, 2 if emptied else 1 if created else 0, 2 * len(sets), len(removes)))
+            extend(flatten(sets.items()))
+            extend(removes)
+        add(2 * len(outbox))
+        for seq, message in outbox:
+            extend((str(seq), message))
+        add(len(acknowledged))
+        extend(map(str, acknowledged))
+        add(2 * len(dead))
+        extend(flatten(dead))
+        add(len(replayed))
+        extend(replayed)
+        items[start] = len(items) - start - 1
+    return items
+
+
+def _key(partition: str, kind: str) -> str:
+    return f"lq:{{{partition}}}:{kind}"
+
+
+def _text(value: bytes | None) -> str:
+    return "" if value is None else value.decode()
+
+
+def _pairs(flat: Iterable[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    entries = iter(flat)
+    return zip(entries, entries, strict=True)
+
+
+def _fields(flat: Iterable[bytes]) -> dict[str, bytes]:
+    return {field.decode(): value for field, value in _pairs(flat)}
+
+
+def _by_bucket(ids: Iterable[tuple[int, bytes]]) -> dict[int, list[bytes]]:
+    buckets: dict[int, list[bytes]] = {}
+    for bucket, id_ in ids:
+        buckets.setdefault(bucket, []).append(id_)
+    return buckets
