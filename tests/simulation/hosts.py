@@ -7,10 +7,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core import Violation
+from workload import AWAITING, handle, is_stateful, read_body
+
 from liquefy.graph import Graph
 from liquefy.hosting import Done, Forget, Item, Load, Loaded, Ran, Refused, Run
 from worker import events as ev
-from workload import AWAITING, handle, is_stateful, read_body
 
 if TYPE_CHECKING:
     from processes import WorkerProcess

@@ -14,13 +14,14 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import msgspec  # noqa: E402
 from core import Violation  # noqa: E402
+from mutants import MUTANTS, planted  # noqa: E402
+from workload import read_body  # noqa: E402
+from world import World  # noqa: E402
+
 from liquefy.commits import PartitionCommit  # noqa: E402
 from liquefy.graph import OUTPUT  # noqa: E402
 from liquefy.hosting import Item  # noqa: E402
 from liquefy.messages import Message, Posted, Route, decode_message  # noqa: E402
-from mutants import MUTANTS, planted  # noqa: E402
-from workload import read_body  # noqa: E402
-from world import World  # noqa: E402
 
 
 def try_seed(seed: int) -> tuple[World | None, BaseException | None]:
@@ -122,7 +123,9 @@ def main() -> int:
             kind = "" if isinstance(error, Violation) else f"{type(error).__name__}: "
             print(f"seed {seed}: {kind}{str(error)[:300]}", flush=True)
     seconds = time.monotonic() - began
-    print(f"{arguments.seeds} seeds in {seconds:.1f} s ({arguments.seeds / seconds:.1f}/s), {len(failed)} failed: {failed}")
+    print(
+        f"{arguments.seeds} seeds in {seconds:.1f} s ({arguments.seeds / seconds:.1f}/s), {len(failed)} failed: {failed}"
+    )
     return bool(failed)
 
 

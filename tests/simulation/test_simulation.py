@@ -14,8 +14,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from mutants import MUTANTS, planted  # noqa: E402
-from run import try_seed  # noqa: E402
+from mutants import MUTANTS, planted
+from run import try_seed
 
 SEEDS = 300
 SECONDS_MAX = 45.0

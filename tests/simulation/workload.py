@@ -32,7 +32,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
     key: str = ""
     delay_ms: int = 0
     fail: str = ""
-    children: list["Plan"] = []
+    children: list[Plan] = []
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True):

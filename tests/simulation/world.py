@@ -15,14 +15,15 @@ from clients import Clients, GatewayProcess
 from control import ControllerProcess, Operator
 from core import Sim, Violation
 from faults import plan_faults
-from liquefy.config import BrokerConfig, ControllerConfig, GatewayConfig, WorkerConfig
-from liquefy.graph import Graph
-from liquefy.hosting import Item
 from network import Network
 from processes import BrokerProcess, Process, WorkerProcess
 from store import Store
 from wild import WildController
 from workload import SINGLE_KEY, STATEFUL, Shape, bundle_of, make_graph, make_plan
+
+from liquefy.config import BrokerConfig, ControllerConfig, GatewayConfig, WorkerConfig
+from liquefy.graph import Graph
+from liquefy.hosting import Item
 
 REST_MS = 60_000.0
 CHECK_MS = 200.0
