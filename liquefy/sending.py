@@ -144,18 +144,18 @@ class Outgoing:
         if whole:
             self._routes = {}
             self._restart(self._unacked)
-        changed = set()
+        changed: dict[str, None] = {}
         for route in routes:
             old = self._routes.get(route.destination)
             if not route.session:
                 self._routes.pop(route.destination, None)
-                changed.add(route.destination)
+                changed[route.destination] = None
                 continue
             self._routes[route.destination] = route
             if old is None or old.path != route.path:
-                changed.add(route.destination)
+                changed[route.destination] = None
         if any(d[0] == "@" for d in changed):
-            changed.update(d for d in self._unacked if d[0] == "@" and d not in self._routes)
+            changed |= {d: None for d in self._unacked if d[0] == "@" and d not in self._routes}
         self._restart(changed)
 
     def on_disconnected(self) -> None:

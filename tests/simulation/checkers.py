@@ -50,9 +50,7 @@ class StoreChecker:
         if commit.move is not None:
             self._owns(partition, commit.move[1], commit.move[0])
         if commit.sequence != self._sequences[partition]:
-            raise Violation(
-                f"{partition}: commit {commit.sequence} after {self._sequences[partition]}", partition
-            )
+            raise Violation(f"{partition}: commit {commit.sequence} after {self._sequences[partition]}", partition)
         self._sequences[partition] += 1
         for _, message in commit.seen:
             if (partition, message) in self._seen:

@@ -27,7 +27,7 @@ class FakeHost:
         self.alive = True
         self.stuck = False
         self.dying = False
-        self.slow = 1.0
+        self.slow = worker.world.slow
         self.contexts: dict[tuple[str, str], dict[str, bytes]] = {}
         self.running: dict[int, Item] = {}
         self._in_last = self._out_last = self._free_at = 0.0
