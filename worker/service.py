@@ -84,12 +84,12 @@ class Service:
         self._log(Log("info", text, "start"))
         self._alive.parent.mkdir(parents=True, exist_ok=True)
         self._link.open()
-        clock = asyncio.create_task(self._clock())
-        stopping = asyncio.create_task(self._stopping())
+        self._spawn(self._clock())
+        self._spawn(self._stopping())
         try:
             await self._exit.wait()
         finally:
-            for task in (clock, stopping, *self._tasks):
+            for task in list(self._tasks):
                 task.cancel()
             for host in list(self._hosts.values()):
                 host.kill()
@@ -128,6 +128,7 @@ class Service:
         self._step(ev.StopAsked(False))
 
     def _spawn(self, work: Awaitable[None]) -> None:
+        """Run it beside; an error of it ends the process."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -135,9 +136,7 @@ class Service:
     def _ended(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Ours: a state that misses an event would go on wrongly, so the process ends with the traceback.
             asyncio.get_running_loop().call_exception_handler({"message": "a task failed", "exception": error})
-            os._exit(70)
 
     # -- the link ---------------------------------------------------------------------------------------
 
