@@ -92,6 +92,8 @@ class Service:
                 task.cancel()
             for host in list(self._hosts.values()):
                 host.kill()
+            counted = ", ".join(f"{name} {count}" for name, count in sorted(self._counts.items()))
+            self._log(Log("info", f"stopped{': ' if counted else ''}{counted}", "stop"))
             await asyncio.sleep(0)
             self._link.close()
             await self._contexts.close()
