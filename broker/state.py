@@ -99,13 +99,14 @@ _Handlers = dict[type, Callable[["Peer", Any, float, list[Effect]], None]]
 class Peer:
     """One live session."""
 
-    __slots__ = ("capacity", "heard_ms", "name", "role", "session", "window")
+    __slots__ = ("address", "capacity", "heard_ms", "name", "role", "session", "window")
 
     def __init__(self, session: Session, hello: m.Hello, now_ms: float) -> None:
         self.session = session
         self.role = hello.role
         self.name = hello.name
         self.capacity = hello.capacity
+        self.address = hello.address
         self.window = 0
         self.heard_ms = now_ms
 
@@ -315,7 +316,7 @@ class BrokerState:
         return self._table.claims(peer.session) if peer.role == "worker" else []
 
     def _peer_up(self, peer: Peer) -> m.PeerUp:
-        return m.PeerUp(peer.role, peer.name, peer.session, self._claims(peer), peer.capacity)
+        return m.PeerUp(peer.role, peer.name, peer.session, self._claims(peer), peer.capacity, peer.address)
 
     def _down(self, session: Session, reason: str, now_ms: float, out: list[Effect]) -> None:
         """The peer is gone. What it owned has no owner; what was held for it as a source its senders will

@@ -78,6 +78,7 @@ class Cluster:
         self.nodes: dict[str, Node] = {}
         self.sessions: dict[Session, str] = {}
         self.gateways: dict[Session, str] = {}
+        """Gateways that are connected, and the URL where each listens."""
         self.graphs: dict[str, Graph] = {}
         self.closing: set[str] = set()
         """Graphs that are being undeployed: gateways do not have them any more."""

@@ -159,7 +159,7 @@ class Commands:
                 "moves": len(self._migrations.partitions()),
                 "redis_ok": desk.redis_ok,
                 "broker_ok": desk.linked,
-                "http": [],
+                "http": sorted(filter(None, self._cluster.gateways.values())),
                 "uptime_s": (desk.now_ms - since_ms) / 1000,
                 "migrations": desk.migrations,
                 "failovers": desk.failovers,

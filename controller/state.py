@@ -223,7 +223,7 @@ class ControllerState:
 
     def _peer_up(self, peer: PeerUp) -> None:
         if peer.role == "gateway":
-            self._cluster.gateways[peer.session] = peer.name
+            self._cluster.gateways[peer.session] = peer.address
             self._desk.relay(peer.session, self._desk.open_graphs())
             self._desk.log("info", f"gateway {peer.name} joined", "gateway")
         elif peer.role == "worker":

@@ -147,7 +147,7 @@ class GatewayState:
         self._connected = True
         self._heard_ms = now_ms
         self._beat_ms = now_ms + self._config.beat_interval_ms
-        return [ToBroker(Hello("gateway", self._config.name))]
+        return [ToBroker(Hello("gateway", self._config.name, address=self._config.url))]
 
     def _down(self, event: Down, now_ms: int) -> list[Effect]:
         self._connected = self.welcomed = False

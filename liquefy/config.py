@@ -112,6 +112,11 @@ class GatewayConfig:
     silence_max_ms: int = 2_000
     log_format: str = "text"
 
+    @property
+    def url(self) -> str:
+        """Where it listens, as a person would type it."""
+        return f"http://{'[' + self.http_host + ']' if ':' in self.http_host else self.http_host}:{self.http_port}"
+
 
 Config = TypeVar("Config", BrokerConfig, WorkerConfig, ControllerConfig, GatewayConfig)
 

@@ -110,13 +110,15 @@ class Returned(NamedTuple):
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """First message of a session. Workers name what they own. `capacity` is in cores (workers)."""
+    """First message of a session. Workers name what they own. `capacity` is in cores (workers); `address` is the URL
+    where a gateway listens."""
 
     role: Role
     name: str
     claims: list[Claim] = []
     capacity: float = 1.0
     version: int = 1
+    address: str = ""
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -240,6 +242,7 @@ class PeerUp(msgspec.Struct, frozen=True, array_like=True, tag=True):
     session: Session
     claims: list[Claim]
     capacity: float
+    address: str = ""
 
 
 class PeerDown(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -56,6 +56,7 @@ class Service:
         self._hosts_cpu_s = 0.0
         self._cpu_of: dict[int, float] = {}
         self._exit = asyncio.Event()
+        self._flush_due = False
         self._counts: dict[str, int] = {}
         self._perform: dict[type, Callable[[Any], None]] = {
             ToBroker: lambda e: self._link.send([encode(e.message)]),
@@ -97,7 +98,16 @@ class Service:
             await self._contexts.close()
 
     def _step(self, event: ev.Event) -> None:
-        for effect in self._state.step(event, time.time_ns() // 1_000_000):
+        """Handle the event now; what it causes leaves once all that is ready in the loop has been handled too."""
+        for effect in self._state.handle(event, time.time_ns() // 1_000_000):
+            self._perform[type(effect)](effect)
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        for effect in self._state.flush(time.time_ns() // 1_000_000):
             self._perform[type(effect)](effect)
 
     async def _clock(self) -> None:

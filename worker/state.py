@@ -104,16 +104,28 @@ class WorkerState:
 
     def step(self, event: ev.Event, now_ms: int) -> list[Any]:
         """One event in, effects out, to be performed in order."""
+        return self.handle(event, now_ms) + self.flush(now_ms)
+
+    def handle(self, event: ev.Event, now_ms: int) -> list[Any]:
+        """The first half of a step. Several events may be handled before one `flush`: what they cause then leaves
+        together, in fewer and larger frames."""
         self.flow.now_ms = now_ms
         self._events[type(event)](event)
+        return self._taken()
+
+    def flush(self, now_ms: int) -> list[Any]:
+        """The second half: what can go on, goes on."""
+        self.flow.now_ms = now_ms
         while True:
             self.ownership.advance()
             self.flow.flush()
             if not self.flow.moved:
-                break
+                return self._taken()
             moved, self.flow.moved = self.flow.moved, []
             for partition, verdict in moved:
                 self.ownership.settled(partition, verdict)
+
+    def _taken(self) -> list[Any]:
         effects = self._effects[:]
         self._effects.clear()
         return effects

@@ -158,7 +158,7 @@ def answered(effects: list[Effect]) -> list[tuple[int, int, bool]]:
 
 def test_it_says_hello_and_beats() -> None:
     state = GatewayState(GatewayConfig(name="gateway1", beat_interval_ms=100), b"abcdef")
-    assert state.step(Up(b"s"), 1_000) == [ToBroker(Hello("gateway", "gateway1"))]
+    assert state.step(Up(b"s"), 1_000) == [ToBroker(Hello("gateway", "gateway1", address="http://127.0.0.1:8080"))]
     assert state.step(Tick(), 1_050) == []
     assert state.step(Tick(), 1_100) == [ToBroker(Beat())]
     assert state.step(Tick(), 1_150) == []
