@@ -53,7 +53,8 @@ class Verdict(NamedTuple):
 
 
 class Outage(NamedTuple):
-    """After a moment: seconds without any good answer, and until no answer was late any more."""
+    """After a moment: seconds without any good answer; and until no answer was late any more (if none was, the longest
+    that anybody waited)."""
 
     silence_s: float
     back_s: float
@@ -105,14 +106,15 @@ class SteadyLoad:
     def outage(self, since_s: float, before_s: float = SLOW_S) -> Outage:
         """What somebody who made a request noticed from `since_s` on, until now."""
         late = back = since_s
-        silence = 0.0
+        silence = longest = 0.0
         for entry in sorted(self._latest(since_s - before_s), key=lambda e: e.answered_s):
             if entry.answered_s < since_s or entry.status != 200:
                 continue
             silence, late = max(silence, entry.answered_s - late), entry.answered_s
             if entry.answered_s - entry.due_s > SLOW_S:
                 back = entry.answered_s
-        return Outage(silence, back - since_s)
+            longest = max(longest, entry.answered_s - max(entry.due_s, since_s))
+        return Outage(silence, max(back - since_s, longest))
 
     def check(self, contexts: Mapping[str, Mapping[str, object]], field: str = "visits") -> Verdict:
         """Against what the contexts hold. To be called after `stop`."""
