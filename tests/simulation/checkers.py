@@ -8,13 +8,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-
 from clients import Ask
 from core import Sim, Violation
+from workload import BookEntry, Plan, is_stateful, read_body, read_entry
+
 from liquefy.commits import PartitionCommit, Placement, Verdict
 from liquefy.graph import OUTPUT
 from liquefy.letters import DeadLetter, decode_letter
-from workload import BookEntry, Plan, is_stateful, read_body, read_entry
 
 if TYPE_CHECKING:
     from world import World
@@ -50,9 +50,7 @@ class StoreChecker:
         if commit.move is not None:
             self._owns(partition, commit.move[1], commit.move[0])
         if commit.sequence != self._sequences[partition]:
-            raise Violation(
-                f"{partition}: commit {commit.sequence} after {self._sequences[partition]}", partition
-            )
+            raise Violation(f"{partition}: commit {commit.sequence} after {self._sequences[partition]}", partition)
         self._sequences[partition] += 1
         for _, message in commit.seen:
             if (partition, message) in self._seen:

@@ -8,17 +8,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
+from core import Violation
+from network import Frames
+from processes import PeerProcess
 
 from controller import events as ev
 from controller.state import TICK_MS, ControllerState
-from core import Violation
 from liquefy import messages as m
 from liquefy.config import ControllerConfig
 from liquefy.control import Reply, Request
 from liquefy.errors import StoreUnavailable
 from liquefy.graph import Graph
-from network import Frames
-from processes import PeerProcess
 
 if TYPE_CHECKING:
     from world import World
@@ -157,7 +157,7 @@ class ControllerProcess(PeerProcess):
     def storm(self) -> None:
         """The operator is busy."""
         rng = self.sim.rng
-        names = [n for n in self.world.node_names]
+        names = self.world.node_names
         graph = self.world.graph_in_force()
         what = rng.choice(["migrate"] * 6 + ["rebalance", "drain", "uncordon", "replay"])
         if what == "migrate":
@@ -169,12 +169,13 @@ class ControllerProcess(PeerProcess):
         elif what == "drain" and len(names) > 1:
             self.ask("drain", node=rng.choice(names[1:]))
         elif what == "replay" and self.world.store.memory.available:
-            dead = [(p, i) for p in graph.partition_names() for i in self.world.store.memory.snapshot(p).get("dead", {})]
+            dead = [
+                (p, i) for p in graph.partition_names() for i in self.world.store.memory.snapshot(p).get("dead", {})
+            ]
             if dead:
                 self.ask("dead", action="replay", id=rng.choice(dead)[1].hex())
         else:
             self.ask("uncordon", node=rng.choice(names))
-
 
     def calm(self) -> None:
         """All nodes may be used again."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core import Violation
+from workload import AWAITING, handle, is_stateful, read_body
+
 from liquefy.graph import Graph
 from liquefy.hosting import Done, Forget, Item, Load, Loaded, Ran, Refused, Run
 from worker import events as ev
-from workload import AWAITING, handle, is_stateful, read_body
 
 if TYPE_CHECKING:
     from processes import WorkerProcess
@@ -26,7 +27,7 @@ class FakeHost:
         self.alive = True
         self.stuck = False
         self.dying = False
-        self.slow = 1.0
+        self.slow = worker.world.slow
         self.contexts: dict[tuple[str, str], dict[str, bytes]] = {}
         self.running: dict[int, Item] = {}
         self._in_last = self._out_last = self._free_at = 0.0

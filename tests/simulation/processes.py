@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from broker import state as br
 from core import Violation
 from hosts import FakeHost
+from network import Frames, Link
+
+from broker import state as br
 from liquefy import effects as fx
 from liquefy import messages as m
 from liquefy.config import BrokerConfig, WorkerConfig
-from network import Frames, Link
 from worker import events as ev
 from worker.state import WorkerState
 

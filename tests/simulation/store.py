@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core import Sim, Violation
+
 from liquefy.commits import PartitionCommit, Verdict
 from liquefy.contexts_memory import MemoryContexts
 from liquefy.errors import StoreUnavailable

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from network import Frames
+from processes import PeerProcess
+
 from liquefy import messages as m
 from liquefy.commits import Placement, PlaceRequest
 from liquefy.effects import Relay, ToBroker
-from network import Frames
-from processes import PeerProcess
 
 if TYPE_CHECKING:
     from world import World

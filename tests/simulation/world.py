@@ -15,14 +15,15 @@ from clients import Clients, GatewayProcess
 from control import ControllerProcess, Operator
 from core import Sim, Violation
 from faults import plan_faults
-from liquefy.config import BrokerConfig, ControllerConfig, GatewayConfig, WorkerConfig
-from liquefy.graph import Graph
-from liquefy.hosting import Item
 from network import Network
 from processes import BrokerProcess, Process, WorkerProcess
 from store import Store
 from wild import WildController
 from workload import SINGLE_KEY, STATEFUL, Shape, bundle_of, make_graph, make_plan
+
+from liquefy.config import BrokerConfig, ControllerConfig, GatewayConfig, WorkerConfig
+from liquefy.graph import Graph
+from liquefy.hosting import Item
 
 REST_MS = 60_000.0
 CHECK_MS = 200.0
@@ -34,14 +35,17 @@ class World:
         rng = sim.rng
         self.wildness = rng.choice((0.0, 0.3, 1.0, 1.0, 2.5))
         self.end_ms = rng.choice((1_500.0, 3_000.0, 5_000.0))
+        self.hot = hot = rng.random() < 0.35
+        self.slow = rng.choice((1.0, 1.0, 4.0, 10.0) if hot else (1.0, 1.0, 1.0, 6.0))
         self.shape = Shape(
-            partitions=rng.choice((1, 2, 4)),
-            keys=rng.choice((1, 3, 8, 20)),
-            depth=rng.choice((1, 2, 3, 4)),
+            partitions=rng.choice((1, 2) if hot else (1, 2, 4)),
+            keys=rng.choice((1, 2) if hot else (1, 3, 8, 20)),
+            depth=rng.choice((1, 2) if hot else (1, 2, 3, 4)),
             fan=rng.choice((1, 2, 2, 3)),
             delays=rng.choice((0, 0, 0.15)),
             failures=rng.choice((0, 0, 0.05)),
-            poison=rng.choice((0, 0, 0, 0.01)),
+            poison=0 if hot else rng.choice((0, 0, 0, 0.01)),
+            hot=hot,
         )
         self.code_bundles = rng.choice((1, 1, 2))
         first = make_graph(self.shape, 1, self.code_bundles)
@@ -157,14 +161,14 @@ class World:
     def _arrivals(self) -> None:
         rng = self.sim.rng
         once = rng.choice((0, 0, 0.3))
-        count = rng.choice((5, 20, 60, 120))
+        count = rng.choice((100, 200) if self.hot else (5, 20, 60, 120))
         start = 300.0
         for _ in range(count):
             plan = make_plan(rng, self.shape)
             if not plan.key and (plan.fluxion in STATEFUL or plan.fluxion == "pass"):
                 plan = type(plan)(plan.fluxion, SINGLE_KEY, 0, plan.fail, plan.children)
             at = rng.uniform(start, self.end_ms)
-            if rng.random() < 0.3:
+            if rng.random() < (0.8 if self.hot else 0.3):
                 at = start + (at - start) // 400 * 400  # bursts
             self.sim.after(at, self.clients.ask, plan, rng.random() < once)
 
