@@ -71,7 +71,7 @@ class LiveCluster:
         self._app, self._keep = app, keep
         self.mark = uuid.uuid4().hex
         kept = {n: v for n, v in os.environ.items() if not n.startswith("LIQUEFY_")}
-        self._environment = {**kept, "PYTHONPATH": str(ROOT), MARK: self.mark, **(environment or {})}
+        self.environment = {**kept, "PYTHONPATH": str(ROOT), MARK: self.mark, **(environment or {})}
         self.http = self.redis = self.controller = self.broker = ""
 
     def __enter__(self) -> LiveCluster:
@@ -86,7 +86,8 @@ class LiveCluster:
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()  # a test that failed may have left one stopped
-        down = self.run("down", "--state", str(self.state), "--json")
+        running = record.read(self.state) is not None  # a test may have ended it
+        down = self.run("down", "--state", str(self.state), "--json") if running else Reply(0, None, "")
         left = self.processes()
         names = [f"{p.pid} {' '.join(_command(p))}" for p in left]
         self._kill_all()
@@ -114,7 +115,7 @@ class LiveCluster:
         """A command line of liquefy-ctl."""
         done = subprocess.run(
             [sys.executable, "-P", "-m", "ctl", *words],
-            env=self._environment, capture_output=True, text=True, timeout=COMMAND_S, cwd=ROOT,
+            env=self.environment, capture_output=True, text=True, timeout=COMMAND_S, cwd=ROOT,
         )  # fmt: skip
         with contextlib.suppress(ValueError):
             return Reply(done.returncode, json.loads(done.stdout), done.stderr)
