@@ -91,8 +91,6 @@ class GatewayState:
         self.controller: Session = b""
         """Who sent the graphs; gets our log."""
         self.welcomed = False
-        self.informed = False
-        """A controller has told which graphs there are; before that nobody can say that a route does not exist."""
         self._outgoing = Outgoing()
         self._acks = Acks()
         self._windows: dict[str, int] = {}
@@ -184,7 +182,7 @@ class GatewayState:
         if type(message) is Ack:
             return self._acked(message.seqs)
         if type(message) is Graphs:
-            self.controller, self.informed = event.session, True
+            self.controller = event.session
             self.router = Router(message.graphs)
             self._graphs = {graph.name for graph in message.graphs}
             conflicts = self.router.conflicts

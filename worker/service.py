@@ -94,6 +94,8 @@ class Service:
             hosts, self._hosts = list(self._hosts.values()), {}  # so that their end is no news
             for host in hosts:
                 host.kill()
+            counted = ", ".join(f"{name} {count}" for name, count in sorted(self._counts.items()))
+            self._log(Log("info", f"stopped{': ' if counted else ''}{counted}", "stop"))
             await asyncio.sleep(0)
             self._link.close()
             await self._contexts.close()

@@ -254,6 +254,16 @@ def test_a_broker_outage_moves_nothing_that_comes_back() -> None:
     assert world.consistent()
 
 
+def test_a_node_that_died_unheard_is_failed_over_by_the_next_controller_without_waiting_for_it() -> None:
+    world = cluster(2)
+    world.run(5_000)
+    world.workers.pop("node1")
+    world.routes = {p: r for p, r in world.routes.items() if r.node != "node1"}
+    world.restart_controller()
+    assert world.until(lambda: set(world.owners().values()) == {"node2"}, 1_000) <= 250
+    assert world.consistent()
+
+
 def test_a_broker_that_forgot_a_route_is_told() -> None:
     world = cluster(2)
     partition, epoch = next(iter(world.workers["node1"].owned.items()))
