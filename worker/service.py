@@ -91,7 +91,8 @@ class Service:
         finally:
             for task in list(self._tasks):
                 task.cancel()
-            for host in list(self._hosts.values()):
+            hosts, self._hosts = list(self._hosts.values()), {}  # so that their end is no news
+            for host in hosts:
                 host.kill()
             counted = ", ".join(f"{name} {count}" for name, count in sorted(self._counts.items()))
             self._log(Log("info", f"stopped{': ' if counted else ''}{counted}", "stop"))
@@ -221,7 +222,9 @@ class Service:
         self._step(ev.HostStarted(name))
 
     def _printed(self, host: str, stream: str, line: str) -> None:
-        self._log(Log("info", f"{host.split(':')[0]}: {line}", stream))
+        """What users' code prints: marked with its graph, so that nobody takes it for ours."""
+        mark = "|" if stream == "stdout" else "!"
+        self._log(Log("info", f"{host.split(':')[0]} {mark} {line}", stream))
 
     def _host_exited(self, name: str, reason: str) -> None:
         host = self._hosts.pop(name, None)
