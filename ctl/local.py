@@ -8,7 +8,7 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,21 +26,23 @@ BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT = 7701, 7702, 7703, 8080
 
 
 class Ports(NamedTuple):
-    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why."""
+    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why. `claims`: open as long as the
+    cluster runs, see `_claim`."""
 
     broker: int
     controller: int
     redis: int
     http: int
     notes: list[str]
+    claims: Sequence[socket.socket] = ()
 
 
 def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
     """The preferred ports, or the next free ones. Raises UserError if a port that was asked for is taken."""
-    if http_given is not None and not _free(http_given):
+    claims: dict[int, socket.socket] = {}
+    if http_given is not None and not _free(http_given, claims):
         raise UserError(f"--http-port: port {http_given} is in use\n  remedy: give another one, or leave it to `up`")
     notes: list[str] = []
-    taken: set[int] = set()
     chosen = {}
     for what, preferred in (
         ("broker", BROKER_PORT),
@@ -53,24 +55,24 @@ def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
         if what == "redis" and redis_given:
             chosen[what] = 0
             continue
-        port = _next_free(preferred, taken)
-        taken.add(port)
+        port = preferred if preferred in claims else _next_free(preferred, claims)
         chosen[what] = port
         if port != preferred:
             notes.append(f"port {preferred} is in use: {what} listens on {port}")
-    return Ports(**chosen, notes=notes)
+    return Ports(**chosen, notes=notes, claims=list(claims.values()))
 
 
-def _next_free(preferred: int, taken: set[int]) -> int:
+def _next_free(preferred: int, claims: dict[int, socket.socket]) -> int:
     for port in range(preferred, min(preferred + PORT_TRIES_MAX, 65_536)):
         # The preferred ports of the others are left to them.
         others = {BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT} - {preferred}
-        if port not in taken and port not in others and _free(port):
+        if port not in others and _free(port, claims):
             return port
     raise UserError(f"no free port from {preferred} on\n  remedy: end some of what listens there (see `ss -ltnp`)")
 
 
-def _free(port: int) -> bool:
+def _free(port: int, claims: dict[int, socket.socket]) -> bool:
+    """Whether nobody has the port; then it is claimed."""
     with socket.socket() as probe:
         # As the servers do: a port whose last connections are still closing may be used.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -78,7 +80,28 @@ def _free(port: int) -> bool:
             probe.bind((HOST, port))
         except OSError:
             return False
-        return True
+    claim = _claim(port)
+    if claim is None:
+        return False
+    claims[port] = claim
+    return True
+
+
+def _claim(port: int) -> socket.socket | None:
+    """What tells other clusters on this machine that the port is ours, also while the one who listens there is being
+    started (again): else they would take it, and our nodes would connect to them. None if it is another's.
+
+    An abstract socket: it belongs to the network namespace, as the port does, leaves no file, and ends with us. Where
+    there are none (outside Linux), nothing is claimed."""
+    claim = socket.socket(socket.AF_UNIX)
+    if sys.platform != "linux":
+        return claim
+    try:
+        claim.bind(f"\0liquefy-port-{port}")
+    except OSError:
+        claim.close()
+        return None
+    return claim
 
 
 class Cluster(NamedTuple):
@@ -123,14 +146,14 @@ def compose(
 
 
 def redis_command(data: Path, port: int) -> list[str]:
-    """A redis-server that keeps what it is given: append-only file, fsync each second. Raises UserError if there is
-    none on this machine."""
+    """A redis-server that keeps what it is given. Raises UserError if there is none on this machine."""
     settings = {
         "bind": HOST,
         "port": port,
         "dir": data,
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        # Not "everysec": while its fsync runs it puts writes off, and answers all the same; so a kill loses them.
+        "appendfsync": "always",
         "save": "",
         "maxmemory-policy": "noeviction",
     }

@@ -47,6 +47,20 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error() -> None:
             local.choose_ports(taken.getsockname()[1], True)
 
 
+def test_a_port_stays_anothers_while_nobody_listens_there() -> None:
+    """Its broker may be being started again."""
+    first, second = local.choose_ports(None, False), local.choose_ports(None, False)
+    assert not set(first[:4]) & set(second[:4])
+    with pytest.raises(UserError, match="is in use"):
+        local.choose_ports(first.http, False)
+    for claim in first.claims:
+        claim.close()
+    third = local.choose_ports(first.http, False)
+    assert third[:4] == first[:4]
+    for claim in (*second.claims, *third.claims):
+        claim.close()
+
+
 @pytest.mark.parametrize(
     ("entry", "line"),
     [
