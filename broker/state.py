@@ -126,6 +126,7 @@ class BrokerState:
         self._fenced_ms: dict[Session, float] = {}
         self._orphans_ms: dict[str, float] = {}
         self._ticked_ms: float | None = None
+        self._started_ms = float("inf")
         self._granted: dict[str, int] = {}
         self._granted_ms = float("-inf")
         self._windows_changed = False
@@ -162,6 +163,7 @@ class BrokerState:
     def step(self, event: Event, now_ms: float) -> list[Effect]:
         """One event; the effects to perform, in order."""
         out: list[Effect] = []
+        self._started_ms = min(self._started_ms, now_ms)
         if type(event) is DataFrom:
             self._on_data(event, now_ms, out)
         else:
@@ -294,7 +296,8 @@ class BrokerState:
             up = self._peer_up(peer)
             out.extend(SendTo(c, up) for c in self.controllers if c != session)
         peer = self._peers[session]
-        out.append(SendTo(session, m.Welcome(self._broker_id, self._table.whole())))
+        up_ms = int(now_ms - self._started_ms)
+        out.append(SendTo(session, m.Welcome(self._broker_id, self._table.whole(), up_ms)))
         if peer.role == "controller":
             out.extend(SendTo(session, self._peer_up(p)) for p in self._peers.values() if p is not peer)
         elif peer.role == "gateway":

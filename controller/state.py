@@ -42,7 +42,10 @@ TICK_MS = 50
 """How often the service ticks."""
 
 REJOIN_MS = 1_000
-"""After the broker, or this controller, was away, peers have so long to say Hello again before they count as gone."""
+"""From the start of the broker on, peers have so long to say Hello before they count as gone."""
+
+REJOIN_LEAST_MS = 150
+"""They have so long in any case: what cut this controller off may have cut them off, too."""
 
 RECONCILE_MS = 2_000
 """How often what is, is compared with what is stored."""
@@ -180,7 +183,7 @@ class ControllerState:
     def _welcome(self, welcome: Welcome) -> None:
         now_ms = self._desk.now_ms
         self._desk.linked = True
-        self._settle_ms = now_ms + REJOIN_MS
+        self._settle_ms = now_ms + max(REJOIN_LEAST_MS, REJOIN_MS - welcome.up_ms)
         if self._first_welcome:
             self._first_welcome = False
             self._placing.start_until_ms = now_ms + START_MS
@@ -197,7 +200,7 @@ class ControllerState:
                 self._node_gone(node, "did not come back")
         self._placing.reconcile()
         self._placing.compare_routes()
-        self._placing.adopt()
+        self._placing.adopt(self._deploying.names())
         self._migrations.on_settled()
         self._deploying.on_settled()
         self._rebalancing.settle()

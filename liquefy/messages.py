@@ -187,10 +187,12 @@ class Expel(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Answer to Hello: the whole table. `broker` is new at each start of the broker."""
+    """Answer to Hello: the whole table. `broker` is new at each start of the broker, which was `up_ms` ago: who is not
+    connected long after that is not about to come back."""
 
     broker: str
     routes: list[Route]
+    up_ms: int = 0
 
 
 class Routes(msgspec.Struct, frozen=True, array_like=True, tag=True):
