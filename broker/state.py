@@ -99,13 +99,14 @@ _Handlers = dict[type, Callable[["Peer", Any, float, list[Effect]], None]]
 class Peer:
     """One live session."""
 
-    __slots__ = ("capacity", "heard_ms", "name", "role", "session", "window")
+    __slots__ = ("address", "capacity", "heard_ms", "name", "role", "session", "window")
 
     def __init__(self, session: Session, hello: m.Hello, now_ms: float) -> None:
         self.session = session
         self.role = hello.role
         self.name = hello.name
         self.capacity = hello.capacity
+        self.address = hello.address
         self.window = 0
         self.heard_ms = now_ms
 
@@ -125,6 +126,7 @@ class BrokerState:
         self._fenced_ms: dict[Session, float] = {}
         self._orphans_ms: dict[str, float] = {}
         self._ticked_ms: float | None = None
+        self._started_ms = float("inf")
         self._granted: dict[str, int] = {}
         self._granted_ms = float("-inf")
         self._windows_changed = False
@@ -161,6 +163,7 @@ class BrokerState:
     def step(self, event: Event, now_ms: float) -> list[Effect]:
         """One event; the effects to perform, in order."""
         out: list[Effect] = []
+        self._started_ms = min(self._started_ms, now_ms)
         if type(event) is DataFrom:
             self._on_data(event, now_ms, out)
         else:
@@ -293,7 +296,8 @@ class BrokerState:
             up = self._peer_up(peer)
             out.extend(SendTo(c, up) for c in self.controllers if c != session)
         peer = self._peers[session]
-        out.append(SendTo(session, m.Welcome(self._broker_id, self._table.whole())))
+        up_ms = int(now_ms - self._started_ms)
+        out.append(SendTo(session, m.Welcome(self._broker_id, self._table.whole(), up_ms)))
         if peer.role == "controller":
             out.extend(SendTo(session, self._peer_up(p)) for p in self._peers.values() if p is not peer)
         elif peer.role == "gateway":
@@ -315,7 +319,7 @@ class BrokerState:
         return self._table.claims(peer.session) if peer.role == "worker" else []
 
     def _peer_up(self, peer: Peer) -> m.PeerUp:
-        return m.PeerUp(peer.role, peer.name, peer.session, self._claims(peer), peer.capacity)
+        return m.PeerUp(peer.role, peer.name, peer.session, self._claims(peer), peer.capacity, peer.address)
 
     def _down(self, session: Session, reason: str, now_ms: float, out: list[Effect]) -> None:
         """The peer is gone. What it owned has no owner; what was held for it as a source its senders will

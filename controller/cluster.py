@@ -78,6 +78,7 @@ class Cluster:
         self.nodes: dict[str, Node] = {}
         self.sessions: dict[Session, str] = {}
         self.gateways: dict[Session, str] = {}
+        """Gateways that are connected, and the URL where each listens."""
         self.graphs: dict[str, Graph] = {}
         self.closing: set[str] = set()
         """Graphs that are being undeployed: gateways do not have them any more."""
@@ -142,7 +143,8 @@ class Cluster:
             counts[graph] = counts.get(graph, 0) + 1
         note = self.notes.get(partition)
         history = note.history if note is not None else deque(maxlen=HISTORY_MAX)
-        history.append((now_ms / 1000, f"{owner or 'nowhere'} (epoch {epoch}): {reason}"))
+        if owner:
+            history.append((now_ms / 1000, f"{owner} (epoch {epoch}): {reason}"))
         self.notes[partition] = Note(now_ms, reason, history)
         return True
 

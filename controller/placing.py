@@ -72,7 +72,8 @@ class Placing:
         owned = self._cluster.owned.get(node.name, {})
         forgotten = [p for p, epoch in owned.items() if claimed.get(p, 0) < epoch]
         if anew:
-            self._lost(node.name, forgotten, f"{node.name} started anew")
+            news = "started anew" if not claimed else "came back without some"
+            self._lost(node.name, forgotten, f"{node.name} {news}")
         else:
             self.check(forgotten)
         self.check([p for p, epoch in claimed.items() if owned.get(p) != epoch])
@@ -84,7 +85,7 @@ class Placing:
             return
         self._desk.failovers += 1
         self._failovers.append(_Failover(name, now_ms, lost))
-        text = f"{why}: its {_count(len(lost))} go to the living"
+        text = f"{why}: failing over {_count(len(lost))}"
         self._desk.log("warning", text, "lost", node=name, partitions=len(lost))
         self.homeless.update(dict.fromkeys(sorted(lost), f"failover: {why}"))
 
@@ -212,6 +213,8 @@ class Placing:
         known = self._cluster.nodes.get(node)
         if known is not None and known.inventory is not None:
             known.inventory[partition] = epoch
+        if (node, epoch) == self._cluster.placements.get(partition, Placement(partition, "", 0))[1:]:
+            self.homeless.pop(partition, None)
         if epoch > self._cluster.epoch(partition):
             self.check([partition])
         self._landed(partition, node)
@@ -253,10 +256,13 @@ class Placing:
         self._routes = {}
         self.check(wrong + unknown)
 
-    def adopt(self) -> None:
-        """Partitions of graphs in force that nobody ever got: whoever deployed them did not come to it."""
+    def adopt(self, deploying: Collection[str]) -> None:
+        """Partitions of graphs in force that nobody ever got: whoever deployed them did not come to it. Those that are
+        being deployed now are on their way."""
         for name, graph in sorted(self._cluster.graphs.items()):
-            unowned = [p for p in graph.partition_names() if p not in self._cluster.where]
+            if name in deploying:
+                continue
+            unowned = [p for p in graph.partition_names() if p not in self._cluster.where and p not in self.homeless]
             self.check(unowned)
             if unowned:
                 self._desk.log("warning", f"{name}: {_count(len(unowned))} without a node", "lost", graph=name)

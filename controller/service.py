@@ -53,7 +53,7 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, or a client says so. Raises UserError if the endpoint cannot be bound."""
         self._socket.bind()
-        self._do(self._state.log("info", f"listening on {self._socket.endpoint}", "start"))
+        self._do(self._state.log(f"listening on {self._socket.endpoint}", "start", self._now_ms()))
         self._link.open()
         tasks = [asyncio.ensure_future(work) for work in (self._clock(), self._store.work(), self._exit.wait())]
         tasks.append(asyncio.ensure_future(stop.wait()))

@@ -42,7 +42,10 @@ TICK_MS = 50
 """How often the service ticks."""
 
 REJOIN_MS = 1_000
-"""After the broker, or this controller, was away, peers have so long to say Hello again before they count as gone."""
+"""From the start of the broker on, peers have so long to say Hello before they count as gone."""
+
+REJOIN_LEAST_MS = 150
+"""They have so long in any case: what cut this controller off may have cut them off, too."""
 
 RECONCILE_MS = 2_000
 """How often what is, is compared with what is stored."""
@@ -100,7 +103,7 @@ class ControllerState:
         self._from_node_handlers: dict[type, Callable[[Node, Any], None]] = {
             Report: self._report,
             Prepared: self._prepared,
-            MoveEnded: self._migrations.on_ended,
+            MoveEnded: self._move_ended,
             Inventory: self._inventory,
             Leaving: self._leaving,
         }
@@ -128,9 +131,10 @@ class ControllerState:
             due.append(wake_ms)
         return min(due, default=None)
 
-    def log(self, level: str, text: str, event: str = "") -> list[Effect]:
+    def log(self, text: str, event: str, now_ms: int) -> list[Effect]:
         """A line that the service has to say."""
-        self._desk.log(level, text, event)
+        self._desk.now_ms = max(self._desk.now_ms, now_ms)
+        self._desk.log("info", text, event)
         return self._desk.take_effects()
 
     # -- start ---------------------------------------------------------------------------------------------
@@ -179,7 +183,7 @@ class ControllerState:
     def _welcome(self, welcome: Welcome) -> None:
         now_ms = self._desk.now_ms
         self._desk.linked = True
-        self._settle_ms = now_ms + REJOIN_MS
+        self._settle_ms = now_ms + max(REJOIN_LEAST_MS, REJOIN_MS - welcome.up_ms)
         if self._first_welcome:
             self._first_welcome = False
             self._placing.start_until_ms = now_ms + START_MS
@@ -196,7 +200,7 @@ class ControllerState:
                 self._node_gone(node, "did not come back")
         self._placing.reconcile()
         self._placing.compare_routes()
-        self._placing.adopt()
+        self._placing.adopt(self._deploying.names())
         self._migrations.on_settled()
         self._deploying.on_settled()
         self._rebalancing.settle()
@@ -222,7 +226,7 @@ class ControllerState:
 
     def _peer_up(self, peer: PeerUp) -> None:
         if peer.role == "gateway":
-            self._cluster.gateways[peer.session] = peer.name
+            self._cluster.gateways[peer.session] = peer.address
             self._desk.relay(peer.session, self._desk.open_graphs())
             self._desk.log("info", f"gateway {peer.name} joined", "gateway")
         elif peer.role == "worker":
@@ -264,7 +268,7 @@ class ControllerState:
         node.since_ms = node.gone_ms = self._desk.now_ms
         left = len(self._cluster.owned.get(node.name, ()))
         level = "warning" if left else "info"
-        self._desk.log(level, f"{node.name} {why} ({left} partitions)", "left", node=node.name, partitions=left)
+        self._desk.log(level, f"{node.name} {why}", "left", node=node.name, partitions=left)
         self._migrations.on_node_gone(node.name)
         self._deploying.on_node_gone(node.name)
         self._placing.node_lost(node)
@@ -297,6 +301,12 @@ class ControllerState:
         self._deploying.on_prepared(node, prepared)
         if not prepared.error or prepared.graph in node.refused:
             self._migrations.on_prepared(node, prepared.graph, prepared.error)
+
+    def _move_ended(self, node: Node, ended: MoveEnded) -> None:
+        partition = ended.partition
+        known = self._migrations.on_ended(node, ended)
+        if not ended.error and (not known or not self._cluster.is_alive(self._cluster.where.get(partition, ""))):
+            self._placing.check([partition])  # handed over, but we asked for it no more, or its target is dead
 
     def _inventory(self, node: Node, inventory: Inventory) -> None:
         node.inventory = dict(inventory.claims)

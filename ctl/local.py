@@ -3,12 +3,17 @@ tell a person who has just started one. Starts nothing; `ctl.supervising` does."
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,12 +40,16 @@ class Ports(NamedTuple):
     notes: list[str]
 
 
-def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
-    """The preferred ports, or the next free ones. Raises UserError if a port that was asked for is taken."""
-    if http_given is not None and not _free(http_given):
-        raise UserError(f"--http-port: port {http_given} is in use\n  remedy: give another one, or leave it to `up`")
+@contextlib.contextmanager
+def claimed_ports(http_given: int | None, redis_given: bool) -> Iterator[Ports]:
+    """The preferred ports, or the next free ones, for us alone until the end. Raises UserError if a port that was asked
+    for is taken."""
+    with contextlib.ExitStack() as claims:
+        yield _choose_ports(http_given, redis_given, claims)
+
+
+def _choose_ports(http_given: int | None, redis_given: bool, claims: contextlib.ExitStack) -> Ports:
     notes: list[str] = []
-    taken: set[int] = set()
     chosen = {}
     for what, preferred in (
         ("broker", BROKER_PORT),
@@ -49,25 +58,44 @@ def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
         ("http", HTTP_PORT),
     ):
         if what == "http" and http_given is not None:
-            preferred = http_given
+            if not _claim(http_given, claims):
+                text = f"--http-port: port {http_given} is in use"
+                raise UserError(f"{text}\n  remedy: give another one, or leave it to `up`")
+            chosen[what] = http_given
+            continue
         if what == "redis" and redis_given:
             chosen[what] = 0
             continue
-        port = _next_free(preferred, taken)
-        taken.add(port)
-        chosen[what] = port
+        chosen[what] = port = _next_free(preferred, claims)
         if port != preferred:
             notes.append(f"port {preferred} is in use: {what} listens on {port}")
     return Ports(**chosen, notes=notes)
 
 
-def _next_free(preferred: int, taken: set[int]) -> int:
+def _next_free(preferred: int, claims: contextlib.ExitStack) -> int:
     for port in range(preferred, min(preferred + PORT_TRIES_MAX, 65_536)):
         # The preferred ports of the others are left to them.
         others = {BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT} - {preferred}
-        if port not in taken and port not in others and _free(port):
+        if port not in others and _claim(port, claims):
             return port
     raise UserError(f"no free port from {preferred} on\n  remedy: end some of what listens there (see `ss -ltnp`)")
+
+
+def _claim(port: int, claims: contextlib.ExitStack) -> bool:
+    """Whether nobody listens there, and no other `up` of this machine has claimed it: of two that start at the same
+    moment both would find it free. The claim ends with `claims`, or with this process."""
+    folder = Path(tempfile.gettempdir()) / f"liquefy-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.ExitStack() as kept:
+        claim = kept.enter_context((folder / str(port)).open("ab"))
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        if not _free(port):
+            return False
+        claims.push(kept.pop_all())
+        return True
 
 
 def _free(port: int) -> bool:
@@ -117,7 +145,9 @@ def compose(
     specs.append(role("controller", "controller", controller, 2, bind=controller, broker=broker, redis=redis))
     for i in range(1, nodes + 1):
         data = folder / f"node{i}"
-        specs.append(role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data))
+        spec = role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data)
+        # At once: all nodes stop together, so there is nobody to hand partitions over to.
+        specs.append(spec._replace(stop_signal=signal.SIGINT))
     specs.append(role("gateway1", "gateway", http, 1, broker=broker, redis=redis, http_host=HOST, http_port=ports.http))
     return Cluster(specs, broker, controller, redis, http)
 

@@ -24,7 +24,9 @@ from urllib.parse import urlsplit
 TRY_TIMEOUT_S = 35.0
 """An answer that takes longer counts as lost; beyond the deadline of any example."""
 
-RETRY_PAUSE_S = 0.1
+RETRY_PAUSE_S, RETRY_PAUSE_MAX_S = 0.05, 0.25
+"""Between two tries: the first, doubled with each, and the longest. A service that is away for a second must not be
+met by ten thousand tries when it is back."""
 
 RETRIED = frozenset((409, 425, 429, 502, 503, 504))
 """Answers after which a request with an idempotency key is sent again. 409 only if it says Retry-After."""
@@ -154,7 +156,7 @@ class Client:
             if not (key and again) or now - due > self._give_up_s:
                 break
             self.retries[str(status) if status else "broken"] += 1
-            await asyncio.sleep(RETRY_PAUSE_S)
+            await asyncio.sleep(min(RETRY_PAUSE_S * 2.0 ** min(tries - 1, 16), RETRY_PAUSE_MAX_S))
         ok = 200 <= status < 300
         self._note(ok, status, now, now - due)
         return Answer(status, answer, now - due, tries, unsure and not ok)
@@ -328,6 +330,8 @@ def run(main: Awaitable[int]) -> int:
 
 def report(client: Client, violations: list[str], as_json: bool, **facts: Any) -> int:
     """Prints what happened; the exit code: 1 if something that must hold did not."""
+    if client.outcomes and not client.latencies_s:
+        violations = [*violations, f"none of {client.outcomes.total():,} requests was answered well: is it running there?"]
     ordered = sorted(client.latencies_s)
     latency_ms = {name: _quantile(ordered, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
     result = {

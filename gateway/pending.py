@@ -70,7 +70,7 @@ from liquefy.messages import (
     partition_index,
     partition_name,
 )
-from liquefy.sending import Outgoing
+from liquefy.sending import Acks, Outgoing
 
 POLL_MS = 100
 """How often an answer that may come to another gateway is looked for in the store."""
@@ -92,6 +92,7 @@ class GatewayState:
         """Who sent the graphs; gets our log."""
         self.welcomed = False
         self._outgoing = Outgoing()
+        self._acks = Acks()
         self._windows: dict[str, int] = {}
         self._outstanding: dict[str, int] = {}
         self._requests: dict[bytes, Request] = {}
@@ -110,7 +111,7 @@ class GatewayState:
             DataFromPeer: self._data,
             FromPeer: self._from_peer,
             FromBroker: self._from_broker,
-            Flush: lambda _, now_ms: self._outgoing.flush(now_ms),
+            Flush: lambda _, now_ms: [*self._outgoing.flush(now_ms), *self._acks.flush(now_ms)],
             Tick: self._tick,
             Cancelled: self._cancelled,
             Up: self._up,
@@ -147,7 +148,7 @@ class GatewayState:
         self._connected = True
         self._heard_ms = now_ms
         self._beat_ms = now_ms + self._config.beat_interval_ms
-        return [ToBroker(Hello("gateway", self._config.name))]
+        return [ToBroker(Hello("gateway", self._config.name, address=self._config.url))]
 
     def _down(self, event: Down, now_ms: int) -> list[Effect]:
         self._connected = self.welcomed = False
@@ -186,7 +187,8 @@ class GatewayState:
             self._graphs = {graph.name for graph in message.graphs}
             conflicts = self.router.conflicts
             lines: list[Effect] = [Log("error", f"route left out: {line}", "route") for line in conflicts]
-            text = f"{self.router.size} routes of {len(message.graphs)} graphs"
+            names = ", ".join(f"{graph.name} version {graph.version}" for graph in message.graphs)
+            text = f"answers {self.router.size} route{'' if self.router.size == 1 else 's'} of {names or 'no graphs'}"
             return [*lines, Log("info", text, "routes")]
         return []
 
@@ -302,21 +304,18 @@ class GatewayState:
 
     def _data(self, event: DataFromPeer, now_ms: int) -> list[Effect]:
         effects: list[Effect] = []
-        acks: list[int] = []
         for part in event.parts:
             for posted in part:
                 message = posted.message
                 if message.remember:
                     effects += self._remember(event.session, posted)
                 elif message.root in self._requests or not self._is_stray(message, now_ms):
-                    acks.append(posted.seq)
+                    self._acks.add(event.session, posted.seq)
                     self._give(
                         message.root, message.status or 200, message.headers, message.body, effects, True
                     )
                 else:
                     self._strays.add(event.session, posted)
-        if acks:
-            effects.append(Relay(event.session, Ack(acks)))
         if self._strays:
             self._pass_on()
         return effects

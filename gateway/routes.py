@@ -42,7 +42,7 @@ class Match(NamedTuple):
 
 
 class NoMatch(NamedTuple):
-    """`status` 404, 405 or 400, `allow` the methods there are (405), `text` for people."""
+    """`status` 404, 405, 400 or 503, `allow` the methods there are (405), `text` for people."""
 
     status: int
     allow: tuple[str, ...]
@@ -68,14 +68,16 @@ class _Node:
 
 class Router:
     """The inputs of all graphs. Of two that cannot be told apart the one of the graph named first wins;
-    `conflicts` has a line for each such pair (deploying refuses them)."""
+    `conflicts` has a line for each such pair (deploying refuses them). `graphs` None: they are not known yet, and so
+    nobody can say of a request that it is for none of them."""
 
-    def __init__(self, graphs: Iterable[Graph] = ()) -> None:
+    def __init__(self, graphs: Iterable[Graph] | None = None) -> None:
+        self._known = graphs is not None
         self._root = _Node()
         self._literal: dict[str, dict[str, _Target]] = {}
         self.conflicts: list[str] = []
         self.size = 0
-        for graph in sorted(graphs, key=lambda g: g.name):
+        for graph in sorted(graphs or (), key=lambda g: g.name):
             for item in graph.inputs:
                 fluxion = graph.fluxion_by_name[item.to]
                 group = graph.group_by_name[fluxion.group]
@@ -93,6 +95,8 @@ class Router:
 
     def match(self, method: str, path: str) -> Match | NoMatch:
         """`path` as it came, without the query. HEAD finds what is there for GET."""
+        if not self._known:
+            return NoMatch(503, (), "which services there are is not known here yet; try again")
         literal = self._literal.get(path)
         if literal is not None:  # templates can only come after it, and only if it lacks the method
             target = _choose(literal, method)

@@ -132,7 +132,7 @@ class GatewayService:
     def _flush(self) -> None:
         """Once per turn of the loop: all that was posted in it leaves in as few frames as can be."""
         for effect in self._state.step(Flush(), time.time_ns() // 1_000_000):
-            self._send_frame(effect)  # type: ignore[arg-type]
+            self._perform[type(effect)](effect)  # type: ignore[operator]
         self._flushing = False
 
     def _tick(self) -> None:
@@ -148,7 +148,7 @@ class GatewayService:
             return
         found = self._state.router.match(exchange.method, path)
         if isinstance(found, NoMatch):
-            self._respond(exchange, _no_match(exchange.method, path, found))
+            self._respond(exchange, _no_match(exchange.method, path, found, self._config.retry_after_s))
             return
         headers = exchange.headers
         request = {
@@ -304,9 +304,11 @@ def _decode_kept(data: bytes | None) -> Kept | None:
         raise StoreUnavailable("a record in the store is not one of ours") from None
 
 
-def _no_match(method: str, path: str, found: NoMatch) -> answers.Rendered:
+def _no_match(method: str, path: str, found: NoMatch, retry_after_s: int) -> answers.Rendered:
     if method == "OPTIONS" and path == "*":
         return 204, [], b""
+    if found.status == 503:
+        return answers.error(503, found.text, (("retry-after", str(retry_after_s)),))
     if found.status != 405:
         return answers.error(found.status, found.text)
     allow = ("allow", ", ".join(found.allow))

@@ -94,7 +94,8 @@ class ControllerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class GatewayConfig:
-    """`header_timeout_ms`: a client slower than that to send its headers is cut off. `backlog`: see the server."""
+    """`header_timeout_ms`, `body_timeout_ms`: a client slower than that to send them is cut off. `keep_alive_ms`: an
+    idle connection is closed. `idempotency_retention_s`: how long an Idempotency-Key and its answer are known."""
 
     broker: str = BROKER_DEFAULT
     redis: str = REDIS_DEFAULT
@@ -111,6 +112,11 @@ class GatewayConfig:
     beat_interval_ms: int = 100
     silence_max_ms: int = 2_000
     log_format: str = "text"
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as a person would type it."""
+        return f"http://{'[' + self.http_host + ']' if ':' in self.http_host else self.http_host}:{self.http_port}"
 
 
 Config = TypeVar("Config", BrokerConfig, WorkerConfig, ControllerConfig, GatewayConfig)

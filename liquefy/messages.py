@@ -110,13 +110,15 @@ class Returned(NamedTuple):
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """First message of a session. Workers name what they own. `capacity` is in cores (workers)."""
+    """First message of a session. Workers name what they own. `capacity` is in cores (workers); `address` is the URL
+    where a gateway listens."""
 
     role: Role
     name: str
     claims: list[Claim] = []
     capacity: float = 1.0
     version: int = 1
+    address: str = ""
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -185,10 +187,12 @@ class Expel(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Answer to Hello: the whole table. `broker` is new at each start of the broker."""
+    """Answer to Hello: the whole table. `broker` is new at each start of the broker, which was `up_ms` ago: who is not
+    connected long after that is not about to come back."""
 
     broker: str
     routes: list[Route]
+    up_ms: int = 0
 
 
 class Routes(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -240,6 +244,7 @@ class PeerUp(msgspec.Struct, frozen=True, array_like=True, tag=True):
     session: Session
     claims: list[Claim]
     capacity: float
+    address: str = ""
 
 
 class PeerDown(msgspec.Struct, frozen=True, array_like=True, tag=True):

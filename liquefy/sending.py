@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from liquefy.effects import SendFrame
-from liquefy.messages import Message, Part, Posted, Route, Session
+from liquefy.effects import Relay, SendFrame
+from liquefy.messages import Ack, Message, Part, Posted, Route, Session
 
 FRAME_MESSAGES_MAX = 512
 """Messages in one part of a frame; more go in further frames."""
@@ -24,6 +24,43 @@ FRAME_MESSAGES_MAX = 512
 RESEND_AFTER_MS = 5_000
 """A destination that acknowledged nothing for so long on an unchanged path is sent everything again. A safety net:
 whatever loses messages changes the path, and that is what resends at once."""
+
+
+ACK_AFTER_MS = 5
+"""Acknowledgements are gathered for so long; nobody waits for them, and together they cost one transmission."""
+
+ACKS_MAX = 512
+"""So many for one session leave at once."""
+
+
+class Acks:
+    """Acknowledgements to send, by the session that sent what they are for."""
+
+    def __init__(self) -> None:
+        self._seqs: dict[Session, list[int]] = {}
+        self._since_ms = 0
+
+    def add(self, session: Session, seq: int) -> None:
+        """The message that `session` sent as `seq` is safe."""
+        seqs = self._seqs.get(session)
+        if seqs is None:
+            self._seqs[session] = [seq]
+        else:
+            seqs.append(seq)
+
+    def flush(self, now_ms: int) -> list[Relay]:
+        """What is due: all once the oldest has waited, else those that are many."""
+        if not self._seqs:
+            return []
+        if not self._since_ms:
+            self._since_ms = now_ms
+        if now_ms - self._since_ms >= ACK_AFTER_MS:
+            due, self._seqs, self._since_ms = self._seqs, {}, 0
+        else:
+            due = {session: seqs for session, seqs in self._seqs.items() if len(seqs) >= ACKS_MAX}
+            for session in due:
+                del self._seqs[session]
+        return [Relay(session, Ack(seqs)) for session, seqs in due.items()]
 
 
 class Outgoing:
@@ -107,18 +144,18 @@ class Outgoing:
         if whole:
             self._routes = {}
             self._restart(self._unacked)
-        changed = set()
+        changed: dict[str, None] = {}
         for route in routes:
             old = self._routes.get(route.destination)
             if not route.session:
                 self._routes.pop(route.destination, None)
-                changed.add(route.destination)
+                changed[route.destination] = None
                 continue
             self._routes[route.destination] = route
             if old is None or old.path != route.path:
-                changed.add(route.destination)
+                changed[route.destination] = None
         if any(d[0] == "@" for d in changed):
-            changed.update(d for d in self._unacked if d[0] == "@" and d not in self._routes)
+            changed |= {d: None for d in self._unacked if d[0] == "@" and d not in self._routes}
         self._restart(changed)
 
     def on_disconnected(self) -> None:

@@ -142,7 +142,7 @@ def _merge(changes: dict[str, ContextChange], partition: Partition, key: str, do
         change = ContextChange(key, done.sets, done.removes, not record.exists, done.empty)
     else:
         sets = {f: v for f, v in before.sets.items() if f not in done.removes} | done.sets
-        removes = tuple(f for f in {*before.removes, *done.removes} if f not in done.sets)
+        removes = tuple(f for f in dict.fromkeys((*before.removes, *done.removes)) if f not in done.sets)
         change = ContextChange(key, sets, removes, before.created, done.empty)
     changes[key] = change
     record.exists = not done.empty

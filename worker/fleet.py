@@ -14,6 +14,7 @@ from liquefy.hosting import Loaded, Refused
 from liquefy.messages import Prepared, Session
 from worker.events import KillHost, LoadGraph, StartHost, StopHost
 from worker.hosts import Host, HostLife
+from worker.mailbox import Partition
 
 PREPARED_MS = 120_000
 """A graph that was prepared and not brought into force for so long is forgotten, and its hosts stopped."""
@@ -36,6 +37,8 @@ class Fleet:
     def __init__(self, slots: int, start_ms: int, effects: list[Any]) -> None:
         self.hosts: dict[str, Host] = {}
         self.graphs: dict[str, Graph] = {}
+        self.stranded: list[Partition] = []
+        """Partitions that stood in the queue of a host that was stopped: another host is theirs now."""
         self._slots = max(1, slots)
         self._start_ms = start_ms
         self._effects = effects
@@ -78,7 +81,10 @@ class Fleet:
                 needed.add(host.name)
                 self._advance(host, graph, now_ms)
         for name in [n for n, host in self.hosts.items() if n not in needed and not host.running]:
-            del self.hosts[name]
+            host = self.hosts.pop(name)
+            for partition in host.queue:
+                partition.scheduled = False
+            self.stranded += host.queue
             self._effects.append(StopHost(name))
 
     def _hosts_of(self, graph: Graph) -> list[Host]:

@@ -6,17 +6,16 @@ What it does not decide: which partitions are owned (`ownership`), which hosts t
 
 from __future__ import annotations
 
-from collections import defaultdict
 from heapq import heappop, heappush
 from typing import Any
 
 from liquefy.commits import DEDUPE_RETENTION_MS, ContextAnswer, Verdict
 from liquefy.config import WorkerConfig
-from liquefy.effects import Count, Log, Relay
+from liquefy.effects import Count, Log
 from liquefy.graph import Graph
 from liquefy.hosting import Done, Forget, Run
-from liquefy.messages import Ack, Message, Part, Posted, Session
-from liquefy.sending import Outgoing
+from liquefy.messages import Message, Part, Posted, Session
+from liquefy.sending import Acks, Outgoing
 from worker.accounting import Accounting
 from worker.cache import Cache
 from worker.commit import Built, build, child, destination_of
@@ -52,7 +51,7 @@ class Flow:
         self._dispatcher = Dispatcher(
             config.batch_messages_max, config.batches_in_flight_max, config.async_in_flight_max
         )
-        self._acks: defaultdict[Session, list[int]] = defaultdict(list)
+        self._acks = Acks()
         self._local_acks: list[int] = []
         self._dirty: dict[Partition, None] = {}
         self._committing: dict[str, Built] = {}
@@ -220,7 +219,7 @@ class Flow:
         if entry.sender == LOCAL:
             self._local_acks.append(entry.seq)
         else:
-            self._acks[entry.sender].append(entry.seq)
+            self._acks.add(entry.sender, entry.seq)
 
     def acknowledged(self, seqs: list[int]) -> None:
         """Receivers have these safe."""
@@ -429,6 +428,8 @@ class Flow:
         while self._local_acks:
             seqs, self._local_acks = self._local_acks, []
             self.acknowledged(seqs)
+        while self._fleet.stranded:
+            self.schedule(self._fleet.stranded.pop())
         for host in self._fleet.hosts.values():
             if host.queue:
                 self.dispatch(host)
@@ -441,9 +442,7 @@ class Flow:
                 self.reads_since_ms[self.next_read] = self.now_ms
                 self.next_read += 1
         self._effects.extend(self.outgoing.flush(self.now_ms))
-        for sender, seqs in self._acks.items():
-            self._effects.append(Relay(sender, Ack(seqs)))
-        self._acks.clear()
+        self._effects.extend(self._acks.flush(self.now_ms))
         self._evict()
 
     def tick(self) -> None:

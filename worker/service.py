@@ -56,6 +56,7 @@ class Service:
         self._hosts_cpu_s = 0.0
         self._cpu_of: dict[int, float] = {}
         self._exit = asyncio.Event()
+        self._flush_due = False
         self._counts: dict[str, int] = {}
         self._perform: dict[type, Callable[[Any], None]] = {
             ToBroker: lambda e: self._link.send([encode(e.message)]),
@@ -79,25 +80,37 @@ class Service:
         """Until asked to stop (SIGTERM: hand over first; SIGINT, or a second signal: at once)."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, lambda: self._step(ev.StopAsked(True)))
-        text = f"node {self._config.name} starts: broker {self._config.broker}, pid {os.getpid()}"
+        text = f"starts, pid {os.getpid()}; broker {self._config.broker}"
         self._log(Log("info", text, "start"))
         self._alive.parent.mkdir(parents=True, exist_ok=True)
         self._link.open()
-        clock = asyncio.create_task(self._clock())
-        stopping = asyncio.create_task(self._stopping())
+        self._spawn(self._clock())
+        self._spawn(self._stopping())
         try:
             await self._exit.wait()
         finally:
-            for task in (clock, stopping, *self._tasks):
+            for task in list(self._tasks):
                 task.cancel()
-            for host in list(self._hosts.values()):
+            hosts, self._hosts = list(self._hosts.values()), {}  # so that their end is no news
+            for host in hosts:
                 host.kill()
+            counted = ", ".join(f"{name} {count}" for name, count in sorted(self._counts.items()))
+            self._log(Log("info", f"stopped{': ' if counted else ''}{counted}", "stop"))
             await asyncio.sleep(0)
             self._link.close()
             await self._contexts.close()
 
     def _step(self, event: ev.Event) -> None:
-        for effect in self._state.step(event, time.time_ns() // 1_000_000):
+        """Handle the event now; what it causes leaves once all that is ready in the loop has been handled too."""
+        for effect in self._state.handle(event, time.time_ns() // 1_000_000):
+            self._perform[type(effect)](effect)
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        for effect in self._state.flush(time.time_ns() // 1_000_000):
             self._perform[type(effect)](effect)
 
     async def _clock(self) -> None:
@@ -118,6 +131,7 @@ class Service:
         self._step(ev.StopAsked(False))
 
     def _spawn(self, work: Awaitable[None]) -> None:
+        """Run it beside; an error of it ends the process."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -125,9 +139,7 @@ class Service:
     def _ended(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Ours: a state that misses an event would go on wrongly, so the process ends with the traceback.
             asyncio.get_running_loop().call_exception_handler({"message": "a task failed", "exception": error})
-            os._exit(70)
 
     # -- the link ---------------------------------------------------------------------------------------
 
@@ -210,7 +222,9 @@ class Service:
         self._step(ev.HostStarted(name))
 
     def _printed(self, host: str, stream: str, line: str) -> None:
-        self._log(Log("info", f"{host.split(':')[0]}: {line}", stream))
+        """What users' code prints: marked with its graph, so that nobody takes it for ours."""
+        mark = "|" if stream == "stdout" else "!"
+        self._log(Log("info", f"{host.split(':')[0]} {mark} {line}", stream))
 
     def _host_exited(self, name: str, reason: str) -> None:
         host = self._hosts.pop(name, None)

@@ -104,16 +104,28 @@ class WorkerState:
 
     def step(self, event: ev.Event, now_ms: int) -> list[Any]:
         """One event in, effects out, to be performed in order."""
+        return self.handle(event, now_ms) + self.flush(now_ms)
+
+    def handle(self, event: ev.Event, now_ms: int) -> list[Any]:
+        """The first half of a step. Several events may be handled before one `flush`: what they cause then leaves
+        together, in fewer and larger frames."""
         self.flow.now_ms = now_ms
         self._events[type(event)](event)
+        return self._taken()
+
+    def flush(self, now_ms: int) -> list[Any]:
+        """The second half: what can go on, goes on."""
+        self.flow.now_ms = now_ms
         while True:
             self.ownership.advance()
             self.flow.flush()
             if not self.flow.moved:
-                break
+                return self._taken()
             moved, self.flow.moved = self.flow.moved, []
             for partition, verdict in moved:
                 self.ownership.settled(partition, verdict)
+
+    def _taken(self) -> list[Any]:
         effects = self._effects[:]
         self._effects.clear()
         return effects
@@ -265,13 +277,21 @@ class WorkerState:
         window = self.window()
         if window != self._window or now_ms - self._beat_ms >= config.beat_interval_ms:
             if (window == 0) != (self._window == 0) and self._beat_ms:
-                why = "the store does not answer" if self.stalled() else "too much is waiting, or it leaves"
-                text = f"takes no requests: {why}" if window == 0 else f"takes requests again (window {window})"
-                self._do(Log("warning" if window == 0 else "info", text, "window"))
+                self._tell_window(window)
             self._window, self._beat_ms = window, now_ms
             self._do(ToBroker(Beat(window)))
         if now_ms - self._report_ms >= config.report_interval_ms and self.controller:
             self._report(now_ms)
+
+    def _tell_window(self, window: int) -> None:
+        if self.leaving_since_ms:
+            return  # that it stops has been said
+        if window:
+            self._do(Log("info", f"takes requests again, {window} at a time", "window"))
+            return
+        backlog = sum(len(p.working) for p in self.flow.partitions.values())
+        why = "the store does not answer" if self.stalled() else f"{backlog} messages wait already"
+        self._do(Log("warning", f"takes no requests: {why}", "window"))
 
     def _report(self, now_ms: int) -> None:
         self._report_ms = now_ms
@@ -297,5 +317,6 @@ class WorkerState:
         over = now_ms - self.leaving_since_ms > self.config.stop_grace_ms
         if not self.flow.partitions or unasked or over:
             left = len(self.flow.partitions)
-            self._do(Log("info", f"stops; {left} partitions are left here" if left else "stops, empty", "leaving"))
+            text = f"stops with {left} partitions left here: no node took them" if left else "stops, empty"
+            self._do(Log("info", text, "leaving"))
             self._do(ev.Exit())

@@ -7,14 +7,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core import Violation
+from network import Frames
+from processes import PeerProcess
+from workload import Body, Plan, pack
+
 from gateway import events as gw
 from gateway.pending import GatewayState
 from gateway.routes import NoMatch
 from liquefy import messages as m
 from liquefy.config import GatewayConfig
-from network import Frames
-from processes import PeerProcess
-from workload import Body, Plan, pack
 
 if TYPE_CHECKING:
     from world import World

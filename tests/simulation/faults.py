@@ -38,7 +38,7 @@ def plan_faults(world: World) -> None:
         fault = _Fault(world)
         name = rng.choices(names, weights)[0]
         world.sim.after(rng.uniform(FIRST_MS, world.end_ms), getattr(fault, name))
-    storms = rng.choice((0, 3, 15))
+    storms = rng.choice((0, 10, 40) if world.hot else (0, 3, 15))
     for _ in range(storms):
         world.sim.after(rng.uniform(FIRST_MS, world.end_ms), _Fault(world).storm)
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core import Violation
-from liquefy.graph import Graph
-from liquefy.hosting import Done, Forget, Item, Load, Loaded, Ran, Run
-from worker import events as ev
 from workload import AWAITING, handle, is_stateful, read_body
+
+from liquefy.graph import Graph
+from liquefy.hosting import Done, Forget, Item, Load, Loaded, Ran, Refused, Run
+from worker import events as ev
 
 if TYPE_CHECKING:
     from processes import WorkerProcess
@@ -26,7 +27,7 @@ class FakeHost:
         self.alive = True
         self.stuck = False
         self.dying = False
-        self.slow = 1.0
+        self.slow = worker.world.slow
         self.contexts: dict[tuple[str, str], dict[str, bytes]] = {}
         self.running: dict[int, Item] = {}
         self._in_last = self._out_last = self._free_at = 0.0
@@ -55,7 +56,10 @@ class FakeHost:
         else:
             names = [n for n in message.only if n in AWAITING]
             at = self._busy(self.sim.between(1, 60))
-            self._say(at, Loaded(message.graph.name, message.graph.version, names))
+            if message.graph.bundle in self.worker.world.broken:
+                self._say(at, Refused(message.graph.name, message.graph.version, "SyntaxError: planned"))
+            else:
+                self._say(at, Loaded(message.graph.name, message.graph.version, names))
 
     def _forget(self, message: Forget) -> None:
         for partition, key in list(self.contexts):
@@ -107,7 +111,7 @@ class FakeHost:
             elif (item.partition, item.key) not in self.contexts:
                 raise Violation(f"{self.name} was not given the context {item.key!r}", item.key)
             fields = self.contexts[item.partition, item.key]
-        done = handle(item, fields)
+        done = handle(item, fields, self.worker.incarnation)
         if not done.error:
             fields.update(done.sets)
             for name in done.removes:

@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from broker import state as br
 from core import Violation
 from hosts import FakeHost
+from network import Frames, Link
+
+from broker import state as br
 from liquefy import effects as fx
 from liquefy import messages as m
 from liquefy.config import BrokerConfig, WorkerConfig
-from network import Frames, Link
 from worker import events as ev
 from worker.state import WorkerState
 
@@ -203,6 +204,8 @@ class WorkerProcess(PeerProcess):
     def __init__(self, world: World, name: str, config: WorkerConfig) -> None:
         super().__init__(world, name)
         self.state = WorkerState(config)
+        world.incarnations += 1
+        self.incarnation = f"{name}.{world.incarnations}"
         self.hosts: dict[str, FakeHost] = {}
         self.load_s = 0.0
         self.stopped = False

@@ -14,12 +14,14 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import msgspec  # noqa: E402
 from core import Violation  # noqa: E402
+from mutants import MUTANTS, planted  # noqa: E402
+from workload import read_body  # noqa: E402
+from world import World  # noqa: E402
+
 from liquefy.commits import PartitionCommit  # noqa: E402
 from liquefy.graph import OUTPUT  # noqa: E402
 from liquefy.hosting import Item  # noqa: E402
 from liquefy.messages import Message, Posted, Route, decode_message  # noqa: E402
-from workload import read_body  # noqa: E402
-from world import World  # noqa: E402
 
 
 def try_seed(seed: int) -> tuple[World | None, BaseException | None]:
@@ -60,11 +62,14 @@ def shorten(what: object) -> str:
         out = [(seq, decode_message(packed)) for seq, packed in what.outbox]
         keys = [(c.key, sorted(c.sets), c.removes, c.emptied) for c in what.contexts]
         return (
-            f"{what.partition} e{what.epoch} s{what.sequence} contexts {shorten(keys)} seen {shorten([i for _, i in what.seen])} "
+            f"{what.partition} e{what.epoch} s{what.sequence} contexts {shorten(keys)} "
+            f"seen {shorten([i for _, i in what.seen])} "
             f"out {shorten(out)} acked {what.acknowledged} dead {shorten([i for i, _ in what.dead])} {what.move or ''}"
         )
     if isinstance(what, Item):
         return f"{what.ticket}:{what.partition} {what.id.hex()}{'+' if what.fields is not None else ''}"
+    if isinstance(what, frozenset):
+        what = sorted(what)
     if isinstance(what, tuple | list):
         name = type(what).__name__ if hasattr(what, "_fields") else ""
         return f"{name}({', '.join(map(shorten, what))})"
@@ -75,13 +80,32 @@ def shorten(what: object) -> str:
     return str(what)
 
 
+def hunt(seeds: int) -> list[str]:
+    """Which planted bugs no seed has found."""
+    missed = []
+    for mutant in MUTANTS:
+        with planted(mutant):
+            for seed in range(seeds):
+                _, error = try_seed(seed)
+                if error is not None:
+                    print(f"{mutant.__name__:<34} seed {seed}: {str(error)[:100].splitlines()[0]}", flush=True)
+                    break
+            else:
+                missed.append(mutant.__name__)
+                print(f"{mutant.__name__:<34} NOT FOUND in {seeds} seeds", flush=True)
+    return missed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--story", nargs="*", help="tell what happened (lines with one of these words)")
+    parser.add_argument("--mutants", action="store_true", help="plant bugs, and see whether they are found")
     arguments = parser.parse_args()
+    if arguments.mutants:
+        return bool(hunt(arguments.seeds))
     if arguments.seed is not None:
         world, error = try_seed(arguments.seed)
         if arguments.story is not None and world is not None:
@@ -100,7 +124,8 @@ def main() -> int:
             kind = "" if isinstance(error, Violation) else f"{type(error).__name__}: "
             print(f"seed {seed}: {kind}{str(error)[:300]}", flush=True)
     seconds = time.monotonic() - began
-    print(f"{arguments.seeds} seeds in {seconds:.1f} s ({arguments.seeds / seconds:.1f}/s), {len(failed)} failed: {failed}")
+    rate = f"{seconds:.1f} s ({arguments.seeds / seconds:.1f}/s)"
+    print(f"{arguments.seeds} seeds in {rate}, {len(failed)} failed: {failed}")
     return bool(failed)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core import Sim, Violation
+
 from liquefy.commits import PartitionCommit, Verdict
 from liquefy.contexts_memory import MemoryContexts
 from liquefy.errors import StoreUnavailable
@@ -33,7 +34,8 @@ class Store:
     def call(self, process: Any, work: Callable[[], Any], done: Callable[[Any], None], tries: int = 0) -> None:
         """Perform `work` for the process, until it has an answer (`tries`: or so often; then `done` gets the
         StoreUnavailable)."""
-        self.sim.after(self.sim.between(0.05, self.delay_ms), self._perform, process, work, done, tries)
+        slow = 2_000.0 if self.ghost and self.sim.chance(self.ghost / 20) else self.delay_ms
+        self.sim.after(self.sim.between(0.05, slow), self._perform, process, work, done, tries)
 
     def _perform(self, process: Any, work: Callable[[], Any], done: Callable[[Any], None], tries: int) -> None:
         sim = self.sim
@@ -42,7 +44,7 @@ class Store:
         except StoreUnavailable as error:
             result = error
         else:
-            if self.ghost and sim.chance(self.ghost):
+            if self.ghost and process.role == "worker" and sim.chance(self.ghost):
                 sim.after(sim.between(1, 300), self._haunt, work)
             if self.lose and sim.chance(self.lose):
                 result = StoreUnavailable("the answer was lost")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from network import Frames
+from processes import PeerProcess
+
 from liquefy import messages as m
 from liquefy.commits import Placement, PlaceRequest
 from liquefy.effects import Relay, ToBroker
-from network import Frames
-from processes import PeerProcess
 
 if TYPE_CHECKING:
     from world import World
@@ -24,6 +25,8 @@ class Node:
         self.session = session
         self.heard = now
         self.leaving = False
+        self.known: dict[str, int] = {}
+        """Partition -> epoch: claimed by it or assigned to it. What it has not got so, it has forgotten."""
 
 
 class WildController(PeerProcess):
@@ -56,10 +59,11 @@ class WildController(PeerProcess):
         kind = type(message)
         if kind is m.PeerUp:
             if message.role != "controller":
-                self.do(Relay(message.session, m.Graphs([self.world.graph])))
+                self.do(Relay(message.session, m.Graphs([self.world.graph_in_force()])))
             if message.role == "worker":
                 self.nodes[message.name] = Node(message.session, self.sim.now)
                 self.landed = {p: who for p, who in self.landed.items() if who[1] != message.name}
+                self.nodes[message.name].known = dict(message.claims)
                 for claim in message.claims:
                     self.landed[claim.partition] = (claim.epoch, message.name)
         elif kind is m.PeerDown and message.role == "worker":
@@ -69,6 +73,8 @@ class WildController(PeerProcess):
                 self._check()
         elif kind is m.Landed:
             self.landed[message.partition] = (message.epoch, message.node)
+            if message.node in self.nodes:
+                self.nodes[message.node].known[message.partition] = message.epoch
         elif kind is m.Orphans:
             for partition in message.partitions:
                 self.landed.pop(partition, None)
@@ -102,7 +108,7 @@ class WildController(PeerProcess):
     def _check(self) -> None:
         if not self.reading:
             self.reading = True
-            names = self.world.graph.partition_names()
+            names = self.world.graph_in_force().partition_names()
             self.world.store.call(self, lambda: self.world.store.memory.placements_now(names), self._read)
 
     def _read(self, placements: list[Placement]) -> None:
@@ -112,15 +118,23 @@ class WildController(PeerProcess):
         living = sorted(n for n, node in self.nodes.items() if not node.leaving) or sorted(self.nodes)
         if not self.connected or not living:
             return
-        lost = [p for p in placements if p.owner not in self.nodes]
+        lost = [p for p in placements if p.owner not in self.nodes or self._forgotten(p)]
         if lost:
             requests = [PlaceRequest(p.partition, p.epoch, self.sim.rng.choice(living)) for p in lost]
             self.world.store.call(self, lambda: self.world.store.place(requests), self._assign)
-        away = [p for p in placements if self.landed.get(p.partition) != (p.epoch, p.owner) and p.owner in self.nodes]
+        away = [p for p in placements if p not in lost and self.landed.get(p.partition) != (p.epoch, p.owner)]
         if away:
             self._assign(away)
 
+    def _forgotten(self, placement: Placement) -> bool:
+        """Its owner is a new process: what the old one had under way to the store may still be applied, so that it
+        must not go on at the same epoch."""
+        return self.nodes[placement.owner].known.get(placement.partition) != placement.epoch
+
     def _assign(self, placements: list[Placement]) -> None:
+        for placement in placements:
+            if placement.owner in self.nodes:
+                self.nodes[placement.owner].known[placement.partition] = placement.epoch
         self.do(ToBroker(m.Assign([(p.partition, p.epoch, p.owner) for p in placements])))
 
     def move(self, partition: str, target: str) -> None:

@@ -3,11 +3,14 @@ fails. So what must have happened in the end is known without asking anybody.
 
 A handling leaves an entry in its context (the *book*): which message, from whom, the how-manieth. `src` and `n` of a
 body say from whom, and its place in the order of what they sent: messages with one `src` must reach one context in
-rising order of `n`. A message that is promised no order has no `src`.
+rising order of `n`. A message that is promised no order has no `src`. What comes by way of fluxions without context
+is promised order among what went through the same processes ("@node1.7" in `src`); while no process fails, migrations
+keep it in order whichever way it went.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import NamedTuple
 
@@ -31,7 +34,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
     key: str = ""
     delay_ms: int = 0
     fail: str = ""
-    children: list["Plan"] = []
+    children: list[Plan] = []
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True):
@@ -60,6 +63,8 @@ class Shape(NamedTuple):
     delays: float
     failures: float
     poison: float
+    hot: bool = False
+    """Much traffic between few keys, where order is easily lost."""
 
 
 _body = msgspec.msgpack.Decoder(Body)
@@ -83,8 +88,15 @@ def group_of(fluxion: str) -> str:
     return STATEFUL.get(fluxion, fluxion)
 
 
-def make_graph(shape: Shape, version: int = 1, bundles: int = 1, deadline_ms: int = 4_000) -> Graph:
-    """The graph all seeds share; `bundles` > 1 spreads the code over so many hosts."""
+def bundle_of(version: int) -> bytes:
+    """The code of one version, as far as anybody here looks at it."""
+    return f"code of version {version}".encode()
+
+
+def make_graph(shape: Shape, version: int = 1, bundles: int = 1, more: int = 0, deadline_ms: int = 4_000) -> Graph:
+    """The graph all seeds share; `bundles` > 1 spreads the code over so many hosts. Each version has
+    other code, and `more` partitions of what has no context."""
+    digest = hashlib.sha256(bundle_of(version)).hexdigest()
     names = [*STATEFUL, *STATELESS]
     everywhere = (*names, OUTPUT)
     fluxions = tuple(
@@ -93,29 +105,31 @@ def make_graph(shape: Shape, version: int = 1, bundles: int = 1, deadline_ms: in
             code=f"code:{name}",
             group=group_of(name),
             key="params.key" if name in STATEFUL or name == "pass" else "",
-            bundle=f"bundle{i % bundles}-v{version}",
+            bundle=digest if i % bundles == 0 else f"other{version}",
             streams=everywhere,
             timeout_ms=300,
         )
         for i, name in enumerate(names)
     )
     groups = tuple(
-        Group(name, name not in STATELESS, 1 if name == "single" else shape.partitions)
+        Group(name, name not in STATELESS, 1 if name == "single" else shape.partitions + more * (name in STATELESS))
         for name in dict.fromkeys(group_of(n) for n in names)
     )
     inputs = tuple(Input(f"in-{n}", "POST", f"/{n}/{{key}}", n) for n in names)
-    return Graph("g", version, f"bundle0-v{version}", inputs, fluxions, groups, deadline_ms)
+    return Graph("g", version, digest, inputs, fluxions, groups, deadline_ms)
 
 
 def make_plan(rng: random.Random, shape: Shape) -> Plan:
     """A request: a tree of messages with one answer in it."""
     answered = [False]
-    plan = _plan(rng, shape, shape.depth, answered, True)
-    return plan
+    return _plan(rng, shape, shape.depth, answered, True)
 
 
 def _plan(rng: random.Random, shape: Shape, depth: int, answered: list[bool], root: bool) -> Plan:
-    fluxion = rng.choice(("count", "count", "sum", "ledger", "only", "flip", *STATELESS))
+    if shape.hot:
+        fluxion = rng.choice(("count", "sum", "ledger", "ledger", "pass"))
+    else:
+        fluxion = rng.choice(("count", "count", "sum", "ledger", "only", "flip", *STATELESS))
     key = "" if not root and rng.random() < 0.4 else f"k{int(shape.keys * rng.random() ** 2)}"
     if fluxion == "only":
         key = SINGLE_KEY
@@ -145,8 +159,9 @@ def _plan(rng: random.Random, shape: Shape, depth: int, answered: list[bool], ro
     return Plan(fluxion, key, 0, fail, children)
 
 
-def handle(item: Item, fields: dict[str, bytes]) -> Done:
-    """What the fluxion does with the message, as its plan says; `fields` is its context, not to be changed."""
+def handle(item: Item, fields: dict[str, bytes], process: str) -> Done:
+    """What the fluxion does with the message, as its plan says; `fields` is its context, not to be changed.
+    `process`: who sends what comes of it; without a context, the sender is that process and not the partition."""
     body = read_body(item.body)
     plan = body.plan
     if plan.fluxion != item.fluxion:
@@ -169,7 +184,7 @@ def handle(item: Item, fields: dict[str, bytes]) -> Done:
         removes = (f"last{count - 1}",) if count else ()
         src, n = f"{group_of(item.fluxion)}/{item.key}", [count]
     else:
-        src = f"{body.src}>{item.fluxion}:{item.key}" if body.src and ordered else ""
+        src = f"{body.src}>{item.fluxion}:{item.key}@{process}" if body.src and ordered else ""
         n = body.n
     emitted = []
     for index, child in enumerate(plan.children):

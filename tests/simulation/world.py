@@ -6,20 +6,24 @@ the faults. Faults end at `end_ms`; REST_MS later everything must have settled.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
 from checkers import Judge, StoreChecker, check_bounds, unsettled
 from clients import Clients, GatewayProcess
+from control import ControllerProcess, Operator
 from core import Sim, Violation
 from faults import plan_faults
-from liquefy.config import BrokerConfig, GatewayConfig, WorkerConfig
-from liquefy.hosting import Item
 from network import Network
 from processes import BrokerProcess, Process, WorkerProcess
 from store import Store
 from wild import WildController
-from workload import SINGLE_KEY, STATEFUL, Shape, make_graph, make_plan
+from workload import SINGLE_KEY, STATEFUL, Shape, bundle_of, make_graph, make_plan
+
+from liquefy.config import BrokerConfig, ControllerConfig, GatewayConfig, WorkerConfig
+from liquefy.graph import Graph
+from liquefy.hosting import Item
 
 REST_MS = 60_000.0
 CHECK_MS = 200.0
@@ -31,16 +35,23 @@ class World:
         rng = sim.rng
         self.wildness = rng.choice((0.0, 0.3, 1.0, 1.0, 2.5))
         self.end_ms = rng.choice((1_500.0, 3_000.0, 5_000.0))
+        self.hot = hot = rng.random() < 0.35
+        self.slow = rng.choice((1.0, 1.0, 4.0, 10.0) if hot else (1.0, 1.0, 1.0, 6.0))
         self.shape = Shape(
-            partitions=rng.choice((1, 2, 4)),
-            keys=rng.choice((1, 3, 8, 20)),
-            depth=rng.choice((1, 2, 3, 4)),
+            partitions=rng.choice((1, 2) if hot else (1, 2, 4)),
+            keys=rng.choice((1, 2) if hot else (1, 3, 8, 20)),
+            depth=rng.choice((1, 2) if hot else (1, 2, 3, 4)),
             fan=rng.choice((1, 2, 2, 3)),
             delays=rng.choice((0, 0, 0.15)),
             failures=rng.choice((0, 0, 0.05)),
-            poison=rng.choice((0, 0, 0, 0.01)),
+            poison=0 if hot else rng.choice((0, 0, 0, 0.01)),
+            hot=hot,
         )
-        self.graph = make_graph(self.shape, bundles=rng.choice((1, 1, 2)))
+        self.code_bundles = rng.choice((1, 1, 2))
+        first = make_graph(self.shape, 1, self.code_bundles)
+        self.graphs: list[Graph] = [first]
+        self.bundles = {first.bundle: bundle_of(1)}
+        self.broken: set[str] = set()
         self.network = Network(sim, rng.choice((0.3, 2.0, 10.0)), rng.choice((0, 0.02)))
         trouble = rng.choice((0, 0.02, 0.15)) if self.wildness else 0
         self.store = Store(sim, rng.choice((0.3, 1.0, 8.0)), trouble, trouble)
@@ -55,7 +66,8 @@ class World:
         self.gateways: dict[str, GatewayProcess] = {}
         self.incarnations = 0
         self.clients = Clients(self)
-        self.faulty = True
+        self.wild = rng.random() < 0.4
+        self.operator = Operator(self)
         self._start()
 
     def _worker_config(self, seed: int) -> WorkerConfig:
@@ -79,18 +91,55 @@ class World:
             self.start_worker(name)
         for i in range(self.sim.rng.choice((1, 2))):
             self.start_gateway(f"gateway{i + 1}")
+        if not self.wild:
+            self._deployments()
         self._arrivals()
         plan_faults(self)
+
+    def _deployments(self) -> None:
+        """The first one, and perhaps a second version (perhaps one that does not load)."""
+        rng = self.sim.rng
+        self.sim.after(60.0, self.operator.deploy, self.graphs[0])
+        for later in (100, 3_000, 6_000):
+            self.sim.after(self.end_ms + later, lambda: self.controller.calm())
+        if rng.random() < 0.4:
+            second = make_graph(self.shape, 2, self.code_bundles, rng.choice((0, 0, 1)))
+            self.bundles[second.bundle] = bundle_of(2)
+            broken = rng.random() < 0.3
+            if broken:
+                self.broken.add(second.bundle)
+            self.sim.after(rng.uniform(400, self.end_ms), self._second, second, broken)
+
+    def _second(self, graph: Graph, broken: bool) -> None:
+        if self.operator.deploying is None:
+            self.operator.deploy(graph, 0 if broken else 200)
+
+    def deployed(self, graph: Graph) -> None:
+        """It comes into force."""
+        self.graphs.append(graph)
+
+    def graph_in_force(self) -> Graph:
+        return self.graphs[-1]
+
+    def spread_anew(self) -> bool:
+        """A later version has another number of partitions: what has no context finds other owners, and those know
+        nothing of what the first ones handled, or still handle."""
+        return len({len(graph.partition_names()) for graph in self.graphs}) > 1
+
+    def partition_names(self) -> list[str]:
+        """Of all versions."""
+        return list(dict.fromkeys(name for graph in self.graphs for name in graph.partition_names()))
 
     def start_broker(self) -> None:
         self.broker = BrokerProcess(self, "broker", BrokerConfig())
 
     def start_controller(self) -> None:
-        self.controller = WildController(self, "controller", 1_500.0)
+        if self.wild:
+            self.controller = WildController(self, "controller", 1_500.0)
+        else:
+            self.controller = ControllerProcess(self, "controller", ControllerConfig())
 
     def start_worker(self, name: str) -> None:
-        import dataclasses
-
         self.workers[name] = WorkerProcess(self, name, dataclasses.replace(self.config, name=name))
 
     def start_gateway(self, name: str) -> None:
@@ -117,14 +166,14 @@ class World:
     def _arrivals(self) -> None:
         rng = self.sim.rng
         once = rng.choice((0, 0, 0.3))
-        count = rng.choice((5, 20, 60, 120))
+        count = rng.choice((100, 200) if self.hot else (5, 20, 60, 120))
         start = 300.0
         for _ in range(count):
             plan = make_plan(rng, self.shape)
             if not plan.key and (plan.fluxion in STATEFUL or plan.fluxion == "pass"):
                 plan = type(plan)(plan.fluxion, SINGLE_KEY, 0, plan.fail, plan.children)
             at = rng.uniform(start, self.end_ms)
-            if rng.random() < 0.3:
+            if rng.random() < (0.8 if self.hot else 0.3):
                 at = start + (at - start) // 400 * 400  # bursts
             self.sim.after(at, self.clients.ask, plan, rng.random() < once)
 
@@ -136,7 +185,6 @@ class World:
         while sim.now < self.end_ms:
             sim.run(min(self.end_ms, sim.now + CHECK_MS))
             check_bounds(self)
-        self.faulty = False
         left = [""]
         while left and sim.now < self.end_ms + REST_MS:
             sim.run(sim.now + CHECK_MS)

@@ -144,6 +144,7 @@ class World:
         self.loads: Callable[[str, int], dict[str, float]] = lambda name, now_ms: {}
         self.traffic: list[tuple[str, str, int]] = []
         self.broker_up = False
+        self.broker_since_ms = START_MS
         self._sessions = 0
         self._reported_ms = 0
         self._request = 0
@@ -162,7 +163,8 @@ class World:
         self.start()
 
     def link_up(self) -> None:
-        self.broker_up = True
+        if not self.broker_up:
+            self.broker_up, self.broker_since_ms = True, self.now_ms
         self.feed(ev.Up(b"controller#1"))
 
     def link_down(self) -> None:
@@ -284,7 +286,7 @@ class World:
 
     def _broker(self, message: Any) -> None:
         if isinstance(message, m.Hello):
-            self.feed(ev.FromBroker(m.Welcome("broker", list(self.routes.values()))))
+            self.feed(ev.FromBroker(m.Welcome("broker", list(self.routes.values()), self.now_ms - self.broker_since_ms)))
             for worker in list(self.workers.values()):
                 self.feed(self._peer_up(worker))
         elif isinstance(message, m.Assign) and not self.hand:

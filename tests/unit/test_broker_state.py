@@ -406,14 +406,17 @@ def test_hello_is_answered_with_the_whole_table() -> None:
     b.worker("node1", (P, 7))
     b.gateway()
     (welcome,) = b.told(b"gw#1", m.Welcome)
-    assert welcome.broker == "b1"
+    assert (welcome.broker, welcome.up_ms) == ("b1", 0)
     assert {(r.destination, r.session, r.epoch) for r in welcome.routes} == {
         (P, b"node1#1", 7),
         ("@gw", b"gw#1", 0),
     }
+    b.now_ms += 700
     b.gateway("gw2")
     assert len(b.told(b"node1#1", m.Routes)) == 1
     assert not b.told(b"gw2#1", m.Routes)
+    (welcome,) = b.told(b"gw2#1", m.Welcome)
+    assert welcome.up_ms == 700
 
 
 def test_a_connection_made_again_gets_new_paths() -> None:

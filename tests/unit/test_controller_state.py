@@ -181,6 +181,19 @@ def test_a_node_that_started_anew_claims_nothing_and_its_partitions_get_a_new_ep
     assert world.consistent()
 
 
+def test_a_forgotten_partition_is_not_assigned_at_its_old_epoch() -> None:
+    world = cluster(1)
+    partition = "visits/store/3"
+    world.worker_down("node1")
+    worker = world.worker_up("node1", prepares=False)
+    world.run(100)
+    world.feed(ev.FromBroker(m.Orphans([partition])))
+    world.run(100)
+    assert worker.owned == {}
+    world.said(worker, m.Prepared("visits", 1))
+    assert worker.owned[partition] == 2
+
+
 def test_with_nobody_alive_partitions_wait_for_who_comes() -> None:
     world = cluster(2)
     world.worker_down("node1")
@@ -232,12 +245,22 @@ def test_a_broker_outage_moves_nothing_that_comes_back() -> None:
     for name in ("node1", "node2"):
         world.run(300)
         world.worker_up(name, claims[name])
-    world.run(5_000)
+    world.run(700)
     for partition, placement in before.items():
         if placement.owner == "node3":
             assert world.store.placements[partition].owner in ("node1", "node2")
         else:
             assert world.store.placements[partition] == placement
+    assert world.consistent()
+
+
+def test_a_node_that_died_unheard_is_failed_over_by_the_next_controller_without_waiting_for_it() -> None:
+    world = cluster(2)
+    world.run(5_000)
+    world.workers.pop("node1")
+    world.routes = {p: r for p, r in world.routes.items() if r.node != "node1"}
+    world.restart_controller()
+    assert world.until(lambda: set(world.owners().values()) == {"node2"}, 1_000) <= 250
     assert world.consistent()
 
 
@@ -455,3 +478,28 @@ def test_a_stateless_group_has_no_context() -> None:
     made = msgspec.structs.replace(made, groups=(Group("store", True, 8), Group("send", False, 8)))
     world = cluster(1, made)
     assert "has no context" in world.error("context", action="get", what="send", key="alice")
+
+
+def test_a_deployment_while_the_cluster_settles_is_no_loss() -> None:
+    world = World()
+    for i in range(1, 4):
+        world.worker_up(f"node{i}")
+    world.stores = False
+    request = world.ask("deploy", graph=msgspec.to_builtins(graph()), bundle=BUNDLE)
+    world.stores = True
+    world.store_answers()
+    world.run(1_500)
+    assert not world.reply(request).error
+    assert not world.events("lost")
+    assert world.counts() == {"node1": 3, "node2": 3, "node3": 2}
+
+
+def test_what_runs_just_like_that_is_deployed_anew_only_when_asked() -> None:
+    world = cluster(2)
+    assert world.deploy(graph(), if_changed=True)["version"] == 1
+    world.worker_up("node3", refuses="no space left")
+    world.run(1_000)
+    assert world.error("deploy", graph=msgspec.to_builtins(graph()), bundle=BUNDLE, if_changed=True), "node3 has not"
+    world.worker_down("node3")
+    assert world.deploy(graph(groups=("store", "new")), if_changed=True)["version"] == 2
+    assert world.deploy(graph(groups=("store", "new")))["version"] == 3

@@ -20,10 +20,10 @@ import pytest
 from liquefy import Context, Message, graphfile
 from liquefy.fluxion import Answer
 from liquefy.graph import OUTPUT
+from liquefy.handling import emissions
 from liquefy.hosting import Emitted, Load
 from liquefy.loading import load
 from liquefy.messages import partition_index
-from liquefy.handling import emissions
 from liquefy.values import pack, unpack
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

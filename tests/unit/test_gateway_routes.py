@@ -28,6 +28,11 @@ def found(router: Router, method: str, path: str) -> tuple[str, dict[str, str]] 
     return f"{match.entry.graph}/{match.entry.input}", match.params
 
 
+def test_before_the_graphs_are_known_nothing_is_said_not_to_exist() -> None:
+    assert found(Router(), "GET", "/nothing") == 503
+    assert found(Router([]), "GET", "/nothing") == 404
+
+
 def test_an_entry_knows_where_requests_go() -> None:
     match = Router([graph("g", "GET /{id}")]).match("GET", "/alice")
     assert isinstance(match, Match)

@@ -14,7 +14,8 @@ from liquefy.config import WorkerConfig
 from liquefy.effects import Relay, SendFrame, ToBroker
 from liquefy.graph import Fluxion, Graph, Group, Input
 from liquefy.hosting import Done, Emitted, Item, Loaded, Ran, Run
-from liquefy.messages import Activate, Graphs, Message, Part, Posted, Route, Welcome, partition_index
+from liquefy.messages import Ack, Activate, Graphs, Message, Part, Posted, Route, Welcome, partition_index
+from liquefy.sending import ACK_AFTER_MS
 from worker import events as ev
 from worker.state import WorkerState
 
@@ -160,6 +161,9 @@ class Bench:
         return [e.message for e in self.effects if isinstance(e, ToBroker) and isinstance(e.message, kind)]
 
     def relayed(self, kind: type) -> list[tuple[bytes, Any]]:
+        if kind is Ack:  # these are gathered for a while
+            self.now_ms += ACK_AFTER_MS
+            self.step(ev.Tick())
         return [(e.to, e.message) for e in self.effects if isinstance(e, Relay) and isinstance(e.message, kind)]
 
     def sent(self) -> list[tuple[str, Posted]]:

@@ -1,0 +1,184 @@
+"""Load on a service that counts, from a thread of its own, with a book: what was acknowledged, for whom, when.
+
+Each request has an idempotency key and is tried again until it is answered. So at the end the context of each user must
+hold exactly the number of requests made for that user, and the answers must be 1, 2, 3 ... n, each once: `check` says
+where they do not. When the service was away is told from how long answers took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from examples import loadclient
+
+GIVE_UP_S = 60.0
+SLOW_S = 0.4
+"""An answer that took longer was waiting for something that was away."""
+
+TICK_S = 0.002
+
+
+class Entry(NamedTuple):
+    """One request. Times are `time.perf_counter`; `number` is what the service counted, 0 if it did not answer."""
+
+    user: str
+    due_s: float
+    answered_s: float
+    status: int
+    number: int
+    before: int
+    tries: int
+
+
+class Verdict(NamedTuple):
+    """Requests made; of those acknowledged so many are missing in the contexts, so many are in them more than once, and
+    so many answers were out of order (or not even numbers). `failed`: requests never answered with 200."""
+
+    requests: int
+    lost: int
+    doubled: int
+    reordered: int
+    failed: int
+    examples: list[str]
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.doubled or self.reordered or self.failed)
+
+
+class Outage(NamedTuple):
+    """After a moment: seconds without any good answer; and until no answer was late any more (if none was, the longest
+    that anybody waited)."""
+
+    silence_s: float
+    back_s: float
+
+
+class SteadyLoad:
+    """`rate` requests a second for `users` users, from `start` to `stop`. A context manager, which stops."""
+
+    def __init__(self, url: str, rate: float = 250.0, users: int = 100, seed: int = 1, path: str = "/{user}") -> None:
+        self.entries: list[Entry] = []
+        self.started = 0
+        self.statuses: Counter[int] = Counter()
+        """Final ones."""
+        self._url, self._rate, self._path = url, rate, path
+        self._chance = random.Random(seed)
+        self._users = [f"u{seed}-{i}" for i in range(users)]
+        self._highest: Counter[str] = Counter()
+        self._due: dict[int, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self.client: loadclient.Client
+
+    def __enter__(self) -> SteadyLoad:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """No more requests; returns when all have been answered."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(GIVE_UP_S + 2 * loadclient.TRY_TIMEOUT_S)
+
+    @property
+    def answered(self) -> int:
+        return len(self.entries)
+
+    def settled(self, since_s: float, calm_s: float) -> bool:
+        """Whether all that was due before `calm_s` ago, or in between, is answered, and since then nothing is late."""
+        now = time.perf_counter()
+        if now - since_s < calm_s or any(due < now - SLOW_S for due in list(self._due.values())):
+            return False
+        return any(e.status == 200 for e in self._latest(now - calm_s)) and not any(
+            e.answered_s - e.due_s > SLOW_S for e in self._latest(now - calm_s)
+        )
+
+    def outage(self, since_s: float, before_s: float = SLOW_S) -> Outage:
+        """What somebody who made a request noticed from `since_s` on, until now."""
+        late = back = since_s
+        silence = longest = 0.0
+        for entry in sorted(self._latest(since_s - before_s), key=lambda e: e.answered_s):
+            if entry.answered_s < since_s or entry.status != 200:
+                continue
+            silence, late = max(silence, entry.answered_s - late), entry.answered_s
+            if entry.answered_s - entry.due_s > SLOW_S:
+                back = entry.answered_s
+            longest = max(longest, entry.answered_s - max(entry.due_s, since_s))
+        return Outage(silence, max(back - since_s, longest))
+
+    def check(self, contexts: Mapping[str, Mapping[str, object]], field: str = "visits") -> Verdict:
+        """Against what the contexts hold. To be called after `stop`."""
+        numbers: dict[str, list[int]] = {user: [] for user in self._users}
+        lost = doubled = reordered = failed = 0
+        examples: list[str] = []
+        for entry in self.entries:
+            if entry.status != 200 or not entry.number:
+                failed += 1
+                examples.append(f"{entry.user}: status {entry.status} after {entry.answered_s - entry.due_s:.2f} s")
+                continue
+            numbers[entry.user].append(entry.number)
+            if entry.number <= entry.before:
+                reordered += 1
+                examples.append(f"{entry.user}: {entry.number} was asked for after {entry.before} was answered")
+        for user, got in numbers.items():
+            held = contexts.get(user, {}).get(field, 0)
+            assert isinstance(held, int)
+            lost += max(0, len(got) - held)
+            doubled += max(0, held - len(got))
+            if held != len(got):
+                examples.append(f"{user}: {len(got)} were acknowledged, {held} are in the context")
+            elif len(set(got)) != len(got):
+                reordered += len(got) - len(set(got))
+                examples.append(f"{user}: some numbers were answered twice")
+        failed += self.started - len(self.entries)
+        return Verdict(self.started, lost, doubled, reordered, failed, examples)
+
+    @property
+    def users(self) -> list[str]:
+        return self._users
+
+    def _latest(self, since_s: float) -> list[Entry]:
+        """Those answered since."""
+        found = []
+        for index in range(len(self.entries) - 1, -1, -1):
+            if self.entries[index].answered_s < since_s:
+                break
+            found.append(self.entries[index])
+        return found
+
+    async def _run(self) -> None:
+        self.client = loadclient.Client([self._url], connections=256, give_up_s=GIVE_UP_S)
+        begin = time.perf_counter()
+        tasks: set[asyncio.Task[None]] = set()
+        while not self._stop.is_set():
+            while self.started < (time.perf_counter() - begin) * self._rate:
+                task = asyncio.create_task(self._one(self.started, begin + self.started / self._rate))
+                self.started += 1
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+            await asyncio.sleep(TICK_S)
+        if tasks:
+            await asyncio.gather(*tasks)
+        self.client.close()
+
+    async def _one(self, index: int, due_s: float) -> None:
+        user = self._chance.choice(self._users)
+        before = self._highest[user]
+        self._due[index] = due_s
+        answer = await self.client.ask("GET", self._path.format(user=user), key=self.client.new_key(), due=due_s)
+        del self._due[index]
+        body = answer.json() if answer.status == 200 else None
+        number = body.get("visits", 0) if isinstance(body, dict) else 0
+        self._highest[user] = max(self._highest[user], number)
+        self.statuses[answer.status] += 1
+        self.entries.append(Entry(user, due_s, time.perf_counter(), answer.status, number, before, answer.tries))

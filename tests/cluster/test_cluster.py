@@ -1,0 +1,277 @@
+"""The whole cluster on real processes, under load that keeps book: every kind of process killed, hung and stopped,
+partitions moved, versions brought in, nodes drained and joined. Counters must be exact in each case.
+
+`make chaos` does more of it, at random moments, and holds the service to two seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from live_cluster import ROOT, LiveCluster, wait_for
+from steady_load import SteadyLoad, Verdict
+
+VISITS, SHOP = ROOT / "examples" / "visits", ROOT / "examples" / "shop"
+
+RATE = 200.0
+BACK_MAX_S = 5.0
+"""On a machine that has other work; see tests/chaos for what is to be reached."""
+
+CALM_S = 0.5
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
+    """One for all tests here: each must find it whole, and leaves it so."""
+    with LiveCluster(tmp_path_factory.mktemp("live") / "state", VISITS) as made:
+        yield made
+
+
+@pytest.fixture
+def load(cluster: LiveCluster, request: pytest.FixtureRequest) -> Iterator[SteadyLoad]:
+    """Running; its users are new."""
+    wait_for(cluster.whole, "the cluster to be whole")
+    with SteadyLoad(cluster.http, RATE, seed=time.time_ns() % 10**9) as running:
+        wait_for(lambda: running.answered > 50, "the first answers")
+        yield running
+
+
+def checked(cluster: LiveCluster, load: SteadyLoad) -> Verdict:
+    """The book, closed and clean."""
+    load.stop()
+    verdict = load.check(cluster.contexts("visits", "store", load.users))
+    assert verdict.clean, f"{verdict} {load.statuses}"
+    return verdict
+
+
+def more(load: SteadyLoad, requests: int) -> None:
+    """Until so many more are answered."""
+    goal = load.answered + requests
+    wait_for(lambda: load.answered >= goal, f"{requests} more answers", 60.0)
+
+
+def back(load: SteadyLoad, since_s: float) -> float:
+    """Wait until the service is back; after how many seconds it was."""
+    wait_for(lambda: load.settled(since_s, CALM_S), "the service to be back", 60.0)
+    return load.outage(since_s).back_s
+
+
+# -- what dies ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["node2", "node1/host", "broker", "controller", "gateway1", "redis"])
+def test_whatever_is_killed_nothing_is_lost_and_it_comes_back(
+    cluster: LiveCluster, load: SteadyLoad, name: str
+) -> None:
+    pid = cluster.kill(name)
+    assert back(load, time.perf_counter()) < BACK_MAX_S
+    checked(cluster, load)
+    wait_for(lambda: cluster.pid(name) not in (0, pid), f"another {name}")
+    wait_for(cluster.whole, "the cluster to be whole")
+    wait_for(lambda: not cluster.outboxes("visits"), "the outboxes to be empty")
+
+
+def test_a_node_that_hangs_is_failed_over_and_is_harmless_when_it_goes_on(
+    cluster: LiveCluster, load: SteadyLoad
+) -> None:
+    mine = {p for p, (owner, _) in cluster.placements("visits", "store").items() if owner == "node3"}
+    assert mine
+    with cluster.stopped("node3"):
+        wait_for(lambda: cluster.node("node3").get("state") == "hung", "node3 to be missed")
+        since_s = time.perf_counter()
+        back(load, since_s)
+        now = cluster.placements("visits", "store")
+        assert {now[p][0] for p in mine} <= {"node1", "node2"}
+    wait_for(lambda: "declared dead" in cluster.log("node3"), "node3 to learn that it was declared dead")
+    wait_for(cluster.whole, "node3 to be back")
+    more(load, 100)
+    checked(cluster, load)
+
+
+def hang_redis(cluster: LiveCluster, load: SteadyLoad, seconds: float) -> None:
+    """Redis answers nothing for so long: requests are refused, and later everything goes on."""
+    with cluster.stopped("redis"):
+        end_s = time.monotonic() + seconds
+        wait_for(lambda: cluster.get("/nobody", timeout_s=1.0).status == 503, "a request to be refused")
+        refused = cluster.get("/nobody")
+        assert (refused.status, refused.headers.get("retry-after", refused.headers.get("Retry-After"))) == (503, "1")
+        wait_for(lambda: time.monotonic() > end_s, "the time to be over", 2 * seconds)
+    back(load, time.perf_counter())
+    checked(cluster, load)
+    wait_for(cluster.whole, "the cluster to be whole")
+
+
+def test_redis_hangs_for_a_moment(cluster: LiveCluster, load: SteadyLoad) -> None:
+    hang_redis(cluster, load, 3.0)
+
+
+@pytest.mark.slow
+def test_redis_is_away_for_half_a_minute(cluster: LiveCluster, load: SteadyLoad) -> None:
+    hang_redis(cluster, load, 30.0)
+
+
+# -- what moves --------------------------------------------------------------------------------------------
+
+
+def test_twenty_migrations_in_a_row_are_not_noticed(cluster: LiveCluster, load: SteadyLoad) -> None:
+    epochs = {p: epoch for p, (_, epoch) in cluster.placements("visits", "store").items()}
+    moved = 0
+    for turn in range(20):
+        result = cluster.ask("migrate", what="store", node=("node1", "node2")[turn % 2])
+        assert result["failed"] == 0, result
+        moved += result["moved"]
+    assert moved >= 19 * len(epochs)
+    after = cluster.placements("visits", "store")
+    assert {owner for owner, _ in after.values()} == {"node2"}
+    assert sum(epoch for _, epoch in after.values()) == sum(epochs.values()) + moved
+    checked(cluster, load)
+    assert not load.client.retries, f"requests were refused meanwhile: {load.client.retries}"
+
+
+def test_a_drained_node_is_emptied_and_one_that_is_taken_back_gets_its_share(
+    cluster: LiveCluster, load: SteadyLoad
+) -> None:
+    drained = cluster.ctl("drain", "node1")
+    assert drained["left"] == 0
+    assert cluster.node("node1")["partitions"] == 0
+    assert "node1" not in {owner for owner, _ in cluster.placements("visits", "store").values()}
+    cluster.ctl("uncordon", "node1")
+    wait_for(lambda: cluster.node("node1")["partitions"] > 16, "node1 to get its share", 40.0)
+    checked(cluster, load)
+    assert not load.client.retries, f"requests were refused meanwhile: {load.client.retries}"
+
+
+@contextlib.contextmanager
+def further_node(cluster: LiveCluster, folder: Path) -> Iterator[psutil.Popen]:
+    """node4, started by hand."""
+    command = [sys.executable, "-P", "-m", "worker", "--name=node4", f"--broker={cluster.broker}"]
+    command += [f"--redis={cluster.redis}", f"--data-dir={folder}"]
+    with (folder / "log").open("wb") as log:
+        process = psutil.Popen(command, env=cluster.environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+            process.wait()
+
+
+def test_a_node_joins_and_leaves(cluster: LiveCluster, load: SteadyLoad, tmp_path: Path) -> None:
+    with further_node(cluster, tmp_path) as process:
+        wait_for(lambda: cluster.node("node4").get("partitions", 0) > 16, "node4 to get its share", 40.0)
+        process.terminate()
+        assert process.wait(20) == 0
+    assert "node4" not in {owner for owner, _ in cluster.placements("visits", "store").values()}
+    checked(cluster, load)
+    assert not load.client.retries, f"requests were refused meanwhile: {load.client.retries}"
+
+
+# -- what is deployed --------------------------------------------------------------------------------------
+
+
+def changed(folder: Path, old: str, new: str) -> Path:
+    """A copy of examples/visits with other code."""
+    made = folder / "visits"
+    shutil.rmtree(made, ignore_errors=True)
+    shutil.copytree(VISITS, made, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (made / "visits.py").read_text()
+    assert old in code
+    (made / "visits.py").write_text(code.replace(old, new))
+    return made
+
+
+def test_versions_change_without_a_failed_request(cluster: LiveCluster, load: SteadyLoad, tmp_path: Path) -> None:
+    assert cluster.get("/regular").body["greeting"].startswith("Welcome to")
+    before = cluster.ask("status")["graphs"][0]["version"]
+    new = cluster.ctl("deploy", str(changed(tmp_path, '"Hello again, ', '"Salut, ')))
+    assert new["version"] == before + 1
+    wait_for(lambda: cluster.get("/regular").body["greeting"].startswith("Salut, regular"), "the new version")
+    assert cluster.get("/regular").body["visits"] >= 3  # the contexts have stayed
+    broken = cluster.run(
+        "deploy", str(changed(tmp_path, "import asyncio", "import asyncio, nowhere_to_be_found")),
+        "--controller", cluster.controller,
+    )  # fmt: skip
+    assert broken.code != 0
+    assert "nowhere_to_be_found" in broken.errors
+    assert cluster.ask("status")["graphs"][0]["version"] == before + 1
+    more(load, 100)
+    assert cluster.get("/someone-else").status == 200
+    checked(cluster, load)
+    assert not load.client.retries, f"requests were refused meanwhile: {load.client.retries}"
+
+
+def test_two_services_side_by_side(cluster: LiveCluster, load: SteadyLoad) -> None:
+    cluster.ctl("deploy", str(SHOP), "--wait")
+    script = [sys.executable, str(SHOP / "load.py"), "--url", cluster.http, "--idempotent", "--json"]
+    done = subprocess.run(
+        [*script, "--rate", "60", "--seconds", "3"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["violations"] == []
+    assert {g["name"] for g in cluster.ctl("status")["graphs"]} == {"visits", "shop"}
+    cluster.ctl("undeploy", "shop", "--purge")
+    wait_for(lambda: cluster.get("/stock/tea").status == 404, "the shop to be closed")
+    checked(cluster, load)
+
+
+DIVIDE = """
+def divide(message, context):
+    context["tried"] = context.get("tried", 0) + 1
+    if message["params"]["by"] == "zero":
+        raise ValueError("by zero one cannot divide")
+    return {"tried": context["tried"]}
+"""
+DIVIDE_GRAPH = """
+graph: sums
+inputs: {input: "GET /divide/{by}"}
+fluxions: {divide: {code: "sums:divide", key: params.by}}
+streams: [input >> divide, divide >> output]
+"""
+
+
+def test_what_cannot_be_handled_is_kept_shown_replayed_and_dropped(cluster: LiveCluster, tmp_path: Path) -> None:
+    (tmp_path / "sums.py").write_text(DIVIDE)
+    (tmp_path / "graph.yaml").write_text(DIVIDE_GRAPH)
+    cluster.ctl("deploy", str(tmp_path), "--wait")
+    wait_for(lambda: cluster.get("/divide/two").status == 200, "the service")
+    failed = cluster.get("/divide/zero")
+    assert failed.status == 500
+    letter = failed.body["dead_letter"]
+    assert [entry["id"] for entry in cluster.ctl("dead", "list")] == [letter]
+    shown = cluster.ctl("dead", "show", letter)
+    assert (shown["fluxion"], shown["key"]) == ("divide", "zero")
+    assert "by zero one cannot divide" in shown["error"]
+    assert "sums.py" in shown["traceback"]
+    assert cluster.contexts("sums", "divide", ["zero"]) == {"zero": {}}  # what failed left nothing behind
+
+    (tmp_path / "sums.py").write_text(DIVIDE.replace('== "zero"', '== "minus zero"'))
+    cluster.ctl("deploy", str(tmp_path), "--wait")
+    assert cluster.ctl("dead", "replay", letter)["done"]
+    wait_for(lambda: cluster.ctl("dead", "list") == [], "the letter to be handled")
+    assert cluster.contexts("sums", "divide", ["zero"]) == {"zero": {"tried": 1}}
+
+    (tmp_path / "sums.py").write_text(DIVIDE)
+    cluster.ctl("deploy", str(tmp_path), "--wait")
+    another = cluster.get("/divide/zero").body["dead_letter"]
+    assert cluster.ctl("dead", "drop", another)["done"]
+    assert cluster.ctl("dead", "list") == []
+    cluster.ctl("undeploy", "sums", "--purge")
+
+
+def test_a_stop_ends_everything(tmp_path: Path) -> None:
+    """Of a cluster in which something hangs, too."""
+    with LiveCluster(tmp_path / "state", None, nodes=1) as small:
+        small.send("node1", signal.SIGSTOP)
+        down = small.run("down", "--state", str(small.state), "--json")
+        assert down.code == 0, down.errors
+        assert small.processes() == []

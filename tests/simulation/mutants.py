@@ -1,0 +1,225 @@
+"""Classic bugs, planted one at a time, to show that the judges see them: `python tests/simulation/run.py --mutants`.
+
+Each function makes one change through `patch` (object, attribute, new value); `planted` undoes it afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from broker import state as broker_state
+from broker.routing import RouteTable
+from liquefy.commits import ContextAnswer, Verdict
+from liquefy.contexts_memory import MemoryContexts
+from liquefy.messages import Handover
+from liquefy.sending import Outgoing
+from worker.cache import Cache
+from worker.flow import Flow
+from worker.hosts import Dispatcher
+from worker.ownership import Ownership
+
+Patch = Callable[[Any, str, Any], None]
+
+
+def no_fencing(patch: Patch) -> None:
+    """The store takes commits of whoever sends them."""
+    real = MemoryContexts._commit
+
+    def commit(self: Any, commit: Any, owner: str) -> Verdict:
+        stored = self._find(commit.partition)
+        if commit.epoch < stored.epoch and commit.move is None:
+            commit = commit._replace(epoch=stored.epoch, sequence=stored.sequence)
+        return real(self, commit, "")
+
+    patch(MemoryContexts, "_commit", commit)
+
+
+def acknowledged_before_the_commit(patch: Patch) -> None:
+    real = Flow._to_commit
+
+    def to_commit(self: Any, partition: Any, entry: Any) -> None:
+        real(self, partition, entry)
+        if entry.sender:
+            self._acks[entry.sender].append(entry.seq)
+
+    patch(Flow, "_to_commit", to_commit)
+
+
+def outbox_not_sent_again(patch: Patch) -> None:
+    """The new owner of a partition forgets what the old one had to send."""
+    patch(Ownership, "_send_again", lambda self, partition, seq, message: None)
+
+
+def no_dedupe(patch: Patch) -> None:
+    real, real_read = MemoryContexts._commit, MemoryContexts.read_now
+
+    def read(self: Any, queries: Any) -> Any:
+        return [ContextAnswer(a.partition, a.contexts, frozenset()) for a in real_read(self, queries)]
+
+    patch(MemoryContexts, "_commit", lambda self, commit, owner: real(self, commit._replace(seen=[]), owner))
+    patch(MemoryContexts, "read_now", read)
+
+
+def held_before_returned(patch: Patch) -> None:
+    """After a migration the newer messages, held by the broker, go before those that the source gives back."""
+    real = broker_state.BrokerState.step
+
+    def step(self: Any, event: Any, now_ms: float) -> Any:
+        out = real(self, event, now_ms)
+        message = getattr(event, "message", None)
+        if isinstance(message, Handover):
+            forwards = [e for e in out if isinstance(e, broker_state.Forward)]
+            others = [e for e in out if not isinstance(e, broker_state.Forward)]
+            returned = len(message.returned)
+            return others + forwards[returned:] + forwards[:returned]
+        return out
+
+    patch(broker_state.BrokerState, "step", step)
+
+
+def path_kept_at_failover(patch: Patch) -> None:
+    real = RouteTable.place
+
+    def place(self: Any, destination: str, node: str, session: bytes, epoch: int, active: bool = False) -> Any:
+        old = self.by_destination.get(destination)
+        route = real(self, destination, node, session, epoch, active)
+        return route if old is None else self._set(route._replace(path=old.path), active)
+
+    patch(RouteTable, "place", place)
+
+
+def local_delivery_overtakes(patch: Patch) -> None:
+    patch(Outgoing, "clear_of", lambda self, destination: True)
+
+
+def sent_again_out_of_order(patch: Patch) -> None:
+    real = Outgoing._restart
+
+    def restart(self: Any, destinations: Any) -> None:
+        destinations = list(destinations)
+        real(self, destinations)
+        for destination in destinations:
+            if destination in self._fresh:
+                self._fresh[destination].reverse()
+
+    patch(Outgoing, "_restart", restart)
+
+
+def not_sent_again(patch: Patch) -> None:
+    """A new path does not make anybody send again; only the slow safety net does."""
+    real = Outgoing.on_routes
+
+    def on_routes(self: Any, routes: Any, whole: bool = False) -> None:
+        restart, self._restart = self._restart, lambda destinations: None
+        real(self, routes, whole)
+        self._restart = restart
+
+    patch(Outgoing, "on_routes", on_routes)
+
+
+def applied_twice(patch: Patch) -> None:
+    """A commit that is tried again, because its answer was lost, is applied again."""
+    real = MemoryContexts._commit
+
+    def commit(self: Any, commit: Any, owner: str) -> Verdict:
+        stored = self._find(commit.partition)
+        if stored.epoch == commit.epoch and stored.sequence == commit.sequence + 1:
+            commit = commit._replace(sequence=stored.sequence, seen=[])
+        return real(self, commit, owner)
+
+    patch(MemoryContexts, "_commit", commit)
+
+
+def evicted_while_read(patch: Patch) -> None:
+    """An answer older than a commit becomes the context."""
+
+    def evict(self: Any) -> Any:
+        gone = []
+        for (partition, key), record in list(self._order.items()):
+            if self.bytes > self._bytes_max and not record.users:
+                del self._order[partition, key]
+                self.bytes -= record.size
+                del partition.contexts[key]
+                gone.append((partition, key))
+        return gone
+
+    patch(Cache, "evict", evict)
+
+
+def contexts_kept_after_refusal(patch: Patch) -> None:
+    """Messages are handled again upon contexts that have them already."""
+
+    def reset(self: Any, partition: Any) -> None:
+        partition.reset_due = True
+        if not partition.committing:
+            contexts = dict(partition.contexts)
+            entries = partition.reset(self.next_read)
+            partition.contexts.update(contexts)
+            for entry in entries:
+                self.admit(entry)
+            self.schedule(partition)
+
+    patch(Flow, "reset", reset)
+
+
+def same_epoch_at_failover(patch: Patch) -> None:
+    real = MemoryContexts.place_now
+
+    def place(self: Any, requests: Any) -> Any:
+        for partition, epoch, owner in requests:
+            stored = self._find(partition)
+            if stored.epoch == epoch and epoch > 0:
+                stored.owner = owner
+                return self.placements_now([r.partition for r in requests])
+        return real(self, requests)
+
+    patch(MemoryContexts, "place_now", place)
+
+
+def returned_forgotten(patch: Patch) -> None:
+    """The source of a migration does not give back what it had not begun."""
+    real = Ownership._hand_over
+
+    def hand_over(self: Any, partition: Any) -> None:
+        partition.working.clear()
+        real(self, partition)
+
+    patch(Ownership, "_hand_over", hand_over)
+
+
+def coroutines_of_one_key_at_once(patch: Patch) -> None:
+    real = Dispatcher._take
+
+    def take(self: Any, host: Any, partition: Any, batch: Any, items: Any) -> None:
+        while partition.ready and len(items) < self._batch_max and self.may_run(partition, host):
+            items.append(self._item(host, partition, partition.ready.popleft(), batch))
+
+    assert real is not take
+    patch(Dispatcher, "_take", take)
+
+
+MUTANTS = [
+    no_fencing, acknowledged_before_the_commit, outbox_not_sent_again, no_dedupe, held_before_returned,
+    path_kept_at_failover, local_delivery_overtakes, sent_again_out_of_order, not_sent_again, applied_twice,
+    evicted_while_read, contexts_kept_after_refusal, same_epoch_at_failover, returned_forgotten,
+    coroutines_of_one_key_at_once,
+]  # fmt: skip
+
+
+@contextlib.contextmanager
+def planted(mutant: Callable[[Patch], None]) -> Iterator[None]:
+    """With this bug in the code."""
+    undo: list[tuple[Any, str, Any]] = []
+
+    def patch(owner: Any, name: str, value: Any) -> None:
+        undo.append((owner, name, owner.__dict__[name]))
+        setattr(owner, name, value)
+
+    mutant(patch)
+    try:
+        yield
+    finally:
+        for owner, name, value in reversed(undo):
+            setattr(owner, name, value)
