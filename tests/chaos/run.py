@@ -22,9 +22,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
-from ctl.asking import Lost, Refused, Unreachable  # noqa: E402
 from live_cluster import LiveCluster, wait_for  # noqa: E402
 from steady_load import Outage, SteadyLoad, Verdict  # noqa: E402
+
+from ctl.asking import Lost, Refused, Unreachable  # noqa: E402
 
 TARGETS = {
     "worker": ("node1", "node2", "node3"),
@@ -86,7 +87,7 @@ def main() -> int:
     print(f"{options.rounds} rounds, seed {seed}, {options.rate:g} requests/s", flush=True)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="liquefy-chaos-"))
     try:
-        with LiveCluster(folder / "state", ROOT / "examples" / "visits", keep=True) as cluster:
+        with LiveCluster(folder / "state", ROOT / "examples" / "visits") as cluster:
             return chaos(cluster, options, seed)
     finally:
         if options.keep is None:
