@@ -59,7 +59,7 @@ def _version(program: str) -> tuple[int, int]:
 
 class RedisServer:
     """One redis-server, its data in `data_dir`. It listens on `port` of 127.0.0.1 (None or 0: a free one), or on
-    `unix_socket` alone. `appendonly`: what it stores survives it (fsync each second)."""
+    `unix_socket` alone. `appendonly`: what it stores survives it."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class RedisServer:
             f"dir {_quoted(self.data_dir)}",
             f"logfile {_quoted(self._log)}",
             f"appendonly {'yes' if self._appendonly else 'no'}",
-            "appendfsync everysec",
+            "appendfsync always",
             'save ""',
             "maxmemory-policy noeviction",
         ]

@@ -11,9 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -35,9 +33,6 @@ from liquefy.values import unpack
 
 ROOT = Path(__file__).parents[2]
 MARK = "LIQUEFY_TEST_CLUSTER"
-UP_TRIES = 3
-"""Somebody else may take a port between `up`'s look and its servers' bind."""
-
 COMMAND_S = 120.0
 ENDED_S = 10.0
 LOOK_S = 0.02
@@ -61,14 +56,14 @@ class Response(NamedTuple):
 
 
 class LiveCluster:
-    """`app`: a folder of examples, or any with a graph.yaml. `state` is made, and deleted at the end unless
-    `keep`. `environment`: settings of the roles (LIQUEFY_...)."""
+    """`app`: a folder of examples, or any with a graph.yaml. `state`, the folder of logs and data, is left.
+    `environment`: settings of the roles (LIQUEFY_...)."""
 
     def __init__(
-        self, state: Path, app: Path | None, nodes: int = 3, keep: bool = False, environment: dict[str, str] | None = None
+        self, state: Path, app: Path | None, nodes: int = 3, environment: dict[str, str] | None = None
     ) -> None:
         self.state, self.nodes = state, nodes
-        self._app, self._keep = app, keep
+        self._app = app
         self.mark = uuid.uuid4().hex
         kept = {n: v for n, v in os.environ.items() if not n.startswith("LIQUEFY_")}
         self.environment = {**kept, "PYTHONPATH": str(ROOT), MARK: self.mark, **(environment or {})}
@@ -91,21 +86,14 @@ class LiveCluster:
         left = self.processes()
         names = [f"{p.pid} {' '.join(_command(p))}" for p in left]
         self._kill_all()
-        if not self._keep and kind is None:
-            shutil.rmtree(self.state, ignore_errors=True)
         if kind is None:
             assert down.code == 0, down.errors
             assert not names, f"left running after `down`: {names}"
 
     def _up(self) -> None:
-        for last in [False] * (UP_TRIES - 1) + [True]:
-            words = ["up", "--detach", f"--nodes={self.nodes}", f"--state={self.state}", f"--http-port={free_port()}"]
-            reply = self.run(*words, *([str(self._app)] if self._app else []))
-            if reply.code == 0:
-                break
-            self._kill_all()
-            if last:
-                raise AssertionError(f"`up` failed: {reply.errors}")
+        words = ["up", "--detach", f"--nodes={self.nodes}", f"--state={self.state}"]
+        reply = self.run(*words, *([str(self._app)] if self._app else []))
+        assert reply.code == 0, f"`up` failed: {reply.errors}"
         found = self.record()
         self.http, self.redis, self.controller, self.broker = found.http, found.redis, found.controller, found.broker
 
@@ -277,12 +265,6 @@ def wait_for(condition: Callable[[], Result], what: str, bound_s: float = 20.0) 
         assert time.monotonic() < end_s, f"waited {bound_s:g} s for {what}"
         time.sleep(LOOK_S)
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _command(process: psutil.Process) -> list[str]:
