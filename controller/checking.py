@@ -14,7 +14,7 @@ import msgspec
 from liquefy.errors import UserError
 from liquefy.graph import OUTPUT, PARTITIONS_MAX, Fluxion, Graph, Group
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _PARAMETER = re.compile(r"\{[^}]*\}")
 
 
@@ -80,7 +80,7 @@ def _check_each(kind: str, names: Iterable[str]) -> None:
         if not _NAME.fullmatch(name):
             raise UserError(
                 f"{name!r} cannot be the name of a {kind}\n"
-                "  remedy: a letter, then letters, digits, - and _; no more than 63"
+                "  remedy: letters, digits, _ and -, beginning with a letter; at most 64"
             )
         if name in seen:
             raise UserError(f"there are two {kind}s of the name {name!r}\n  remedy: rename one")

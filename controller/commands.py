@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from controller import views
+from controller.batches import Batch
 from controller.browsing import Browsing
 from controller.deploying import Deploying
 from controller.desk import Desk
@@ -67,8 +68,12 @@ class Query:
     def read(self, kind: str) -> None:
         """A stream of events or log lines."""
         last, follow = self.number("last", LAST_DEFAULT), self.flag("follow")
-        source = self.text("source", "")
-        self._desk.answer(self._desk.journal.read(self._client, self._id, kind, last, follow, source))
+        source, detail = self.text("source", ""), bool(self.arguments.get("detail", True))
+        known = {self._desk.config.name, *self._desk.cluster.nodes, *self._desk.cluster.gateways.values()}
+        if source and source not in known | self._desk.journal.sources():
+            names = ", ".join(sorted(known))
+            raise UserError(f"{source} has said nothing here\n  remedy: give one of: {names}")
+        self._desk.answer(self._desk.journal.read(self._client, self._id, kind, last, follow, source, detail))
 
 
 class Commands:
@@ -140,7 +145,8 @@ class Commands:
             raise UserError(f"the graph is malformed: {error}\n  remedy: use a liquefy-ctl of this version") from None
         if not isinstance(bundle, bytes):
             raise UserError("the bundle is malformed\n  remedy: use a liquefy-ctl of this version")
-        self._deploying.deploy(graph, bundle, query.flag("dry_run"), query.say, query.done, query.refuse)
+        dry_run, if_changed = query.flag("dry_run"), query.flag("if_changed")
+        self._deploying.deploy(graph, bundle, dry_run, if_changed, query.say, query.done, query.refuse)
 
     def _undeploy(self, query: Query) -> None:
         graph = graph_named(self._cluster, query.text("graph"))
@@ -202,8 +208,9 @@ class Commands:
             elif done % 32 == 0:
                 query.say(f"{done} of {len(partitions)} moved")
 
+        batch = Batch("asked for by a person")
         for partition in partitions:
-            moves.append(self._migrations.add(partition, target, "asked for by a person", ended))
+            moves.append(self._migrations.add(partition, target, batch.cause, batch, ended))
         if not partitions:
             query.done(results([], 0.0))
 

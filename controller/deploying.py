@@ -6,7 +6,7 @@ Fluxions that the new version has no more go on ("retired") for messages under w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -59,6 +59,10 @@ class Deploying:
         self._closing: dict[str, _Closing] = {}
         self._retire_ms: dict[str, int] = {}
 
+    def names(self) -> Collection[str]:
+        """Graphs that are being deployed."""
+        return self._deployments.keys()
+
     def started(self) -> None:
         """What a controller before us has left to retire."""
         for name in self._cluster.graphs:
@@ -66,8 +70,11 @@ class Deploying:
 
     # -- deploy --------------------------------------------------------------------------------------------
 
-    def deploy(self, graph: Graph, bundle: bytes, dry_run: bool, say: Say, done: Done, refuse: Refuse) -> None:
-        """Raises UserError when it cannot be; else answers by `done` or `refuse`, later."""
+    def deploy(
+        self, graph: Graph, bundle: bytes, dry_run: bool, if_changed: bool, say: Say, done: Done, refuse: Refuse
+    ) -> None:
+        """Raises UserError when it cannot be; else answers by `done` or `refuse`, later. `if_changed`: what runs just
+        like this on all nodes stays the version that it is."""
         name = graph.name
         if name in self._deployments or name in self._closing:
             raise UserError(f"{name} is being deployed or undeployed\n  remedy: wait until that is done")
@@ -80,12 +87,22 @@ class Deploying:
             names = ", ".join(node.name for node in nodes)
             raise UserError(f"no node takes partitions: {names} cordoned or drained\n  remedy: uncordon one")
         merged = merge(graph, old)
+        if if_changed and old is not None and self._in_force_everywhere(msgspec.structs.replace(merged, version=old.version)):
+            say(f"{name} runs just like this, as version {old.version}")
+            done(self._result(old, [node.name for node in nodes]))
+            return
         if dry_run:
             done(self._result(merged, [node.name for node in nodes]))
             return
         deployment = _Deployment(merged, say, done, refuse, self._desk.now_ms)
         self._deployments[name] = deployment
         self._desk.store(PutBundle(bundle), lambda _: self._prepare(deployment))
+
+    def _in_force_everywhere(self, graph: Graph) -> bool:
+        """Whether this very version is what runs, and no node is still to load it."""
+        nodes = [node for node in self._cluster.alive() if node.takes]
+        same = self._cluster.graphs.get(graph.name) == graph
+        return same and all(node.ready.get(graph.name) == graph.version for node in nodes)
 
     def _prepare(self, deployment: _Deployment) -> None:
         nodes = self._cluster.alive()

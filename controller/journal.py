@@ -18,6 +18,7 @@ class _Follower(NamedTuple):
     id: int
     kind: str
     source: str
+    detail: bool
 
 
 class Journal:
@@ -30,10 +31,14 @@ class Journal:
         self._followers: list[_Follower] = []
 
     def logged(self, log: Log, now_ms: int) -> list[Answer]:
-        """A line of the controller itself; an event if it has a word for it."""
-        answers = self.told(LogLine(now_ms / 1000, log.level, self._name, log.text))
+        """A line of the controller itself; an event if it has a word for it. Lines for debugging are events at most."""
+        answers: list[Answer] = []
+        if log.level != "debug":
+            answers += self.told(LogLine(now_ms / 1000, log.level, self._name, log.text))
         if log.event:
-            item = {"time_s": now_ms / 1000, "event": log.event, "text": log.text, "fields": log.fields}
+            item = {
+                "time_s": now_ms / 1000, "level": log.level, "event": log.event, "text": log.text, "fields": log.fields,
+            }  # fmt: skip
             self._events.append(item)
             answers += self._deliver("events", item)
         return answers
@@ -44,13 +49,21 @@ class Journal:
         self._lines.append(item)
         return self._deliver("logs", item)
 
-    def read(self, client: bytes, id: int, kind: str, last: int, follow: bool, source: str) -> list[Answer]:
-        """The last items of `kind` ("events" or "logs"), and all that come, if `follow`."""
+    def sources(self) -> set[str]:
+        """Whose lines are kept."""
+        return {line["source"] for line in self._lines}
+
+    def read(
+        self, client: bytes, id: int, kind: str, last: int, follow: bool, source: str, detail: bool
+    ) -> list[Answer]:
+        """The last items of `kind` ("events" or "logs"), and all that come, if `follow`. `detail`: those for debugging
+        too."""
+        follower = _Follower(client, id, kind, source, detail)
         ring = self._events if kind == "events" else self._lines
-        items = [item for item in ring if not source or item.get("source") == source]
+        items = [item for item in ring if _wants(follower, kind, item)]
         answers = [Answer(client, Reply(id, item=item)) for item in items[max(0, len(items) - last) :]]
         if follow:
-            self._followers.append(_Follower(client, id, kind, source))
+            self._followers.append(follower)
         else:
             answers.append(Answer(client, Reply(id, result={}, end=True)))
         return answers
@@ -59,8 +72,12 @@ class Journal:
         self._followers = [f for f in self._followers if f.client != client]
 
     def _deliver(self, kind: str, item: dict[str, Any]) -> list[Answer]:
-        return [
-            Answer(f.client, Reply(f.id, item=item))
-            for f in self._followers
-            if f.kind == kind and (not f.source or f.source == item.get("source"))
-        ]
+        return [Answer(f.client, Reply(f.id, item=item)) for f in self._followers if _wants(f, kind, item)]
+
+
+def _wants(follower: _Follower, kind: str, item: dict[str, Any]) -> bool:
+    return (
+        follower.kind == kind
+        and (not follower.source or follower.source == item.get("source"))
+        and (follower.detail or item["level"] != "debug")
+    )

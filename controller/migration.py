@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from controller.batches import Batch, quantile
 from controller.cluster import Node
 from controller.desk import Desk
 from controller.events import ReadPlacements, SetJson
@@ -62,8 +63,9 @@ NEXT: dict[Stage, frozenset[Stage]] = {
 class Migration:
     """One move. After its end: `error` ("" if it arrived), `pause_us`, `held`, `epoch` at which it is placed."""
 
-    def __init__(self, partition: str, source: str, target: str, reason: str) -> None:
+    def __init__(self, partition: str, source: str, target: str, reason: str, batch: Batch) -> None:
         self.partition, self.source, self.target, self.reason = partition, source, target, reason
+        self.batch = batch
         self.stage = Stage.PLANNED
         self.epoch = 0
         self.error = ""
@@ -103,14 +105,26 @@ class Migrations:
         return self._waiting_for | self.running.keys()
 
     def add(
-        self, partition: str, target: str, reason: str, on_end: Callable[[Migration], None] | None = None
+        self,
+        partition: str,
+        target: str,
+        reason: str,
+        batch: Batch,
+        on_end: Callable[[Migration], None] | None = None,
     ) -> Migration:
-        """Move the partition, once its turn comes. It ends DONE at once if it is there already by then."""
-        move = Migration(partition, self._cluster.where.get(partition, ""), target, reason)
+        """Move the partition, once its turn comes. It ends DONE at once if it is there already by then. How the batch
+        went is told when the last of its moves has ended."""
+        move = self._batched(Migration(partition, self._cluster.where.get(partition, ""), target, reason, batch))
         if on_end is not None:
             move.on_end.append(on_end)
         self.waiting.append(move)
         self._waiting_for.add(partition)
+        return move
+
+    def _batched(self, move: Migration) -> Migration:
+        if not move.batch.moves:
+            move.batch.began_ms = self._desk.now_ms
+        move.batch.moves.append(move)
         return move
 
     def cancel(self, chosen: Callable[[str], bool], why: str) -> None:
@@ -125,8 +139,10 @@ class Migrations:
     def resume(self, moves: dict[str, Any]) -> None:
         """Take up what a controller before us left half done: let the sources give up what they have not committed;
         the store says what they have."""
-        for partition, stored in sorted(moves.items()):
-            move = Migration(partition, stored["source"], stored["target"], stored["reason"])
+        batch = Batch("left half done by the controller before")
+        made = [Migration(p, m["source"], m["target"], m["reason"], batch) for p, m in sorted(moves.items())]
+        for move in [self._batched(move) for move in made]:
+            partition, stored = move.partition, moves[move.partition]
             move.epoch, move.stored, move.began_ms = stored["epoch"], True, self._desk.now_ms
             move.stage = Stage.MOVING
             self.running[partition] = move
@@ -340,7 +356,7 @@ class Migrations:
                 f"pause {pause_ms:.1f} ms, {move.held} held"
             )
             fields = {"partition": move.partition, "from": move.source, "to": move.target}
-            self._desk.log("info", text, "move", **fields, ms=ms, pause_ms=pause_ms, held=move.held)
+            self._desk.log("debug", text, "move", **fields, ms=ms, pause_ms=pause_ms, held=move.held)
         self._end(move)
 
     def _fail(self, move: Migration, error: str) -> None:
@@ -348,7 +364,7 @@ class Migrations:
         move.error = error
         text = f"{move.partition} was not moved to {move.target}: {error}"
         fields = {"partition": move.partition, "from": move.source, "to": move.target}
-        self._desk.log("warning", text, "move_failed", **fields, error=error)
+        self._desk.log("debug", text, "move_failed", **fields, error=error)
         self._end(move)
 
     def _end(self, move: Migration) -> None:
@@ -358,6 +374,10 @@ class Migrations:
         if move.stored:
             self._desk.store(SetJson("moves", move.partition, None), lambda _: None)
         self._waiting_for = {m.partition for m in self.waiting}
+        told = move.batch.told(self._desk.now_ms) if move.batch.ended else None
+        if told is not None:
+            level, text, fields = told
+            self._desk.log(level, text, "moved", **fields)
         for on_end in move.on_end:
             on_end(move)
 
@@ -370,7 +390,7 @@ def results(moves: Iterable[Migration], seconds: float) -> dict[str, Any]:
     return {
         "moved": len(ended),
         "failed": len(moves) - len(ended),
-        "pause_ms": {name: _quantile(pauses, part) for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))},
+        "pause_ms": {name: quantile(pauses, part) for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))},
         "held": sum(move.held for move in ended),
         "seconds": round(seconds, 3),
         "moves": [
@@ -386,10 +406,6 @@ def results(moves: Iterable[Migration], seconds: float) -> dict[str, Any]:
             for move in moves
         ],
     }
-
-
-def _quantile(ordered: list[float], part: float) -> float:
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
 
 def _graph(partition: str) -> str:

@@ -256,10 +256,13 @@ class Placing:
         self._routes = {}
         self.check(wrong + unknown)
 
-    def adopt(self) -> None:
-        """Partitions of graphs in force that nobody ever got: whoever deployed them did not come to it."""
+    def adopt(self, deploying: Collection[str]) -> None:
+        """Partitions of graphs in force that nobody ever got: whoever deployed them did not come to it. Those that are
+        being deployed now are on their way."""
         for name, graph in sorted(self._cluster.graphs.items()):
-            unowned = [p for p in graph.partition_names() if p not in self._cluster.where]
+            if name in deploying:
+                continue
+            unowned = [p for p in graph.partition_names() if p not in self._cluster.where and p not in self.homeless]
             self.check(unowned)
             if unowned:
                 self._desk.log("warning", f"{name}: {_count(len(unowned))} without a node", "lost", graph=name)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from controller import balance
 from controller.balance import Plan, Step
+from controller.batches import Batch
 from controller.desk import Desk
 from controller.migration import Migration, Migrations, results
 from controller.placing import Placing
@@ -101,8 +102,9 @@ class Rebalancing:
         fields = {"moves": [as_fields(step) for step in plan.moves], "highest": plan.highest}
         text = _describe(plan)
         self._desk.log("info", text, "rebalance", **fields, expected=plan.expected, mean=plan.mean)
+        batch = Batch("rebalancing")
         for step in plan.moves:
-            moves.append(self._migrations.add(step.partition, step.target, step.reason, self._ended))
+            moves.append(self._migrations.add(step.partition, step.target, step.reason, batch, self._ended))
 
     def drain(self, node: str, done: Done) -> None:
         """Answer when the node, drained from now on, is empty."""
@@ -139,9 +141,11 @@ class Rebalancing:
 
     def _require(self, steps: list[Step]) -> None:
         now_ms = self._desk.now_ms
+        batches: dict[str, Batch] = {}
         for step in steps:
             if self._retry_ms.get(step.partition, 0) <= now_ms:
-                self._migrations.add(step.partition, step.target, step.reason, self._required_ended)
+                batch = batches.setdefault(step.reason, Batch(step.reason))
+                self._migrations.add(step.partition, step.target, step.reason, batch, self._required_ended)
 
     def _required_ended(self, move: Migration) -> None:
         self.settle()
@@ -170,9 +174,10 @@ class Rebalancing:
             text = f"rebalancing moved {len(before.moves)} partitions; now they are: {parts}"
             self._desk.log("info", text, "rebalanced", counts=counts)
             return
+        nodes = ", ".join(f"{name} {utilisation:.0%}" for name, utilisation in sorted(plan.utilisation.items()))
         text = (
-            f"rebalancing brought the highest from {before.highest:.0%} to {plan.highest:.0%} "
-            f"(expected {before.expected:.0%}, mean {plan.mean:.0%})"
+            f"rebalancing took the busiest node from {_above(before.highest, before.mean)} to "
+            f"{_above(plan.highest, plan.mean)} the mean (expected {_above(before.expected, before.mean)}): {nodes}"
         )
         fields = {"before": before.highest, "after": plan.highest, "expected": before.expected, "mean": plan.mean}
         self._desk.log("info", text, "rebalanced", **fields)
@@ -210,7 +215,15 @@ def _describe(plan: Plan) -> str:
     else:
         pairs = Counter((step.source, step.target) for step in moves)
         ways = ", ".join(f"{count} from {at(source)} to {at(target)}" for (source, target), count in pairs.items())
-        what = f"{len(moves)} partitions, {ways}"
+        what = f"{len(moves)} partitions" + (f", {ways}" if len(pairs) > 1 else ways.lstrip("0123456789"))
     if not any(step.gain for step in moves):
         return f"moving {what}: {moves[0].reason}"
-    return f"moving {what}: expected highest {plan.expected:.0%}, now {plan.highest:.0%}, mean {plan.mean:.0%}"
+    return (
+        f"moving {what}: the busiest node is {_above(plan.highest, plan.mean)} the mean of {plan.mean:.0%}, "
+        f"expected then {_above(plan.expected, plan.mean)}"
+    )
+
+
+def _above(utilisation: float, mean: float) -> str:
+    """12% above: how uneven it is, whatever the load does meanwhile."""
+    return f"{max(0.0, utilisation / mean - 1) if mean else 0.0:.0%} above"

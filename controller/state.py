@@ -200,7 +200,7 @@ class ControllerState:
                 self._node_gone(node, "did not come back")
         self._placing.reconcile()
         self._placing.compare_routes()
-        self._placing.adopt()
+        self._placing.adopt(self._deploying.names())
         self._migrations.on_settled()
         self._deploying.on_settled()
         self._rebalancing.settle()

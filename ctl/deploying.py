@@ -46,13 +46,18 @@ def read(path: Path) -> tuple[Graph, Path]:
 
 
 def deploy(
-    controller: Controller, graph: Graph, folder: Path, dry_run: bool, progress: Callable[[str], None]
+    controller: Controller,
+    graph: Graph,
+    folder: Path,
+    progress: Callable[[str], None],
+    dry_run: bool = False,
+    if_changed: bool = False,
 ) -> dict[str, Any]:
     """Send it: {graph, version, partitions, nodes}. Raises Refused with the reason of the node that
     refuses."""
     code = bundle.build(folder)
     named = msgspec.structs.replace(graph, bundle=bundle.digest(code))
-    arguments = {"graph": msgspec.to_builtins(named), "bundle": code, "dry_run": dry_run}
+    arguments = {"graph": msgspec.to_builtins(named), "bundle": code, "dry_run": dry_run, "if_changed": if_changed}
     result: dict[str, Any] = controller.ask("deploy", arguments, progress, PREPARE_SILENCE_S)
     return result
 

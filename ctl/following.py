@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from ctl.render import LEVEL_STYLES, SOURCE_STYLES, text
+from ctl.render import log_text
+from liquefy.log import SOURCE_COLUMNS
 
 READ_BYTES_MAX = 256 * 1024
 """Read from one log in one go; the rest comes next time."""
@@ -21,24 +22,28 @@ READ_BYTES_MAX = 256 * 1024
 LINE_BYTES_MAX = 16 * 1024
 """A longer line is shown in pieces."""
 
-_LINE = re.compile(r"(?P<clock>\d\d:\d\d:\d\d\.\d{3}) (?P<source>\S+)\s+(?P<text>.*)", re.DOTALL)
+_LINE = re.compile(r"(?P<clock>\d\d:\d\d:\d\d\.\d{3}) (?P<source>\S+) +(?P<text>.*)", re.DOTALL)
+
+_MARK = re.compile(r"(?P<level>debug|warning|error|critical): (?P<text>.*)", re.DOTALL)
+"""Before the text of lines that are no plain information."""
 
 _REDIS = re.compile(r"\d+:[A-Z] \d+ \w+ \d+ (?P<clock>\d\d:\d\d:\d\d\.\d{3}) (?P<mark>\S) (?P<text>.*)")
 """A line of redis-server; the mark # is for warnings."""
 
-_REDIS_GREETING = ("oO0OoO0OoO0Oo", "Redis version=", "Configuration loaded", "Server initialized", "User requested")
-"""What it marks as a warning each time it starts or stops, and is none."""
+_REDIS_HARMLESS = (
+    "oO0OoO0OoO0Oo", "Redis version=", "Configuration loaded", "Server initialized", "User requested",
+    "Redis is now ready to exit", "WARNING",
+)  # fmt: skip
+"""What it marks as a warning each time it starts or stops: greetings, and advice about the settings of this machine."""
 
-EVENT_COLUMNS = 10
-"""`liquefy.log` pads the word for the event to so many columns."""
 
 
 class LogLine(NamedTuple):
-    """One line of one process. `clock` is local time of day, `event` a word or ""."""
+    """One line of one process. `clock` is local time of day."""
 
     clock: str
     source: str
-    event: str
+    level: str
     text: str
 
 
@@ -46,26 +51,27 @@ def parse(line: str, source: str, clock: str) -> LogLine:
     """A line as `liquefy.log` writes it; any other one gets `source` and `clock` from the caller."""
     redis = _REDIS.fullmatch(line)
     if redis is not None:
-        serious = redis["mark"] == "#" and not redis["text"].startswith(_REDIS_GREETING)
-        return LogLine(redis["clock"], source, "warning" if serious else "", redis["text"])
+        serious = redis["mark"] == "#" and not redis["text"].startswith(_REDIS_HARMLESS)
+        return LogLine(redis["clock"], source, "warning" if serious else "info", redis["text"])
     match = _LINE.fullmatch(line)
     if match is None:
-        return LogLine(clock, source, "", line)
-    # The word for the event is empty for plain information: then its columns are blank.
-    head = line[match.end("source") :]
-    column = head[max(0, 11 - len(match["source"])) :] if len(match["source"]) <= 10 else head[1:]
-    event = "" if column.startswith(" ") else column.split(" ", 1)[0]
-    body = column[max(EVENT_COLUMNS, len(event)) + 1 :]
-    return LogLine(match["clock"], match["source"], event, body)
+        return LogLine(clock, source, "info", line)
+    # Padding is cut to its columns: what is indented by its writer stays so.
+    body = line[max(match.end("source"), match.start("source") + SOURCE_COLUMNS) + 1 :]
+    mark = _MARK.fullmatch(body)
+    if mark is None:
+        return LogLine(match["clock"], match["source"], "info", body)
+    return LogLine(match["clock"], match["source"], mark["level"], mark["text"])
+
+
+def is_news(line: LogLine) -> bool:
+    """Whether it is shown to one who follows everything: what redis-server says of itself when all is well is not."""
+    return line.source != "redis" or line.level != "info"
 
 
 def pretty(line: LogLine) -> Text:
-    """Time, source in a colour of its own, what happened."""
-    colour = SOURCE_STYLES[sum(line.source.encode()) % len(SOURCE_STYLES)]
-    style = LEVEL_STYLES.get(line.event, "bold" if line.event else "")
-    body = text(f"{line.event} {line.text}" if line.event else line.text)
-    body.stylize(style, 0, len(line.event) if line.event and line.event not in LEVEL_STYLES else len(body))
-    return Text.assemble((line.clock, "dim"), "  ", (f"{line.source:<10}", colour), "  ").append_text(body)
+    """Time, source in a colour of its own, what happened in the colour of its level."""
+    return log_text(line.clock, line.source, line.level, line.text)
 
 
 class Follower:

@@ -3,14 +3,18 @@ tell a person who has just started one. Starts nothing; `ctl.supervising` does."
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from ctl.supervising import Spec
 from liquefy import redis_server
@@ -26,23 +30,21 @@ BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT = 7701, 7702, 7703, 8080
 
 
 class Ports(NamedTuple):
-    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why. `claims`: open as long as the
-    cluster runs, see `_claim`."""
+    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why. `claims`: what keeps another `up`
+    from choosing them before our processes listen there; kept as long as the cluster runs."""
 
     broker: int
     controller: int
     redis: int
     http: int
     notes: list[str]
-    claims: Sequence[socket.socket] = ()
+    claims: list[IO[bytes]]
 
 
 def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
     """The preferred ports, or the next free ones. Raises UserError if a port that was asked for is taken."""
-    claims: dict[int, socket.socket] = {}
-    if http_given is not None and not _free(http_given, claims):
-        raise UserError(f"--http-port: port {http_given} is in use\n  remedy: give another one, or leave it to `up`")
     notes: list[str] = []
+    claims: list[IO[bytes]] = []
     chosen = {}
     for what, preferred in (
         ("broker", BROKER_PORT),
@@ -51,28 +53,51 @@ def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
         ("http", HTTP_PORT),
     ):
         if what == "http" and http_given is not None:
-            preferred = http_given
+            claim = _claim(http_given)
+            if claim is None:
+                text = f"--http-port: port {http_given} is in use"
+                raise UserError(f"{text}\n  remedy: give another one, or leave it to `up`")
+            claims.append(claim)
+            chosen[what] = http_given
+            continue
         if what == "redis" and redis_given:
             chosen[what] = 0
             continue
-        port = preferred if preferred in claims else _next_free(preferred, claims)
+        port, claim = _next_free(preferred)
+        claims.append(claim)
         chosen[what] = port
         if port != preferred:
             notes.append(f"port {preferred} is in use: {what} listens on {port}")
-    return Ports(**chosen, notes=notes, claims=list(claims.values()))
+    return Ports(**chosen, notes=notes, claims=claims)
 
 
-def _next_free(preferred: int, claims: dict[int, socket.socket]) -> int:
+def _next_free(preferred: int) -> tuple[int, IO[bytes]]:
     for port in range(preferred, min(preferred + PORT_TRIES_MAX, 65_536)):
         # The preferred ports of the others are left to them.
         others = {BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT} - {preferred}
-        if port not in others and _free(port, claims):
-            return port
+        if port not in others and (claim := _claim(port)) is not None:
+            return port, claim
     raise UserError(f"no free port from {preferred} on\n  remedy: end some of what listens there (see `ss -ltnp`)")
 
 
-def _free(port: int, claims: dict[int, socket.socket]) -> bool:
-    """Whether nobody has the port; then it is claimed."""
+def _claim(port: int) -> IO[bytes] | None:
+    """The port, if nobody listens there and no other `up` of this machine has claimed it: two that start at the same
+    moment both find it free. The claim ends with the file, or with this process."""
+    folder = Path(tempfile.gettempdir()) / f"liquefy-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    claim = (folder / str(port)).open("ab")
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        claim.close()
+        return None
+    if not _free(port):
+        claim.close()
+        return None
+    return claim
+
+
+def _free(port: int) -> bool:
     with socket.socket() as probe:
         # As the servers do: a port whose last connections are still closing may be used.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -80,28 +105,7 @@ def _free(port: int, claims: dict[int, socket.socket]) -> bool:
             probe.bind((HOST, port))
         except OSError:
             return False
-    claim = _claim(port)
-    if claim is None:
-        return False
-    claims[port] = claim
-    return True
-
-
-def _claim(port: int) -> socket.socket | None:
-    """What tells other clusters on this machine that the port is ours, also while the one who listens there is being
-    started (again): else they would take it, and our nodes would connect to them. None if it is another's.
-
-    An abstract socket: it belongs to the network namespace, as the port does, leaves no file, and ends with us. Where
-    there are none (outside Linux), nothing is claimed."""
-    claim = socket.socket(socket.AF_UNIX)
-    if sys.platform != "linux":
-        return claim
-    try:
-        claim.bind(f"\0liquefy-port-{port}")
-    except OSError:
-        claim.close()
-        return None
-    return claim
+        return True
 
 
 class Cluster(NamedTuple):
@@ -140,7 +144,9 @@ def compose(
     specs.append(role("controller", "controller", controller, 2, bind=controller, broker=broker, redis=redis))
     for i in range(1, nodes + 1):
         data = folder / f"node{i}"
-        specs.append(role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data))
+        spec = role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data)
+        # At once: all nodes stop together, so there is nobody to hand partitions over to.
+        specs.append(spec._replace(stop_signal=signal.SIGINT))
     specs.append(role("gateway1", "gateway", http, 1, broker=broker, redis=redis, http_host=HOST, http_port=ports.http))
     return Cluster(specs, broker, controller, redis, http)
 
@@ -154,6 +160,8 @@ def redis_command(data: Path, port: int) -> list[str]:
         "appendonly": "yes",
         # Not "everysec": while its fsync runs it puts writes off, and answers all the same; so a kill loses them.
         "appendfsync": "always",
+        # It reads the file before it serves again: rewritten from here on, that takes a moment, not seconds.
+        "auto-aof-rewrite-min-size": "8mb",
         "save": "",
         "maxmemory-policy": "noeviction",
     }

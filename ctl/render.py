@@ -18,6 +18,8 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from liquefy.log import SOURCE_COLUMNS
+
 WIDTH_PIPED = 200
 """Columns where the output is no terminal: nobody wraps there, and cut cells help nobody."""
 
@@ -25,7 +27,7 @@ QUIET_S = 1.0
 """What takes longer shows that it is being worked on."""
 
 STATE_STYLES = {"up": "green", "hung": "yellow", "gone": "red", "cordoned": "cyan", "drained": "cyan"}
-LEVEL_STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red"}
+LEVEL_STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red", "critical": "bold red"}
 
 
 def console(stream: IO[str] | None = None) -> Console:
@@ -436,12 +438,12 @@ def event_line(event: dict[str, Any]) -> Text:
     )
 
 
+# No yellow and no red: those are for warnings and errors.
 SOURCE_STYLES = (
     "cyan",
     "magenta",
     "green",
     "blue",
-    "yellow",
     "bright_cyan",
     "bright_magenta",
     "bright_green",
@@ -449,10 +451,15 @@ SOURCE_STYLES = (
 
 
 def log_line(line: dict[str, Any]) -> Text:
-    """{time_s, level, source, text}: the source in a colour of its own, the same each time."""
-    source = str(line["source"])
+    """{time_s, level, source, text}"""
+    return log_text(clock_text(line["time_s"]), str(line["source"]), line["level"], line["text"])
+
+
+def log_text(clock: str, source: str, level: str, said: str) -> Text:
+    """One line of the log: the source in a colour that is the same each time, the level as a colour and, where it is
+    not plain information, as a word."""
     colour = SOURCE_STYLES[sum(source.encode()) % len(SOURCE_STYLES)]
-    made = Text.assemble((clock_text(line["time_s"]), "dim"), "  ", (f"{source:<10}", colour), "  ")
-    body = text(line["text"])
-    body.stylize(LEVEL_STYLES.get(line["level"], ""))
+    made = Text.assemble((clock, "dim"), "  ", (f"{source:<{SOURCE_COLUMNS}}", colour), "  ")
+    body = text(said if level in ("info", "") else f"{level}: {said}")
+    body.stylize(LEVEL_STYLES.get(level, ""))
     return made.append_text(body)

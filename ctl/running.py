@@ -27,6 +27,7 @@ from ctl.asking import TICK_S, Controller, Refused, Unreachable
 from ctl.supervising import Supervisor
 from liquefy.errors import LiquefyError, UserError
 from liquefy.graph import Graph
+from liquefy.log import SOURCE_COLUMNS
 
 READY_S = 20.0
 """How long the processes may take until the controller answers, all nodes are up and the gateway listens."""
@@ -183,13 +184,13 @@ class _Run:
         self._write(state="failed", problem="\n".join(lines))
 
     def _keep_up(self) -> None:
-        follower = following.Follower(self._logs)
+        follower = following.Follower(self._logs, from_start=True)  # the logs are those of this run
         if self._options.follow and not self._stop.asked:
             self._console.print(Text("the log (Ctrl-C stops everything)", style="dim"))
         while not self._stop.asked:
             self._step(FOLLOW_S if self._options.follow else 1.0)
             if self._options.follow:
-                for line in follower.lines():
+                for line in filter(following.is_news, follower.lines()):
                     self._console.print(following.pretty(line), soft_wrap=True)
 
     def _bring_down(self) -> None:
@@ -227,10 +228,10 @@ class _Run:
     def _say(self, level: str, line: str) -> None:
         """A line of our own in the form of `liquefy.log`, in a log of our own."""
         now = time.time()
-        word = "" if level == "info" else level
+        mark = "" if level == "info" else f"{level}: "
         # A person may have deleted the folder: no reason to stop what runs.
         with contextlib.suppress(OSError), (self._logs / "up.log").open("a") as log:
-            log.write(f"{render.clock_text(now)} {'up':<10} {word:<10} {line}\n")
+            log.write(f"{render.clock_text(now)} {'up':<{SOURCE_COLUMNS}} {mark}{line}\n")
 
     def _write(self, **changes: object) -> None:
         self._record = msgspec.structs.replace(self._record, processes=self._supervisor.records(), **changes)
@@ -260,7 +261,7 @@ class Starter(threading.Thread):
             if self._graph is not None and self._app is not None:
                 self._tell(f"deploying {self._graph.name}")
                 with Controller(self._cluster.controller) as controller:
-                    deploying.deploy(controller, self._graph, self._app, False, self._tell)
+                    deploying.deploy(controller, self._graph, self._app, self._tell, if_changed=True)
                     deploying.wait_until_placed(controller, self._graph.name, self._tell)
         except LiquefyError as error:
             self.problem = f"{self.waiting}: {error}"

@@ -36,7 +36,7 @@ KILL_S = 2.0
 
 
 class Spec(NamedTuple):
-    """One process to keep running. `stage`: processes of the lowest stage are stopped first."""
+    """One process to keep running. `stage`: processes of the lowest stage are stopped first, by `stop_signal`."""
 
     name: str
     role: str
@@ -44,6 +44,7 @@ class Spec(NamedTuple):
     address: str
     stage: int
     environment: Mapping[str, str] = {}
+    stop_signal: int = signal.SIGTERM
 
 
 class Child(NamedTuple):
@@ -147,7 +148,7 @@ class Supervisor:
             patience_s = 0.0 if hurry() else stage_s
             if patience_s:
                 for child in members:
-                    child.process.terminate()
+                    child.process.send_signal(child.spec.stop_signal)
                 self._wait_for(members, patience_s, hurry)
             for child in members:
                 if child.process.poll() is None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from gateway.routes import Entry
 
-KEY_LENGTH_MAX = 512
-"""Characters of a key."""
+KEY_BYTES_MAX = 512
+"""Length of a key in UTF-8; as for keys of messages inside the graph."""
 
 ID_LENGTH_MAX = 255
 """Characters of an Idempotency-Key."""
@@ -36,6 +36,6 @@ def find_key(request: dict[str, Any], path: tuple[str, ...]) -> str:
         found = str(found)
     if type(found) is not str:
         raise KeyMissing(f"the key, {'.'.join(path)}, is neither a string nor a whole number")
-    if not 1 <= len(found) <= KEY_LENGTH_MAX:
-        raise KeyMissing(f"the key, {'.'.join(path)}, must have 1 to {KEY_LENGTH_MAX} characters")
+    if not 1 <= len(found.encode()) <= KEY_BYTES_MAX:
+        raise KeyMissing(f"the key, {'.'.join(path)}, must have 1 to {KEY_BYTES_MAX} bytes")
     return found

@@ -132,7 +132,7 @@ class GatewayService:
     def _flush(self) -> None:
         """Once per turn of the loop: all that was posted in it leaves in as few frames as can be."""
         for effect in self._state.step(Flush(), time.time_ns() // 1_000_000):
-            self._send_frame(effect)  # type: ignore[arg-type]
+            self._perform[type(effect)](effect)  # type: ignore[operator]
         self._flushing = False
 
     def _tick(self) -> None:

@@ -94,7 +94,8 @@ class ControllerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class GatewayConfig:
-    """`header_timeout_ms`: a client slower than that to send its headers is cut off. `backlog`: see the server."""
+    """`header_timeout_ms`, `body_timeout_ms`: a client slower than that to send them is cut off. `keep_alive_ms`: an
+    idle connection is closed. `idempotency_retention_s`: how long an Idempotency-Key and its answer are known."""
 
     broker: str = BROKER_DEFAULT
     redis: str = REDIS_DEFAULT

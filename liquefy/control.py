@@ -1,8 +1,10 @@
 """What `liquefy-ctl` asks of the controller: the commands, their arguments and the shapes of what comes back.
 These shapes are what `--json` prints; they are stable. MessagePack maps; times are Unix seconds, sizes bytes.
 
-    deploy      {graph: Graph (builtins; version 0), bundle: bytes, dry_run: bool}   -> {graph, version, partitions, nodes: [..]}
-                progress lines while nodes prepare; error if one of them refuses (the old version runs on)
+    deploy      {graph: Graph (builtins; version 0), bundle: bytes, dry_run: bool, if_changed: bool}
+                                                 -> {graph, version, partitions, nodes: [..]}
+                progress lines while nodes prepare; error if one of them refuses (the old version runs on);
+                `if_changed`: what runs just like this on all nodes stays the version that it is
     undeploy    {graph, purge: bool}             -> {graph, partitions, contexts_kept: bool}
     status      {}                               -> Status
     nodes       {}                               -> [NodeStatus]
@@ -22,7 +24,8 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
                 {action: "list", what, limit}    -> {keys: [{key, partition}], total}
     dead        {action: "list", graph}          -> [{id, graph, fluxion, key, error, time_s, attempts}]
                 {action: "show"|"replay"|"drop", id}     -> the letter, with body and traceback | {id, done}
-    events      {follow, last}                   -> items {time_s, event, text, fields}
+    events      {follow, last, detail: bool}     -> items {time_s, level, event, text, fields}
+                (without `detail` those of the level "debug" are left out: one for each partition that moves)
     logs        {follow, last, source}           -> items {time_s, level, source, text}
     stop        {}                               -> {}   (not used by compose; `down` ends processes by id)
 

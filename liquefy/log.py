@@ -1,9 +1,11 @@
 """The log of a process: one line an event on stderr, for people (`text`) or for programs (`json`).
 
-    19:02:11.123 node1      move       store/7: node1 -> node3
+    19:02:11.123 node1      handing over visits/store/7
+    19:02:11.456 node1      warning: the store does not answer
 
-Colour only on a terminal. Lines of libraries take the same form. Does not know where else a line is told
-(services relay theirs to the controller).
+In text the word for the event is left out, as it would only say twice what the line says. Colour only on a terminal.
+Lines of libraries take the same form. Does not know where else a line is told (services relay theirs to the
+controller).
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from liquefy.effects import Log
 from liquefy.errors import ConfigError
 
 FORMATS = ("text", "json")
+
+SOURCE_COLUMNS = 10
+"""Names of processes take at least so many columns, so that the texts stand below each other."""
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _COLOURS = {logging.DEBUG: "2", logging.INFO: "0", logging.WARNING: "33", logging.ERROR: "31"}
@@ -56,11 +61,9 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        word = getattr(record, "event", "") or (
-            "" if record.levelno == logging.INFO else record.levelname.lower()
-        )
-        text = record.getMessage() + _traceback(self, record)
-        line = f"{clock}.{int(record.msecs):03} {self._name:<10} {word:<10} {text}"
+        mark = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        text = mark + record.getMessage() + _traceback(self, record)
+        line = f"{clock}.{int(record.msecs):03} {self._name:<{SOURCE_COLUMNS}} {text}"
         return f"\x1b[{_COLOURS.get(record.levelno, '31')}m{line}\x1b[0m" if self._colour else line
 
 

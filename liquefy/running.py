@@ -26,6 +26,10 @@ from liquefy.errors import UserError
 
 USER_ERROR_EXIT = 2
 
+FAULT_EXIT = 70
+"""An error of ours: told with its traceback; then the process ends and whoever supervises it starts it again. A state
+that missed half an event would go on wrongly, and silently."""
+
 
 def run(kind: type[Config], serve: Callable[[Config, asyncio.Event], Awaitable[None]]) -> None:
     """Run a role to its end, then exit. `serve(settings, stop)` returns after `stop` is set, which SIGTERM
@@ -66,4 +70,14 @@ async def _serve(settings: Config, serve: Callable[[Config, asyncio.Event], Awai
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.set_exception_handler(_on_fault)
     await serve(settings, stop)
+
+
+def _on_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    loop.default_exception_handler(context)
+    error = context.get("exception")
+    # The network's errors are not ours; transports report those that they do not expect this way.
+    if error is not None and not isinstance(error, OSError):
+        sys.stderr.flush()
+        os._exit(FAULT_EXIT)

@@ -84,15 +84,18 @@ class Service:
         self._log(Log("info", text, "start"))
         self._alive.parent.mkdir(parents=True, exist_ok=True)
         self._link.open()
-        clock = asyncio.create_task(self._clock())
-        stopping = asyncio.create_task(self._stopping())
+        self._spawn(self._clock())
+        self._spawn(self._stopping())
         try:
             await self._exit.wait()
         finally:
-            for task in (clock, stopping, *self._tasks):
+            for task in list(self._tasks):
                 task.cancel()
-            for host in list(self._hosts.values()):
+            hosts, self._hosts = list(self._hosts.values()), {}  # so that their end is no news
+            for host in hosts:
                 host.kill()
+            counted = ", ".join(f"{name} {count}" for name, count in sorted(self._counts.items()))
+            self._log(Log("info", f"stopped{': ' if counted else ''}{counted}", "stop"))
             await asyncio.sleep(0)
             self._link.close()
             await self._contexts.close()
@@ -128,6 +131,7 @@ class Service:
         self._step(ev.StopAsked(False))
 
     def _spawn(self, work: Awaitable[None]) -> None:
+        """Run it beside; an error of it ends the process."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -135,9 +139,7 @@ class Service:
     def _ended(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Ours: a state that misses an event would go on wrongly, so the process ends with the traceback.
             asyncio.get_running_loop().call_exception_handler({"message": "a task failed", "exception": error})
-            os._exit(70)
 
     # -- the link ---------------------------------------------------------------------------------------
 
@@ -220,7 +222,9 @@ class Service:
         self._step(ev.HostStarted(name))
 
     def _printed(self, host: str, stream: str, line: str) -> None:
-        self._log(Log("info", f"{host.split(':')[0]}: {line}", stream))
+        """What users' code prints: marked with its graph, so that nobody takes it for ours."""
+        mark = "|" if stream == "stdout" else "!"
+        self._log(Log("info", f"{host.split(':')[0]} {mark} {line}", stream))
 
     def _host_exited(self, name: str, reason: str) -> None:
         host = self._hosts.pop(name, None)

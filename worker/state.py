@@ -277,13 +277,21 @@ class WorkerState:
         window = self.window()
         if window != self._window or now_ms - self._beat_ms >= config.beat_interval_ms:
             if (window == 0) != (self._window == 0) and self._beat_ms:
-                why = "the store does not answer" if self.stalled() else "too much is waiting, or it leaves"
-                text = f"takes no requests: {why}" if window == 0 else f"takes requests again (window {window})"
-                self._do(Log("warning" if window == 0 else "info", text, "window"))
+                self._tell_window(window)
             self._window, self._beat_ms = window, now_ms
             self._do(ToBroker(Beat(window)))
         if now_ms - self._report_ms >= config.report_interval_ms and self.controller:
             self._report(now_ms)
+
+    def _tell_window(self, window: int) -> None:
+        if self.leaving_since_ms:
+            return  # that it stops has been said
+        if window:
+            self._do(Log("info", f"takes requests again, {window} at a time", "window"))
+            return
+        backlog = sum(len(p.working) for p in self.flow.partitions.values())
+        why = "the store does not answer" if self.stalled() else f"{backlog} messages wait already"
+        self._do(Log("warning", f"takes no requests: {why}", "window"))
 
     def _report(self, now_ms: int) -> None:
         self._report_ms = now_ms
@@ -309,5 +317,5 @@ class WorkerState:
         over = now_ms - self.leaving_since_ms > self.config.stop_grace_ms
         if not self.flow.partitions or unasked or over:
             left = len(self.flow.partitions)
-            self._do(Log("info", f"stops; {left} partitions are left here" if left else "stops, empty", "leaving"))
+            self._do(Log("info", f"stops with {left} partitions left here: no node took them" if left else "stops, empty", "leaving"))
             self._do(ev.Exit())

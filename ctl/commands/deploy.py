@@ -26,7 +26,7 @@ def deploy(
     """
     graph, folder = deploying.read(path)
     with Controller.found(controller) as asked, render.Progress(f"deploying {graph.name}") as progress:
-        result = deploying.deploy(asked, graph, folder, dry_run, progress)
+        result = deploying.deploy(asked, graph, folder, progress, dry_run)
         if wait and not dry_run:
             deploying.wait_until_placed(asked, graph.name, progress)
     render.show(result, as_json, lambda r: _text(r, dry_run))

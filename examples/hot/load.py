@@ -32,12 +32,12 @@ LINE_EVERY_S = 2.0
 
 def partitions_on(node):
     """Indexes of the partitions that are on the node now."""
-    command = ["liquefy-ctl", "explain", GROUP, "--json"]
+    # liquefy-ctl of the Python in use: it need not be on PATH.
+    command = [sys.executable, "-P", "-m", "ctl", "explain", GROUP, "--json"]
     try:
         output = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        detail = getattr(error, "stderr", "") or error
-        sys.exit(f"{' '.join(command)}: {detail}\n  remedy: start the cluster, or give --partitions")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"liquefy-ctl explain {GROUP}: {error.stderr.strip()}\n  or give --partitions")
     places = {int(p["partition"].rpartition("/")[2]): p["node"] for p in json.loads(output)["partitions"]}
     found = {index for index, where in places.items() if where == node}
     if not found:

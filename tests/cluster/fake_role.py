@@ -53,15 +53,17 @@ def answer(command: str, arguments: dict[str, object], started_s: float) -> obje
 async def main() -> None:
     kind, flags = sys.argv[1], dict(flag.lstrip("-").split("=", 1) for flag in sys.argv[2:] if "=" in flag)
     name = flags.get("name", kind)
-    print(f"{time.strftime('%H:%M:%S')}.000 {name:<10} {'':<10} started", file=sys.stderr)
+    print(f"{time.strftime('%H:%M:%S')}.000 {name:<10} started", file=sys.stderr)
     if name in CRASHES:
         print("ValueError: cannot start", file=sys.stderr)
         sys.exit(1)
     stop = asyncio.Event()
+    # Nodes are stopped by SIGINT, as they have nobody to hand over to.
+    number = signal.SIGINT if kind == "worker" else signal.SIGTERM
     if name in STUBBORN:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(number, signal.SIG_IGN)
     else:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     started_s = time.monotonic()
     if kind == "worker":
         folder = Path(flags["data-dir"])

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from gateway_cluster import ROOT, Cluster, free_port, until
 
-DEADLINE_MS = 600
+DEADLINE_MS = 8_000
+"""Longer than anything here takes on a busy machine; a test of the deadline itself has a cluster of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -389,12 +390,16 @@ def test_a_client_that_reads_nothing_is_cut_off(cluster: Cluster) -> None:
 # -- the cluster --------------------------------------------------------------------------------------------
 
 
-def test_the_deadline(cluster: Cluster) -> None:
-    began = time.monotonic()
-    status, _, body = cluster.ask("GET", "/silent")
-    assert status == 504
-    assert json.loads(body) == {"error": "no answer within 600 ms"}
-    assert 0.5 < time.monotonic() - began < 2
+def test_the_deadline(tmp_path: Path) -> None:
+    hasty = Cluster(tmp_path, 600)
+    try:
+        began = time.monotonic()
+        status, _, body = hasty.ask("GET", "/silent")
+        assert status == 504
+        assert json.loads(body) == {"error": "no answer within 600 ms"}
+        assert time.monotonic() - began > 0.5
+    finally:
+        hasty.end()
 
 
 def test_the_window(cluster: Cluster) -> None:
@@ -426,7 +431,7 @@ def test_a_client_that_leaves_is_waited_for_no_more(cluster: Cluster) -> None:
         assert b"requests_waiting 1\n" in cluster.ask("GET", "/-/metrics")[2]
         # Reset: a mere end of its sending may still wait for the answer.
         raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    until(lambda: b"requests_waiting 0\n" in cluster.ask("GET", "/-/metrics")[2], 0.4)
+    until(lambda: b"requests_waiting 0\n" in cluster.ask("GET", "/-/metrics")[2])
     assert b"requests_outstanding 1\n" in cluster.ask("GET", "/-/metrics")[2]
     message = cluster.node.answered_late.pop()
     cluster.node.call(lambda: cluster.node.answer(message, 200, {}, ""))

@@ -205,8 +205,10 @@ class Operator:
 
     def _late(self, asked: Any, graph: Graph, tries: int) -> None:
         self.pending -= 1
-        if self.deploying is asked and asked is not None and tries:
-            self.deploy(graph, tries - 1)
+        if self.deploying is asked and asked is not None:
+            self.deploying = None
+            if tries:
+                self.deploy(graph, tries - 1)
 
     def answered(self, client: bytes, reply: Reply) -> None:
         self.world.sim.tell("operator", reply)

@@ -111,7 +111,7 @@ class FakeHost:
             elif (item.partition, item.key) not in self.contexts:
                 raise Violation(f"{self.name} was not given the context {item.key!r}", item.key)
             fields = self.contexts[item.partition, item.key]
-        done = handle(item, fields)
+        done = handle(item, fields, self.worker.incarnation)
         if not done.error:
             fields.update(done.sets)
             for name in done.removes:

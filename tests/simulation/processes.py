@@ -204,6 +204,8 @@ class WorkerProcess(PeerProcess):
     def __init__(self, world: World, name: str, config: WorkerConfig) -> None:
         super().__init__(world, name)
         self.state = WorkerState(config)
+        world.incarnations += 1
+        self.incarnation = f"{name}.{world.incarnations}"
         self.hosts: dict[str, FakeHost] = {}
         self.load_s = 0.0
         self.stopped = False

@@ -62,7 +62,8 @@ def shorten(what: object) -> str:
         out = [(seq, decode_message(packed)) for seq, packed in what.outbox]
         keys = [(c.key, sorted(c.sets), c.removes, c.emptied) for c in what.contexts]
         return (
-            f"{what.partition} e{what.epoch} s{what.sequence} contexts {shorten(keys)} seen {shorten([i for _, i in what.seen])} "
+            f"{what.partition} e{what.epoch} s{what.sequence} contexts {shorten(keys)} "
+            f"seen {shorten([i for _, i in what.seen])} "
             f"out {shorten(out)} acked {what.acknowledged} dead {shorten([i for i, _ in what.dead])} {what.move or ''}"
         )
     if isinstance(what, Item):
@@ -123,9 +124,8 @@ def main() -> int:
             kind = "" if isinstance(error, Violation) else f"{type(error).__name__}: "
             print(f"seed {seed}: {kind}{str(error)[:300]}", flush=True)
     seconds = time.monotonic() - began
-    print(
-        f"{arguments.seeds} seeds in {seconds:.1f} s ({arguments.seeds / seconds:.1f}/s), {len(failed)} failed: {failed}"
-    )
+    rate = f"{seconds:.1f} s ({arguments.seeds / seconds:.1f}/s)"
+    print(f"{arguments.seeds} seeds in {rate}, {len(failed)} failed: {failed}")
     return bool(failed)
 
 

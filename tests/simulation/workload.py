@@ -3,7 +3,9 @@ fails. So what must have happened in the end is known without asking anybody.
 
 A handling leaves an entry in its context (the *book*): which message, from whom, the how-manieth. `src` and `n` of a
 body say from whom, and its place in the order of what they sent: messages with one `src` must reach one context in
-rising order of `n`. A message that is promised no order has no `src`.
+rising order of `n`. A message that is promised no order has no `src`. What comes by way of fluxions without context
+is promised order among what went through the same processes ("@node1.7" in `src`); while no process fails, migrations
+keep it in order whichever way it went.
 """
 
 from __future__ import annotations
@@ -91,9 +93,9 @@ def bundle_of(version: int) -> bytes:
     return f"code of version {version}".encode()
 
 
-def make_graph(shape: Shape, version: int = 1, bundles: int = 1, deadline_ms: int = 4_000) -> Graph:
-    """The graph all seeds share; `bundles` > 1 spreads the code over so many hosts. Later versions have other code
-    and, of what has no context, more partitions."""
+def make_graph(shape: Shape, version: int = 1, bundles: int = 1, more: int = 0, deadline_ms: int = 4_000) -> Graph:
+    """The graph all seeds share; `bundles` > 1 spreads the code over so many hosts. Each version has
+    other code, and `more` partitions of what has no context."""
     digest = hashlib.sha256(bundle_of(version)).hexdigest()
     names = [*STATEFUL, *STATELESS]
     everywhere = (*names, OUTPUT)
@@ -109,7 +111,6 @@ def make_graph(shape: Shape, version: int = 1, bundles: int = 1, deadline_ms: in
         )
         for i, name in enumerate(names)
     )
-    more = version - 1
     groups = tuple(
         Group(name, name not in STATELESS, 1 if name == "single" else shape.partitions + more * (name in STATELESS))
         for name in dict.fromkeys(group_of(n) for n in names)
@@ -121,8 +122,7 @@ def make_graph(shape: Shape, version: int = 1, bundles: int = 1, deadline_ms: in
 def make_plan(rng: random.Random, shape: Shape) -> Plan:
     """A request: a tree of messages with one answer in it."""
     answered = [False]
-    plan = _plan(rng, shape, shape.depth, answered, True)
-    return plan
+    return _plan(rng, shape, shape.depth, answered, True)
 
 
 def _plan(rng: random.Random, shape: Shape, depth: int, answered: list[bool], root: bool) -> Plan:
@@ -159,8 +159,9 @@ def _plan(rng: random.Random, shape: Shape, depth: int, answered: list[bool], ro
     return Plan(fluxion, key, 0, fail, children)
 
 
-def handle(item: Item, fields: dict[str, bytes]) -> Done:
-    """What the fluxion does with the message, as its plan says; `fields` is its context, not to be changed."""
+def handle(item: Item, fields: dict[str, bytes], process: str) -> Done:
+    """What the fluxion does with the message, as its plan says; `fields` is its context, not to be changed.
+    `process`: who sends what comes of it; without a context, the sender is that process and not the partition."""
     body = read_body(item.body)
     plan = body.plan
     if plan.fluxion != item.fluxion:
@@ -183,7 +184,7 @@ def handle(item: Item, fields: dict[str, bytes]) -> Done:
         removes = (f"last{count - 1}",) if count else ()
         src, n = f"{group_of(item.fluxion)}/{item.key}", [count]
     else:
-        src = f"{body.src}>{item.fluxion}:{item.key}" if body.src and ordered else ""
+        src = f"{body.src}>{item.fluxion}:{item.key}@{process}" if body.src and ordered else ""
         n = body.n
     emitted = []
     for index, child in enumerate(plan.children):

@@ -103,7 +103,7 @@ class World:
         for later in (100, 3_000, 6_000):
             self.sim.after(self.end_ms + later, lambda: self.controller.calm())
         if rng.random() < 0.4:
-            second = make_graph(self.shape, 2, self.code_bundles)
+            second = make_graph(self.shape, 2, self.code_bundles, rng.choice((0, 0, 1)))
             self.bundles[second.bundle] = bundle_of(2)
             broken = rng.random() < 0.3
             if broken:
@@ -120,6 +120,11 @@ class World:
 
     def graph_in_force(self) -> Graph:
         return self.graphs[-1]
+
+    def spread_anew(self) -> bool:
+        """A later version has another number of partitions: what has no context finds other owners, and those know
+        nothing of what the first ones handled, or still handle."""
+        return len({len(graph.partition_names()) for graph in self.graphs}) > 1
 
     def partition_names(self) -> list[str]:
         """Of all versions."""

@@ -478,3 +478,28 @@ def test_a_stateless_group_has_no_context() -> None:
     made = msgspec.structs.replace(made, groups=(Group("store", True, 8), Group("send", False, 8)))
     world = cluster(1, made)
     assert "has no context" in world.error("context", action="get", what="send", key="alice")
+
+
+def test_a_deployment_while_the_cluster_settles_is_no_loss() -> None:
+    world = World()
+    for i in range(1, 4):
+        world.worker_up(f"node{i}")
+    world.stores = False
+    request = world.ask("deploy", graph=msgspec.to_builtins(graph()), bundle=BUNDLE)
+    world.stores = True
+    world.store_answers()
+    world.run(1_500)
+    assert not world.reply(request).error
+    assert not world.events("lost")
+    assert world.counts() == {"node1": 3, "node2": 3, "node3": 2}
+
+
+def test_what_runs_just_like_that_is_deployed_anew_only_when_asked() -> None:
+    world = cluster(2)
+    assert world.deploy(graph(), if_changed=True)["version"] == 1
+    world.worker_up("node3", refuses="no space left")
+    world.run(1_000)
+    assert world.error("deploy", graph=msgspec.to_builtins(graph()), bundle=BUNDLE, if_changed=True), "node3 has not"
+    world.worker_down("node3")
+    assert world.deploy(graph(groups=("store", "new")), if_changed=True)["version"] == 2
+    assert world.deploy(graph(groups=("store", "new")))["version"] == 3

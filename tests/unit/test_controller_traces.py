@@ -105,7 +105,9 @@ class Conversation:
 def shown(effect: Any) -> str:
     """One line, or "" for what says nothing here."""
     if isinstance(effect, Log):
-        return f"log {effect.level}: {effect.text}" if effect.event not in ("", "broker") else ""
+        if effect.event in ("", "broker") or effect.level == "debug":
+            return ""
+        return f"log {effect.level}: {effect.text}"
     if isinstance(effect, ToBroker):
         if isinstance(effect.message, (m.Beat, m.Hello)):
             return ""

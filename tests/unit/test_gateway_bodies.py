@@ -173,6 +173,6 @@ def test_keys_that_are_not_there(path: str, problem: str) -> None:
 
 
 def test_keys_have_a_length() -> None:
-    for key in ("", "x" * 513):
+    for key in ("", "x" * 513, "é" * 257):
         with pytest.raises(KeyMissing, match="1 to 512"):
             find_key({"params": {"id": key}}, ("params", "id"))

@@ -6,12 +6,15 @@ tests/unit/test_graphfile.py`, then read the diff.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 
+from controller.checking import check
 from liquefy import graphfile
 from liquefy.errors import GraphError, GraphErrors, UserError
 from liquefy.graph import PARTITIONS_DEFAULT, Fluxion, Graph, Group, Input
@@ -230,3 +233,13 @@ def test_nothing_is_imported(tmp_path: Path, whole: Graph) -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/graph.yaml")), ids=lambda p: p.parent.name)
 def test_examples_are_right(path: Path) -> None:
     graphfile.check(graphfile.read(path), path.parent)
+
+
+def test_the_controller_takes_every_name_that_a_graph_file_may_have(tmp_path: Path) -> None:
+    fluxion, name = "_" + "f" * (graphfile.NAME_CHARS_MAX - 1), "g" * graphfile.NAME_CHARS_MAX
+    file = tmp_path / "graph.yaml"
+    file.write_text(
+        f'graph: {name}\ninputs: {{in: GET /}}\nfluxions: {{{fluxion}: {{code: "m:f"}}}}\nstreams: [in >> {fluxion}]\n'
+    )
+    graph = msgspec.structs.replace(graphfile.read(file), bundle=hashlib.sha256(b"").hexdigest())
+    check(graph, b"", None, {})

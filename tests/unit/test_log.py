@@ -28,8 +28,8 @@ def test_text_is_one_plain_line_where_there_is_no_terminal(capsys: pytest.Captur
     log.emit(Log("warning", "odd"))
     log.emit(Log("debug", "not shown"))
     first, second = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} node1      move       store/7: node1 -> node3", first)
-    assert second.endswith(" node1      warning    odd")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} node1      store/7: node1 -> node3", first)
+    assert second.endswith(" node1      warning: odd")
 
 
 def test_json_has_the_fields_and_tracebacks_of_libraries(capsys: pytest.CaptureFixture[str]) -> None:
