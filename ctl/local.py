@@ -3,6 +3,7 @@ tell a person who has just started one. Starts nothing; `ctl.supervising` does."
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -30,21 +31,21 @@ BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT = 7701, 7702, 7703, 8080
 
 
 class Ports(NamedTuple):
-    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why. `claims`: what keeps another `up`
-    from choosing them before our processes listen there; kept as long as the cluster runs."""
+    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why."""
 
     broker: int
     controller: int
     redis: int
     http: int
     notes: list[str]
-    claims: list[IO[bytes]]
 
 
-def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
-    """The preferred ports, or the next free ones. Raises UserError if a port that was asked for is taken."""
+def choose_ports(http_given: int | None, redis_given: bool, claims: contextlib.ExitStack) -> Ports:
+    """The preferred ports, or the next free ones. Raises UserError if a port that was asked for is taken.
+
+    `claims` is to be kept open as long as the cluster runs: it keeps any other `up` from choosing these ports while
+    nobody listens there, because our process has not started yet or is being started again; it would get our peers."""
     notes: list[str] = []
-    claims: list[IO[bytes]] = []
     chosen = {}
     for what, preferred in (
         ("broker", BROKER_PORT),
@@ -57,18 +58,18 @@ def choose_ports(http_given: int | None, redis_given: bool) -> Ports:
             if claim is None:
                 text = f"--http-port: port {http_given} is in use"
                 raise UserError(f"{text}\n  remedy: give another one, or leave it to `up`")
-            claims.append(claim)
+            claims.enter_context(claim)
             chosen[what] = http_given
             continue
         if what == "redis" and redis_given:
             chosen[what] = 0
             continue
         port, claim = _next_free(preferred)
-        claims.append(claim)
+        claims.enter_context(claim)
         chosen[what] = port
         if port != preferred:
             notes.append(f"port {preferred} is in use: {what} listens on {port}")
-    return Ports(**chosen, notes=notes, claims=claims)
+    return Ports(**chosen, notes=notes)
 
 
 def _next_free(preferred: int) -> tuple[int, IO[bytes]]:

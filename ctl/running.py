@@ -95,9 +95,7 @@ def run(options: Options, console: Console) -> int:
     folder = options.folder.absolute()
     graph, app = deploying.read(options.app) if options.app else (None, None)
     with locked(folder), contextlib.ExitStack() as claims:
-        ports = local.choose_ports(options.http_port, bool(options.redis_url))
-        for claim in ports.claims:
-            claims.enter_context(claim)
+        ports = local.choose_ports(options.http_port, bool(options.redis_url), claims)
         cluster = local.compose(folder, ports, options.nodes, options.redis_url, options.roles)
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)

@@ -22,9 +22,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
-from ctl.asking import Lost, Refused, Unreachable  # noqa: E402
 from live_cluster import LiveCluster, wait_for  # noqa: E402
 from steady_load import Outage, SteadyLoad, Verdict  # noqa: E402
+
+from ctl.asking import Lost, Refused, Unreachable  # noqa: E402
 
 TARGETS = {
     "worker": ("node1", "node2", "node3"),

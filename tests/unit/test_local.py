@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def graph(*inputs: Input) -> Graph:
 
 
 def test_a_cluster_in_the_order_in_which_it_starts_with_the_flags_of_the_roles(tmp_path: Path) -> None:
-    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, [], []), 2, "")
+    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, []), 2, "")
     assert [s.name for s in cluster.specs] == ["redis", "broker", "controller", "node1", "node2", "gateway1"]
     worker = cluster.specs[3].command
     assert worker[1:4] == ["-P", "-m", "worker"]
@@ -29,34 +30,33 @@ def test_a_cluster_in_the_order_in_which_it_starts_with_the_flags_of_the_roles(t
 
 
 def test_a_redis_that_runs_already_is_not_started(tmp_path: Path) -> None:
-    cluster = local.compose(tmp_path, Ports(1, 2, 0, 4, [], []), 1, "redis://elsewhere:6379/1")
+    cluster = local.compose(tmp_path, Ports(1, 2, 0, 4, []), 1, "redis://elsewhere:6379/1")
     assert "redis" not in [s.name for s in cluster.specs]
     assert "--redis=redis://elsewhere:6379/1" in cluster.specs[1].command
 
 
 def test_no_nodes_are_too_few(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--nodes: 0 nodes\n  remedy: give a number from 1"):
-        local.compose(tmp_path, Ports(1, 2, 3, 4, [], []), 0, "")
+        local.compose(tmp_path, Ports(1, 2, 3, 4, []), 0, "")
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(UserError, match=r"--http-port: port \d+ is in use"):
-            local.choose_ports(taken.getsockname()[1], True)
+        with pytest.raises(UserError, match=r"--http-port: port \d+ is in use"), ExitStack() as claims:
+            local.choose_ports(taken.getsockname()[1], True, claims)
 
 
 def test_two_that_start_at_the_same_moment_choose_different_ports() -> None:
-    one = local.choose_ports(None, False)
-    other = local.choose_ports(None, False)  # nobody listens on the first ones yet
-    assert not set(one[:4]) & set(other[:4])
-    with pytest.raises(UserError, match="is in use"):
-        local.choose_ports(one.http, True)
-    kept = one.http
-    del one
-    again = local.choose_ports(kept, True)
-    assert again.http == kept, "a claim ends with the cluster"
+    with ExitStack() as ours, ExitStack() as theirs:
+        one = local.choose_ports(None, False, ours)
+        other = local.choose_ports(None, False, theirs)  # nobody listens on the first ones yet
+        assert not set(one[:4]) & set(other[:4])
+        with pytest.raises(UserError, match="is in use"):
+            local.choose_ports(one.http, True, theirs)
+        ours.close()
+        assert local.choose_ports(one.http, True, theirs).http == one.http, "a claim ends with the cluster"
 
 
 @pytest.mark.parametrize(
