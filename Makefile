@@ -4,6 +4,7 @@
 # make lint                       the part of it that runs nothing
 # make simulate [SEEDS=10000]     the simulation with so many seeds
 # make chaos [ROUNDS=200]         kill -9 at random moments, for so many rounds
+# make docker-check               what README.md says about Docker, tried on the engine that is there (four minutes)
 # make clean                      remove what was made here, .venv and all
 #
 # Packages come from where pip finds them; without a network say so as pip wants it, with PIP_NO_INDEX=1 and
@@ -21,7 +22,7 @@ SEEDS ?= 10000
 ROUNDS ?= 200
 NODES ?= 3
 
-.PHONY: up install test lint simulate chaos clean
+.PHONY: up install test lint simulate chaos docker-check clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -47,6 +48,9 @@ simulate: $(DEV)
 
 chaos: $(DEV)
 	$(PY) tests/chaos/run.py --rounds $(ROUNDS)
+
+docker-check: $(RUNTIME)
+	$(PY) deploy/check-compose
 
 clean:
 	@if [ -f .liquefy/cluster.json ] && [ -x $(VENV)/bin/liquefy-ctl ]; then $(VENV)/bin/liquefy-ctl down || true; fi

@@ -74,7 +74,7 @@ class Deploying:
         self, graph: Graph, bundle: bytes, dry_run: bool, if_changed: bool, say: Say, done: Done, refuse: Refuse
     ) -> None:
         """Raises UserError when it cannot be; else answers by `done` or `refuse`, later. `if_changed`: what runs just
-        like this on all nodes stays the version that it is."""
+        like this stays the version that it is."""
         name = graph.name
         if name in self._deployments or name in self._closing:
             raise UserError(f"{name} is being deployed or undeployed\n  remedy: wait until that is done")
@@ -87,7 +87,7 @@ class Deploying:
             names = ", ".join(node.name for node in nodes)
             raise UserError(f"no node takes partitions: {names} cordoned or drained\n  remedy: uncordon one")
         merged = merge(graph, old)
-        if if_changed and old is not None and self._in_force_everywhere(msgspec.structs.replace(merged, version=old.version)):
+        if if_changed and old is not None and self._runs_already(msgspec.structs.replace(merged, version=old.version)):
             say(f"{name} runs just like this, as version {old.version}")
             done(self._result(old, [node.name for node in nodes]))
             return
@@ -98,11 +98,10 @@ class Deploying:
         self._deployments[name] = deployment
         self._desk.store(PutBundle(bundle), lambda _: self._prepare(deployment))
 
-    def _in_force_everywhere(self, graph: Graph) -> bool:
-        """Whether this very version is what runs, and no node is still to load it."""
-        nodes = [node for node in self._cluster.alive() if node.takes]
-        same = self._cluster.graphs.get(graph.name) == graph
-        return same and all(node.ready.get(graph.name) == graph.version for node in nodes)
+    def _runs_already(self, graph: Graph) -> bool:
+        """Whether this very version is in force, and no node refuses it. Those that still load it will have it."""
+        refused = any(graph.name in node.refused for node in self._cluster.alive())
+        return self._cluster.graphs.get(graph.name) == graph and not refused
 
     def _prepare(self, deployment: _Deployment) -> None:
         nodes = self._cluster.alive()

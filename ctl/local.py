@@ -13,9 +13,9 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from ctl.supervising import Spec
 from liquefy import redis_server
@@ -40,11 +40,15 @@ class Ports(NamedTuple):
     notes: list[str]
 
 
-def choose_ports(http_given: int | None, redis_given: bool, claims: contextlib.ExitStack) -> Ports:
-    """The preferred ports, or the next free ones. Raises UserError if a port that was asked for is taken.
+@contextlib.contextmanager
+def claimed_ports(http_given: int | None, redis_given: bool) -> Iterator[Ports]:
+    """The preferred ports, or the next free ones, for us alone until the end. Raises UserError if a port that was asked
+    for is taken."""
+    with contextlib.ExitStack() as claims:
+        yield _choose_ports(http_given, redis_given, claims)
 
-    `claims` is to be kept open as long as the cluster runs: it keeps any other `up` from choosing these ports while
-    nobody listens there, because our process has not started yet or is being started again; it would get our peers."""
+
+def _choose_ports(http_given: int | None, redis_given: bool, claims: contextlib.ExitStack) -> Ports:
     notes: list[str] = []
     chosen = {}
     for what, preferred in (
@@ -54,48 +58,44 @@ def choose_ports(http_given: int | None, redis_given: bool, claims: contextlib.E
         ("http", HTTP_PORT),
     ):
         if what == "http" and http_given is not None:
-            claim = _claim(http_given)
-            if claim is None:
+            if not _claim(http_given, claims):
                 text = f"--http-port: port {http_given} is in use"
                 raise UserError(f"{text}\n  remedy: give another one, or leave it to `up`")
-            claims.enter_context(claim)
             chosen[what] = http_given
             continue
         if what == "redis" and redis_given:
             chosen[what] = 0
             continue
-        port, claim = _next_free(preferred)
-        claims.enter_context(claim)
-        chosen[what] = port
+        chosen[what] = port = _next_free(preferred, claims)
         if port != preferred:
             notes.append(f"port {preferred} is in use: {what} listens on {port}")
     return Ports(**chosen, notes=notes)
 
 
-def _next_free(preferred: int) -> tuple[int, IO[bytes]]:
+def _next_free(preferred: int, claims: contextlib.ExitStack) -> int:
     for port in range(preferred, min(preferred + PORT_TRIES_MAX, 65_536)):
         # The preferred ports of the others are left to them.
         others = {BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT} - {preferred}
-        if port not in others and (claim := _claim(port)) is not None:
-            return port, claim
+        if port not in others and _claim(port, claims):
+            return port
     raise UserError(f"no free port from {preferred} on\n  remedy: end some of what listens there (see `ss -ltnp`)")
 
 
-def _claim(port: int) -> IO[bytes] | None:
-    """The port, if nobody listens there and no other `up` of this machine has claimed it: two that start at the same
-    moment both find it free. The claim ends with the file, or with this process."""
+def _claim(port: int, claims: contextlib.ExitStack) -> bool:
+    """Whether nobody listens there, and no other `up` of this machine has claimed it: of two that start at the same
+    moment both would find it free. The claim ends with `claims`, or with this process."""
     folder = Path(tempfile.gettempdir()) / f"liquefy-ports-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    claim = (folder / str(port)).open("ab")
-    try:
-        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        claim.close()
-        return None
-    if not _free(port):
-        claim.close()
-        return None
-    return claim
+    with contextlib.ExitStack() as kept:
+        claim = kept.enter_context((folder / str(port)).open("ab"))
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        if not _free(port):
+            return False
+        claims.push(kept.pop_all())
+        return True
 
 
 def _free(port: int) -> bool:
@@ -153,7 +153,8 @@ def compose(
 
 
 def redis_command(data: Path, port: int) -> list[str]:
-    """A redis-server that keeps what it is given. Raises UserError if there is none on this machine."""
+    """A redis-server that keeps what it is given: append-only file, fsync each second. Raises UserError if there is
+    none on this machine."""
     settings = {
         "bind": HOST,
         "port": port,

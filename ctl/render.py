@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 import msgspec
@@ -176,7 +176,7 @@ def nodes_table(nodes: list[dict[str, Any]]) -> RenderableType:
         "STATE",
         ">PARTITIONS",
         ">LOAD",
-        ">UTILISATION",
+        ">UTIL",
         ">MSG/S",
         ">QUEUED",
         ">MEMORY",
@@ -304,6 +304,10 @@ def migration_text(result: dict[str, Any], what: str, node: str) -> Text:
     moved, failed = _number(result["moved"]), _number(result["failed"])
     if not moved and not failed:
         return Text(f"nothing to move: all of {what} is on {node}")
+    if moved == 1 and not failed:
+        only = result["moves"][0]
+        held = f"pause {only['pause_ms']:.1f} ms, {count_text(only['held'], 'message')} held"
+        return Text(f"moved {only['partition']} to {node}: {held}")
     line = f"moved {count_text(moved, 'partition')} of {what} to {node} in {result['seconds']:.1f} s"
     if moved:
         pause = "pause " + ", ".join(f"{name} {result['pause_ms'][name]:.1f} ms" for name in ("p50", "p99", "max"))
@@ -331,23 +335,12 @@ def plan_table(result: dict[str, Any]) -> RenderableType:
     return made
 
 
-def explain_text(result: dict[str, Any]) -> RenderableType:
-    """{partitions: [{partition, node, epoch, since_s, reason, load, share, pinned, history}]}"""
+def explain_text(result: dict[str, Any], each: bool = False) -> RenderableType:
+    """{partitions: [{partition, node, epoch, since_s, reason, load, share, pinned, history}]}. Few are told with their
+    history; of many those that are somewhere for the same reason share a line, unless `each` is wanted."""
     rows = result["partitions"]
     if len(rows) > EXPLAIN_WHOLE_MAX:
-        made = table("PARTITION", "NODE", ">EPOCH", "FOR", ">LOAD", ">SHARE", "PINNED", "WHY THERE")
-        for p in rows:
-            made.add_row(
-                text(p["partition"]),
-                text(p["node"]),
-                str(p["epoch"]),
-                age_text(p["since_s"]),
-                f"{p['load']:.3f}",
-                f"{p['share']:.1%}",
-                "yes" if p["pinned"] else "",
-                text(p["reason"]),
-            )
-        return made
+        return _explain_each(rows) if each else _explain_alike(rows)
     parts: list[RenderableType] = []
     for p in rows:
         pinned = ", pinned" if p["pinned"] else ""
@@ -365,6 +358,62 @@ def explain_text(result: dict[str, Any]) -> RenderableType:
 
 EXPLAIN_WHOLE_MAX = 4
 """So many partitions are explained with their history; more are a table."""
+
+
+def _explain_each(rows: list[dict[str, Any]]) -> RenderableType:
+    made = table("PARTITION", "NODE", ">EPOCH", "FOR", ">LOAD", ">SHARE", "PINNED", "WHY THERE")
+    for p in rows:
+        made.add_row(
+            text(p["partition"]),
+            text(p["node"]),
+            str(p["epoch"]),
+            age_text(p["since_s"]),
+            f"{p['load']:.3f}",
+            f"{p['share']:.1%}",
+            "yes" if p["pinned"] else "",
+            text(p["reason"]),
+        )
+    return made
+
+
+def _explain_alike(rows: list[dict[str, Any]]) -> RenderableType:
+    made = table("NODE", ">PARTITIONS", "WHICH", "FOR", ">LOAD", ">SHARE", "WHY THERE")
+    alike: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
+    for p in rows:
+        alike.setdefault((p["node"], p["reason"], bool(p["pinned"])), []).append(p)
+    for (node, reason, pinned), members in sorted(alike.items()):
+        made.add_row(
+            text(node or "no node"),
+            str(len(members)),
+            ranges_text(int(p["partition"].rpartition("/")[2]) for p in members),
+            age_text(min(p["since_s"] for p in members)),
+            f"{sum(p['load'] for p in members):.3f}",
+            f"{sum(p['share'] for p in members):.1%}",
+            text(f"pinned; {reason}" if pinned else reason),
+        )
+    group, hottest = rows[0]["partition"].rpartition("/")[0], max(rows, key=lambda p: p["load"])
+    parts: list[RenderableType] = [Text(group, style="bold"), made]
+    if hottest["load"] > 0:
+        parts.append(
+            Text.assemble(
+                "the most loaded is ",
+                text(hottest["partition"].rpartition("/")[2]),
+                f": {hottest['load']:.3f} cores, {hottest['share']:.1%} of its node's load; --each shows every one",
+                style="dim",
+            )
+        )
+    return Group(*parts)
+
+
+def ranges_text(numbers: Iterable[int]) -> str:
+    """0-3, 7, 9-10"""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
 
 
 def context_text(result: dict[str, Any]) -> RenderableType:

@@ -94,8 +94,7 @@ def run(options: Options, console: Console) -> int:
     what can be seen to be wrong before anything is started."""
     folder = options.folder.absolute()
     graph, app = deploying.read(options.app) if options.app else (None, None)
-    with locked(folder), contextlib.ExitStack() as claims:
-        ports = local.choose_ports(options.http_port, bool(options.redis_url), claims)
+    with locked(folder), local.claimed_ports(options.http_port, bool(options.redis_url)) as ports:
         cluster = local.compose(folder, ports, options.nodes, options.redis_url, options.roles)
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)

@@ -86,7 +86,7 @@ def _labels(graph: dict[str, Any]) -> dict[str, list[str]]:
             lines.append(f"group {_short(fluxion['group'])}{kept}" if group["stateful"] else "no context")
             where = sorted(group["nodes"].items())
             lines += [
-                "  ".join(f"{node or 'nowhere'} {count}" for node, count in where[i : i + 3])
+                " · ".join(f"{node or 'nowhere'} {count}" for node, count in where[i : i + 3])
                 for i in range(0, len(where), 3)
             ]
         labels[fluxion["name"]] = lines

@@ -187,8 +187,8 @@ class GatewayState:
             self._graphs = {graph.name for graph in message.graphs}
             conflicts = self.router.conflicts
             lines: list[Effect] = [Log("error", f"route left out: {line}", "route") for line in conflicts]
-            names = ", ".join(f"{graph.name} version {graph.version}" for graph in message.graphs) or "no graph yet"
-            text = f"answers {self.router.size} route{'' if self.router.size == 1 else 's'} of {names}"
+            names = ", ".join(f"{graph.name} version {graph.version}" for graph in message.graphs)
+            text = f"answers {self.router.size} route{'' if self.router.size == 1 else 's'} of {names or 'no graphs'}"
             return [*lines, Log("info", text, "routes")]
         return []
 

@@ -4,7 +4,7 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     deploy      {graph: Graph (builtins; version 0), bundle: bytes, dry_run: bool, if_changed: bool}
                                                  -> {graph, version, partitions, nodes: [..]}
                 progress lines while nodes prepare; error if one of them refuses (the old version runs on);
-                `if_changed`: what runs just like this on all nodes stays the version that it is
+                `if_changed`: what runs just like this stays the version that it is
     undeploy    {graph, purge: bool}             -> {graph, partitions, contexts_kept: bool}
     status      {}                               -> Status
     nodes       {}                               -> [NodeStatus]

@@ -80,7 +80,7 @@ class Service:
         """Until asked to stop (SIGTERM: hand over first; SIGINT, or a second signal: at once)."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, lambda: self._step(ev.StopAsked(True)))
-        text = f"node {self._config.name} starts: broker {self._config.broker}, pid {os.getpid()}"
+        text = f"starts, pid {os.getpid()}; broker {self._config.broker}"
         self._log(Log("info", text, "start"))
         self._alive.parent.mkdir(parents=True, exist_ok=True)
         self._link.open()

@@ -317,5 +317,6 @@ class WorkerState:
         over = now_ms - self.leaving_since_ms > self.config.stop_grace_ms
         if not self.flow.partitions or unasked or over:
             left = len(self.flow.partitions)
-            self._do(Log("info", f"stops with {left} partitions left here: no node took them" if left else "stops, empty", "leaving"))
+            text = f"stops with {left} partitions left here: no node took them" if left else "stops, empty"
+            self._do(Log("info", text, "leaving"))
             self._do(ev.Exit())

@@ -76,7 +76,7 @@ CASES: list[tuple[str, str, dict[str, Any], Any, list[str], int]] = [
     ("top --rounds 1", "status", {}, STATUS, ["visits", "node1"], 0),
     ("graph visits", "graph", {"graph": "visits"}, GRAPH, ["GET /{id}", "store >> output", "node1 (32)"], 0),
     ("migrate store node3", "migrate", {"what": "store", "node": "node3"}, MOVED,
-     ["moved 1 partition of store to node3"], 0),
+     ["moved visits/store/1 to node3"], 0),
     ("migrate store node3 -v", "migrate", {"what": "store", "node": "node3"}, MOVED, ["visits/store/1", "EPOCH"], 0),
     ("migrate store node3", "migrate", {"what": "store", "node": "node3"}, FAILED, ["not moved: node3 is gone"], 1),
     ("rebalance --dry-run", "rebalance", {"dry_run": True}, {"moves": [PLANNED], "balanced": False},

@@ -18,11 +18,19 @@ from mutants import MUTANTS, planted
 from run import try_seed
 
 SEEDS = 300
-SECONDS_MAX = 45.0
+SECONDS_MAX = 40.0
 """On a busy machine fewer seeds are run, not a longer time."""
 
 MUTANT_SEEDS = 250
 BLOCK = 25
+
+KNOWN = {
+    "no_fencing": 22,
+    "local_delivery_overtakes": 175,
+    "evicted_while_read": 124,
+    "returned_forgotten": 22,
+}
+"""Seeds that have found the rarer bugs, to be tried first."""
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
@@ -39,14 +47,10 @@ def test_seeds(first: int) -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_that_a_planted_bug_is_found(mutant: Callable[..., Any]) -> None:
     with planted(mutant):
-        for seed in (*KNOWN.get(mutant.__name__, ()), *range(MUTANT_SEEDS)):
+        for seed in (KNOWN.get(mutant.__name__, 9), *range(MUTANT_SEEDS)):
             if try_seed(seed)[1] is not None:
                 return
     raise AssertionError(f"{MUTANT_SEEDS} seeds did not find {mutant.__name__}: {mutant.__doc__}")
-
-
-KNOWN: dict[str, tuple[int, ...]] = {}
-"""Seeds that found the rarer ones, to be tried first."""
 
 
 def test_that_a_seed_is_always_the_same() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -44,19 +43,19 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(UserError, match=r"--http-port: port \d+ is in use"), ExitStack() as claims:
-            local.choose_ports(taken.getsockname()[1], True, claims)
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=r"--http-port: port \d+ is in use"), local.claimed_ports(port, True):
+            pass
 
 
 def test_two_that_start_at_the_same_moment_choose_different_ports() -> None:
-    with ExitStack() as ours, ExitStack() as theirs:
-        one = local.choose_ports(None, False, ours)
-        other = local.choose_ports(None, False, theirs)  # nobody listens on the first ones yet
-        assert not set(one[:4]) & set(other[:4])
-        with pytest.raises(UserError, match="is in use"):
-            local.choose_ports(one.http, True, theirs)
-        ours.close()
-        assert local.choose_ports(one.http, True, theirs).http == one.http, "a claim ends with the cluster"
+    with local.claimed_ports(None, False) as one:
+        with local.claimed_ports(None, False) as other:  # nobody listens on the first ones yet
+            assert not set(one[:4]) & set(other[:4])
+        with pytest.raises(UserError, match="is in use"), local.claimed_ports(one.http, True):
+            pass
+    with local.claimed_ports(one.http, True) as again:
+        assert again.http == one.http, "a claim ends with the cluster"
 
 
 @pytest.mark.parametrize(

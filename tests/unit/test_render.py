@@ -100,6 +100,16 @@ def test_many_partitions_are_explained_in_a_table_few_with_their_history() -> No
     assert "visits/store/7 is on node1" in few
     assert "epoch 4, pinned" in few
     assert "moved by hand" in few
-    many = plain(render.explain_text({"partitions": [row(i) for i in range(32)]}))
+    rows = [row(i) for i in range(31)] + [{**row(31), "node": "node2", "load": 0.7}]
+    many = plain(render.explain_text({"partitions": rows}, each=True))
     assert "moved by hand" not in many
     assert len(many.splitlines()) == 33
+    alike = plain(render.explain_text({"partitions": rows})).splitlines()
+    assert alike[0].strip() == "visits/store"
+    assert alike[2].split()[:3] == ["node1", "31", "0-30"]
+    assert alike[3].split()[:3] == ["node2", "1", "31"]
+    assert alike[4].startswith("the most loaded is 31: 0.700 cores")
+
+
+def test_ranges() -> None:
+    assert render.ranges_text([9, 0, 1, 2, 5, 10]) == "0-2, 5, 9-10"
