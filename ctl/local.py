@@ -153,7 +153,7 @@ def compose(
 
 
 def redis_command(data: Path, port: int) -> list[str]:
-    """A redis-server that keeps what it is given: append-only file, fsync each second. Raises UserError if there is
+    """A redis-server that keeps what it is given: append-only file, synced before it answers. Raises UserError if there is
     none on this machine."""
     settings = {
         "bind": HOST,
