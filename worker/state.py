@@ -258,7 +258,7 @@ class WorkerState:
         """How many requests this node takes in flight now."""
         backlog = sum(len(p.working) for p in self.flow.partitions.values())
         full = backlog > BACKLOG_FACTOR * self.config.window
-        return 0 if self.stalled() or full or self.leaving_since_ms else self.config.window
+        return 0 if self.stalled() or full else self.config.window
 
     def _tick(self, event: ev.Tick) -> None:
         now_ms, config = self.flow.now_ms, self.config
@@ -284,8 +284,6 @@ class WorkerState:
             self._report(now_ms)
 
     def _tell_window(self, window: int) -> None:
-        if self.leaving_since_ms:
-            return  # that it stops has been said
         if window:
             self._do(Log("info", f"takes requests again, {window} at a time", "window"))
             return

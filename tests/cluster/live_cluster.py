@@ -206,16 +206,13 @@ class LiveCluster:
 
     # -- HTTP and Redis --------------------------------------------------------------------------------------
 
-    def get(self, path: str, method: str = "GET", body: Any = None, timeout_s: float = 30.0, **headers: str) -> Response:
+    def get(self, path: str, timeout_s: float = 30.0) -> Response:
         """One request to the gateway. Status 0: no answer."""
-        data = None if body is None else json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(self.http + path, data, {"Content-Type": "application/json", **named}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-                return Response(answer.status, dict(answer.headers), _json(answer.read()))
+            with urllib.request.urlopen(self.http + path, timeout=timeout_s) as answer:
+                return Response(answer.status, {n.lower(): v for n, v in answer.headers.items()}, _json(answer.read()))
         except urllib.error.HTTPError as error:
-            return Response(error.code, dict(error.headers), _json(error.read()))
+            return Response(error.code, {n.lower(): v for n, v in error.headers.items()}, _json(error.read()))
         except OSError:
             return Response(0, {}, None)
 

@@ -286,7 +286,8 @@ class World:
 
     def _broker(self, message: Any) -> None:
         if isinstance(message, m.Hello):
-            self.feed(ev.FromBroker(m.Welcome("broker", list(self.routes.values()), self.now_ms - self.broker_since_ms)))
+            up_ms = self.now_ms - self.broker_since_ms
+            self.feed(ev.FromBroker(m.Welcome("broker", list(self.routes.values()), up_ms)))
             for worker in list(self.workers.values()):
                 self.feed(self._peer_up(worker))
         elif isinstance(message, m.Assign) and not self.hand:

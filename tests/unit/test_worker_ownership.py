@@ -203,6 +203,7 @@ def test_a_leaving_worker_stops_when_it_is_empty() -> None:
     bench = Bench().ready(P)
     bench.step(ev.StopAsked(False))
     assert not any(isinstance(e, ev.Exit) for e in bench.effects)
+    assert bench.state.window() > 0, "until it is moved, nobody else could take what is for it"
     moving(bench)
     bench.step(ev.FromBroker(Held(P, 1)))
     bench.step(ev.Tick())
