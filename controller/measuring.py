@@ -26,7 +26,7 @@ changed: what was before is forgotten."""
 CHANGE_MIN = 0.005
 """Cores; smaller differences are no change."""
 
-CHANGE_HOLD_MS = 3 * TAU_MS
+CHANGE_HOLD_MS = 6_000
 """After a change the short averages need so long to be right again; before that they tell of none."""
 
 SEED_MS = 300
