@@ -19,7 +19,7 @@ NOMINAL_LOAD = 0.0005
 GAIN_MIN = 0.002
 """Utilisation by which a move must lower the higher of its two nodes: what moving a partition costs."""
 
-GAIN_SHARE_MIN = 0.03
+GAIN_SHARE_MIN = 0.05
 """The same as a share of the mean utilisation, so that noise of the measurement is not followed; applies to
 the plan as a whole."""
 

@@ -153,8 +153,7 @@ class Placing:
         loads = cluster.measures.loads(now_ms)
         nodes = []
         for node in cluster.alive():
-            own = sum(loads.get(p, 0.0) for p in cluster.owned.get(node.name, ()))
-            base = max(0.0, cluster.measures.node_load(node.name, now_ms) - own)
+            base = cluster.measures.base(node.name, now_ms)
             graphs = cluster.loaded(node)
             nodes.append(balance.NodeView(node.name, node.capacity, base, node.takes, node.emptying, graphs))
         return balance.View(

@@ -326,7 +326,7 @@ class MoveEnded(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class PartitionLoad(NamedTuple):
-    """What one partition used since the last Report: CPU in seconds (host and its share of the worker),
+    """What one partition used since the last Report: CPU in seconds (its handlers' and its share of the rest),
     messages handled, messages waiting now, sum of their handling times in seconds, bytes of context written."""
 
     partition: str

@@ -1,6 +1,6 @@
 """What each partition costs: CPU, messages, latency, context bytes and traffic, summed between two reports.
 
-CPU is measured by the host per message; the worker's own is shared out by the number of messages. Knows no clock
+CPU is measured by the host per message; what worker and hosts use besides is shared out by the number of messages. Knows no clock
 and no psutil: measurements are given.
 """
 
@@ -54,13 +54,15 @@ class Accounting:
         worker_cpu_s = max(0.0, self._worker_cpu_s - before[0])
         hosts_cpu_s = max(0.0, self._hosts_cpu_s - before[1])
         total = sum(used.messages for used in self._used.values()) or 1
+        handled_s = sum(used.cpu_us for used in self._used.values()) / 1e6
+        shared_s = worker_cpu_s + max(0.0, hosts_cpu_s - handled_s)
         loads = []
         for name, used in self._used.items():
             partition = partitions.get(name)
             loads.append(
                 PartitionLoad(
                     name,
-                    used.cpu_us / 1e6 + worker_cpu_s * used.messages / total,
+                    used.cpu_us / 1e6 + shared_s * used.messages / total,
                     used.messages,
                     len(partition.working) if partition else 0,
                     used.elapsed_us / 1e6,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from math import exp
 from typing import Any
 
 import pytest
@@ -328,6 +329,44 @@ def test_a_skew_is_gone_in_fifteen_seconds_and_does_not_come_back(seed: int, noi
     assert len(world.events("rebalance")) - rebalanced <= 1
     assert unevenness(world, true) <= 0.15
     assert world.consistent()
+
+
+def by_chance(dice: random.Random, mean: float) -> int:
+    """How many requests come when so many do on average (Knuth's way of drawing from Poisson's distribution)."""
+    left, count = exp(-mean), -1
+    product = 1.0
+    while product > left:
+        product *= dice.random()
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("even_before", [False, True])
+def test_requests_that_come_at_random_are_not_followed_about(seed: int, even_before: bool) -> None:
+    """Few enough that in a second a partition gets half as many again, or half as many, by chance alone. Load begins on
+    an idle cluster, or shifts to one node of an even one."""
+    world = cluster(3, graph(partitions=32))
+    dice, cost_s, rate = random.Random(seed), 0.0015, 600.0
+    owners = world.owners()
+    hot = [p for p, owner in owners.items() if owner == "node1"]
+    true = dict.fromkeys(owners, rate * cost_s / len(owners) if even_before else 0.0)
+
+    def measured(name: str, now_ms: int) -> dict[str, float]:
+        counts = {p: by_chance(dice, load / cost_s * 0.5) for p, load in true.items()}
+        return {p: count * cost_s / 0.5 for p, count in counts.items() if count}
+
+    world.loads = measured
+    world.run(30_000)
+    assert not world.events("rebalance")
+    for partition in owners:
+        true[partition] = rate * cost_s * (0.1 / len(owners) + (0.9 / len(hot) if partition in hot else 0.0))
+    world.until(lambda: unevenness(world, true) <= 0.15, 15_000)
+    world.run(15_000)
+    rounds = len(world.events("rebalance"))
+    world.run(300_000)
+    assert len(world.events("rebalance")) - rounds <= 1
+    assert unevenness(world, true) <= 0.15
 
 
 def test_a_decision_says_why_and_then_what_it_brought() -> None:
