@@ -138,25 +138,31 @@ class Host:
         def on_readable() -> None:
             # An event loop would report and forget what its callbacks raise.
             try:
-                data = self._connection.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
+                data = self._arrived()
                 if data:
                     self._take(data)
-                elif not ended.done():
+                elif data is not None and not ended.done():
                     ended.set_result(None)
-            except BlockingIOError:
-                pass
             except BaseException as error:
                 if not ended.done():
                     ended.set_exception(error)
 
         self._cpu_mark_ns = thread_time_ns()
         loop.add_reader(self._connection.fileno(), on_readable)
+        # uvloop has made it non-blocking, but results are sent whole, however little the socket takes at once.
+        self._connection.setblocking(True)
         try:
             await ended
         except BaseException as error:
             _end(error)
         # Not by returning: that would wait for what is under way to be cancelled.
         _end(None)
+
+    def _arrived(self) -> bytes | None:
+        """None if nothing has."""
+        with contextlib.suppress(BlockingIOError):
+            return self._connection.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        return None
 
     async def _run_async(self, spec: Spec, item: Item) -> None:
         start = perf_counter_ns()
@@ -250,6 +256,7 @@ def main() -> NoReturn:
     _die_with(parent)
     connection = socket.socket(fileno=HOST_FD)
     connection.set_inheritable(False)  # what users' code starts has no business with it
+    os.register_at_fork(after_in_child=connection.close)  # nor has what it forks
     sys.argv = [folder]
     os.chdir(folder)
     _hide_checkout()

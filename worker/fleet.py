@@ -20,7 +20,8 @@ PREPARED_MS = 120_000
 """A graph that was prepared and not brought into force for so long is forgotten, and its hosts stopped."""
 
 HANG_GRACE_MS = 2_000
-"""A host ends what exceeds its time limit by itself; one that shows no progress for so much longer is ended."""
+"""A host ends what exceeds its time limit by itself, and tries once more what raised; one that shows no progress
+for so much longer than the two calls may take is ended."""
 
 
 class _Preparing:
@@ -170,7 +171,7 @@ class Fleet:
                 host.load_since_ms = now_ms
                 self._kill(host, f"did not load the code within {self._start_ms} ms")
             elif host.life is HostLife.READY and host.running:
-                limit_ms = max(f.timeout_ms for f in host.graph.fluxions) + HANG_GRACE_MS
+                limit_ms = 2 * max(f.timeout_ms for f in host.graph.fluxions) + HANG_GRACE_MS
                 if now_ms - host.progress_ms > limit_ms:
                     host.progress_ms = now_ms
                     self._kill(host, "hangs")

@@ -113,6 +113,8 @@ class Dispatcher:
             return []
         items: list[Item] = []
         batch = Batch()
+        if not host.running:  # until now there was nothing to make progress with
+            host.progress_ms = now_ms
         for _ in range(len(host.queue)):
             partition = host.queue.popleft()
             partition.scheduled = False
@@ -121,8 +123,6 @@ class Dispatcher:
                 host.schedule(partition)
             if host.solo or len(items) >= self._batch_max:
                 break
-        if not host.running:
-            host.progress_ms = now_ms
         if batch.left:
             host.batches += 1
         return items

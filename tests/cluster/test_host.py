@@ -57,6 +57,10 @@ def store(message, context):
         if not pid:
             time.sleep(1000)
         return pid
+    if what == "returning fork":
+        return os.fork()
+    if what == "large":
+        return b"x" * 20_000_000
     if what == "facts":
         import importlib.util
         return {
@@ -74,6 +78,8 @@ async def call(message):
         raise ValueError("as asked")
     if message.body == "system exit":
         raise SystemExit(3)
+    if message.body == "big":
+        return b"x" * 20_000_000
     await asyncio.sleep(message.body)
     return message.body
 """
@@ -383,6 +389,32 @@ def test_large_frames_go_both_ways_while_the_host_is_busy(folder):
         await bench.until(lambda: len(bench.done()) == 8)
         assert [d.ticket for d in bench.done()] == list(range(8))
         assert bench.host.unsent_bytes == 0
+
+    with_host(folder, steps)
+
+
+def test_large_results_are_sent_whole_beside_coroutines_too(folder):
+    async def steps(bench):
+        await bench.load(only=("store", "call"))
+        for each in (item("large", fields={}), item("big", "call")):
+            (done,) = await bench.run(each)
+            assert len(unpack(done.emitted[0].body)) == 20_000_000
+
+    with_host(folder, steps)
+
+
+@pytest.mark.parametrize("only", [("store",), ("store", "call")])
+def test_a_forked_child_that_returns_speaks_and_hears_nothing(folder, only):
+    async def steps(bench):
+        await bench.load(only=only)
+        (done,) = await bench.run(item("returning fork", fields={}))
+        child = unpack(done.emitted[0].body)
+        assert child > 0
+        await gone(child)
+        for n in range(50):
+            (done,) = await bench.run(item(ticket=n))
+            assert unpack(done.emitted[0].body) == n + 1
+        assert len(bench.done()) == 51
 
     with_host(folder, steps)
 

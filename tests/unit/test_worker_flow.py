@@ -14,6 +14,7 @@ from liquefy.hosting import Done, Emitted, Forget, Item, Ran
 from liquefy.letters import decode_letter
 from liquefy.messages import Ack, Beat, Graphs, Replay, child_id, encode
 from worker import events as ev
+from worker.fleet import HANG_GRACE_MS
 
 
 def acked(bench: Bench) -> list[int]:
@@ -263,6 +264,35 @@ def test_a_message_that_ends_hosts_is_singled_out() -> None:
     assert deaths == 3
     assert bench.seen == {b"m1", b"m2", b"m3"}
     assert any(posted.message.status == 500 for _, posted in bench.sent())
+
+
+def killed(bench: Bench) -> bool:
+    return any(isinstance(e, ev.KillHost) for e in bench.effects)
+
+
+def test_a_host_that_had_nothing_to_do_for_long_does_not_hang() -> None:
+    bench = Bench().ready("shop/tell/0")
+    for number in (1, 2):
+        bench.now_ms += 60_000
+        bench.auto = False
+        bench.arrive(bench.message(number, fluxion="tell"), seq=number)
+        bench.now_ms += 100
+        bench.step(ev.Tick())
+        assert not killed(bench)
+        bench.answer_runs()
+
+
+def test_a_host_has_time_for_a_call_and_its_second_try_and_no_more() -> None:
+    bench = Bench().ready("shop/tell/0")
+    bench.auto = False
+    bench.arrive(bench.message(1, fluxion="tell"))
+    longest_ms = max(f.timeout_ms for f in bench.graph.fluxions)
+    bench.now_ms += 2 * longest_ms + HANG_GRACE_MS
+    bench.step(ev.Tick())
+    assert not killed(bench)
+    bench.now_ms += 1
+    bench.step(ev.Tick())
+    assert killed(bench)
 
 
 def test_delayed_messages_wait_in_the_outbox() -> None:
