@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
+import httptools
 import msgspec
 import pytest
 
@@ -18,6 +20,7 @@ from controller.checking import check
 from liquefy import graphfile
 from liquefy.errors import GraphError, GraphErrors, UserError
 from liquefy.graph import PARTITIONS_DEFAULT, Fluxion, Graph, Group, Input
+from liquefy.graphrules import METHODS
 
 CASES = Path(__file__).parent / "graph_cases"
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -138,6 +141,20 @@ def test_reads_everything(whole: Graph) -> None:
         ),
         deadline_ms=2500,
     )
+
+
+def test_methods_are_those_that_the_http_parser_reads(tmp_path: Path) -> None:
+    path = tmp_path / "graph.yaml"
+    for method in METHODS:
+        ended: list[str] = []
+        request = SimpleNamespace(on_message_complete=lambda: ended.append(""))
+        parser = httptools.HttpRequestParser(request)
+        parser.feed_data(f"{method} / HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+        assert ended
+        assert parser.get_method().decode() == method
+        path.write_text(WHOLE.replace("GET /{id}", f"{method} /{{id}}"))
+        assert graphfile.read(path).inputs[0].method == method
+    assert len(METHODS) == len(set(METHODS))
 
 
 def test_default_deadline_and_timeout(tmp_path: Path) -> None:
