@@ -40,9 +40,7 @@ def graph_path(path: Path) -> Path:
 def read(path: Path) -> tuple[Graph, Path]:
     """The graph and the folder of its code, both checked. Raises UserError with all that is wrong."""
     file = graph_path(path)
-    graph = graphfile.read(file)
-    graphfile.check(graph, file.parent)
-    return graph, file.parent
+    return graphfile.read_with_code(file), file.parent
 
 
 def deploy(
