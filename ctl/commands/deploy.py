@@ -15,7 +15,7 @@ from ctl.options import AsJson, At
 
 def deploy(
     path: Annotated[Path, typer.Argument(help="A graph.yaml, or a folder with one.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, deploy nothing. Needs no cluster.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, deploy nothing. Needs no cluster.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return only when every partition has a node.")] = False,
     controller: At = None,
     as_json: AsJson = False,
