@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def ran(request: pytest.FixtureRequest) -> Iterator[dict[int, int]]:
     counts: dict[int, int] = {}
     yield counts
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
         print(f"\n{sum(counts.values())} of {len(counts) * BLOCK} seeds were run")
 
 
