@@ -111,14 +111,13 @@ class Commands:
             "dead": self._browsing.dead,
             "events": lambda q: q.read("events"),
             "logs": lambda q: q.read("logs"),
-            "stop": self._stop,
         }
 
     def started(self) -> None:
         self._since_ms = self._desk.now_ms
 
     def ask(self, asked: Asked, loaded: bool) -> None:
-        """`loaded`: the store has been read; before, only streams, status and stop are answered."""
+        """`loaded`: the store has been read; before, only streams, status and nodes are answered."""
         query = Query(self._desk, asked)
         command = asked.request.command
         try:
@@ -126,7 +125,7 @@ class Commands:
             if handler is None:
                 known = ", ".join(sorted(self._handlers))
                 raise UserError(f"there is no command {command!r}\n  remedy: give one of: {known}")
-            if not loaded and command not in ("status", "nodes", "events", "logs", "stop"):
+            if not loaded and command not in ("status", "nodes", "events", "logs"):
                 raise UserError("the controller has not reached Redis yet\n  remedy: see that Redis runs; ask again")
             handler(query)
         except UserError as error:
@@ -293,7 +292,3 @@ class Commands:
             query.done({"what": full, "node": node})
 
         self._desk.store(SetJson("pins", full, None), done)
-
-    def _stop(self, query: Query) -> None:
-        query.done({})
-        self._desk.stop()

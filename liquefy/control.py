@@ -27,7 +27,6 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     events      {follow, last, detail: bool}     -> items {time_s, level, event, text, fields}
                 (without `detail` those of the level "debug" are left out: one for each partition that moves)
     logs        {follow, last, source}           -> items {time_s, level, source, text}
-    stop        {}                               -> {}   (not used by compose; `down` ends processes by id)
 
     Status       {graphs: [{name, version, fluxions, partitions, unplaced}], nodes: [NodeStatus], frozen, moves,
                   redis_ok, broker_ok, http: [url], uptime_s, migrations, failovers, dead}

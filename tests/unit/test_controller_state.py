@@ -378,6 +378,7 @@ def test_names_that_are_not_there() -> None:
     assert "give one of: node1" in world.error("migrate", what="store", node="node9")
     assert "give one of: visits" in world.error("graph", graph="shop")
     assert "no command" in world.error("dance")
+    assert "no command" in world.error("stop")  # processes are ended by those who began them
     world.deploy(graph("shop"))
     assert "shop/store, visits/store" in world.error("explain", what="store")
     assert len(world.result("explain", what="shop/store/3")["partitions"]) == 1
