@@ -214,6 +214,8 @@ class Commands:
             query.done(results([], 0.0))
 
     def _rebalance(self, query: Query) -> None:
+        if not query.flag("dry_run"):
+            self._rebalancing.check_free()
         plan = self._rebalancing.plan()
         head = {"moves": [as_fields(step) for step in plan.moves], "balanced": plan.balanced}
         if query.flag("dry_run") or not plan.moves:

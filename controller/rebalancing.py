@@ -14,6 +14,7 @@ from controller.batches import Batch
 from controller.desk import Desk
 from controller.migration import Migration, Migrations, results
 from controller.placing import Placing
+from liquefy.errors import UserError
 
 SETTLE_MS = 2_500
 """After a round of moves, so much is measured before the next is thought of."""
@@ -94,8 +95,23 @@ class Rebalancing:
         if self._desk.settled:
             self._require(self.plan().required)
 
+    def check_free(self) -> None:
+        """Raises UserError while a round is carried out, whoever began it: two at a time would each spoil what the
+        other expects."""
+        current = self._round
+        if current is not None:
+            made = sum(move.ended for move in current.moves)
+            who = "by itself" if current.done is None else "asked for by a person"
+            raise UserError(
+                f"already rebalancing ({who}): {made} of {len(current.moves)} moves are over\n"
+                "  remedy: wait for it, and see `liquefy-ctl events`; then ask again"
+            )
+
     def run(self, plan: Plan, done: Done | None = None) -> None:
-        """Carry the plan's moves out; `done` gets their results."""
+        """Carry the plan's moves out; `done` gets their results. Raises UserError as `check_free`."""
+        self.check_free()
+        if self._outcome is not None:
+            self._tell_outcome(plan)
         moves: list[Migration] = []
         self._round = _Round(plan, moves, self._desk.now_ms, done)
         self._looks = 0
@@ -119,7 +135,7 @@ class Rebalancing:
         self._require(plan.required)
         if self._outcome is not None and now_ms >= self._quiet_until_ms:
             self._tell_outcome(plan)
-        busy = bool(self._migrations.partitions() or self._placing.homeless or self._placing.due_ms)
+        busy = bool(self._round or self._migrations.partitions() or self._placing.homeless or self._placing.due_ms)
         if busy or self._cluster.frozen or now_ms < self._quiet_until_ms:
             self._looks = 0
             return

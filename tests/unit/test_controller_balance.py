@@ -402,3 +402,39 @@ def test_rebalance_by_hand() -> None:
     done = world.result("rebalance", dry_run=False)
     assert done["result"]["moved"] == len(done["moves"]) == len(planned["moves"])
     assert unevenness(world, true) < 1
+
+
+def moves_that_hang(world: World, silent: bool) -> None:
+    for worker in world.workers.values():
+        worker.on_move = "silent" if silent else "ok"
+
+
+def test_a_second_rebalance_is_refused_and_the_first_is_answered() -> None:
+    world, _ = skewed(0, 0.0)
+    world.result("freeze", reason="test")
+    world.run(6_000)
+    moves_that_hang(world, True)
+    first = world.ask("rebalance", dry_run=False)
+    world.run(100)
+    assert "already rebalancing (asked for by a person)" in world.error("rebalance", dry_run=False)
+    assert world.result("rebalance", dry_run=True)["result"]["moved"] == 0
+    assert not world.answered(first)
+    moves_that_hang(world, False)
+    world.until(lambda: world.answered(first))
+    assert world.reply(first).result["result"]["moved"] > 0
+    world.until(lambda: len(world.events("rebalanced")) == 1)
+
+
+def test_a_rebalance_by_hand_during_an_automatic_one_is_refused_and_neither_is_swallowed() -> None:
+    world, _ = skewed(0, 0.0)
+    moves_that_hang(world, True)
+    world.until(lambda: len(world.events("rebalance")) == 1)
+    assert "already rebalancing (by itself)" in world.error("rebalance", dry_run=False)
+    moves_that_hang(world, False)
+    world.until(lambda: not world.result("status")["moves"])
+    # At once, before what the first brought could be told.
+    again = world.ask("rebalance", dry_run=False)
+    world.until(lambda: world.answered(again))
+    world.run(10_000)
+    assert not world.reply(again).error
+    assert len(world.events("rebalanced")) == len(world.events("rebalance"))
