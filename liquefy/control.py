@@ -10,8 +10,9 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     nodes       {}                               -> [NodeStatus]
     graph       {graph}                          -> GraphStatus
     migrate     {what: "group"|"graph/group"|".../index", node}
-                                                 -> {moved, failed, pause_ms: {p50, p99, max}, held, seconds,
+                                                 -> {moved, failed, paused, pause_ms: {p50, p99, max}, held, seconds,
                                                      moves: [{partition, from, to, epoch, pause_ms, held, error}]}
+                `paused`: how many of those moved were waited for by a message; the percentiles are theirs alone
     rebalance   {dry_run}                        -> {moves: [{partition, from, to, reason, gain}], balanced: bool,
                                                      result as migrate}
     freeze      {reason} / unfreeze {}           -> {frozen: reason or ""}

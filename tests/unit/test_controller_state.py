@@ -365,6 +365,7 @@ def test_migrate_reports_each_move() -> None:
     assert result["failed"] == 0
     assert result["pause_ms"] == {"p50": 1.5, "p99": 1.5, "max": 1.5}
     assert result["held"] == 2 * result["moved"]
+    assert result["paused"] == result["moved"]
     assert result["moves"][0].keys() == {"partition", "from", "to", "epoch", "pause_ms", "held", "error"}
     assert world.store.maps["moves"] == {}
     assert world.consistent()
