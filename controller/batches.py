@@ -38,7 +38,8 @@ class Batch:
         }  # fmt: skip
         parts = []
         if len(moved) == 1:
-            parts.append(f"moved {_ways(moved)} in {ms} ms, pause {moved[0].pause_us / 1000:.1f} ms, {_messages(held)} held")
+            pause = f"pause {moved[0].pause_us / 1000:.1f} ms"
+            parts.append(f"moved {_ways(moved)} in {ms} ms, {pause}, {_messages(held)} held")
         elif moved:
             figures = ", ".join(f"{name} {value:.1f}" for name, value in pause_ms.items())
             whose = "partition that was" if paused == 1 else "partitions that were"

@@ -324,19 +324,20 @@ def migration_text(result: dict[str, Any], what: str, node: str) -> Text:
 
 
 def plan_table(result: dict[str, Any]) -> RenderableType:
-    """The plan of a rebalance: {moves: [{partition, from, to, reason, gain}], balanced}"""
+    """The plan of a rebalance: {moves: [{partition, from, to, reason, gain, saved}], balanced, expected}"""
     if not result["moves"]:
         return Text("balanced: no move would pay for itself" if result["balanced"] else "no move is possible now")
-    made = table("PARTITION", "FROM", "TO", "REASON", ">GAIN")
+    made = table("PARTITION", "FROM", "TO", "REASON", ">GAIN", ">SAVES MSG/S")
     for m in result["moves"]:
         made.add_row(
             text(m["partition"]),
             text(m["from"]),
             text(m["to"]),
             text(m.get("reason", "")),
-            f"{m.get('gain', 0):.3f}",
+            f"{m['gain']:.3f}" if m.get("gain") else "",
+            f"{m['saved']:,.0f}" if m.get("saved") else "",
         )
-    return made
+    return Group(made, Text(f"expected: {result['expected']}")) if result.get("expected") else made
 
 
 def explain_text(result: dict[str, Any], each: bool = False) -> RenderableType:

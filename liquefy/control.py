@@ -13,8 +13,10 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
                                                  -> {moved, failed, paused, pause_ms: {p50, p99, max}, held, seconds,
                                                      moves: [{partition, from, to, epoch, pause_ms, held, error}]}
                 `paused`: how many of those moved were waited for by a message; the percentiles are theirs alone
-    rebalance   {dry_run}                        -> {moves: [{partition, from, to, reason, gain}], balanced: bool,
-                                                     result as migrate}
+    rebalance   {dry_run}                        -> {moves: [{partition, from, to, reason, gain, saved}],
+                                                     balanced: bool, expected: text, result as migrate}
+                `gain`: utilisation by which the higher of the two nodes falls; `saved`: messages a second that no
+                longer go from node to node; `expected`: what all the moves should bring; one round at a time
     freeze      {reason} / unfreeze {}           -> {frozen: reason or ""}
     drain       {node}                           -> {node, moved, left}      (cordons it, moves all away, waits)
     cordon      {node} / uncordon {node}         -> {node, cordoned}

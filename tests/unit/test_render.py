@@ -117,3 +117,13 @@ def test_many_partitions_are_explained_in_a_table_few_with_their_history() -> No
 
 def test_ranges() -> None:
     assert render.ranges_text([9, 0, 1, 2, 5, 10]) == "0-2, 5, 9-10"
+
+
+def test_a_plan_says_what_each_move_and_all_of_them_should_bring() -> None:
+    way = {"partition": "visits/store/1", "from": "node1", "to": "node2"}
+    step = {**way, "reason": "saves", "gain": 0.0, "saved": 512.3}
+    expected = "then 0 messages a second of these between nodes, now 512"
+    text = plain(render.plan_table({"moves": [step], "balanced": True, "expected": expected}))
+    assert " 512" in text.splitlines()[1]
+    assert "0.000" not in text
+    assert text.splitlines()[-1] == f"expected: {expected}"
