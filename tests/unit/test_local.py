@@ -82,6 +82,20 @@ def test_what_to_try_next_fits_the_service(tmp_path: Path) -> None:
     assert lines["load it"].endswith(f"{tmp_path}/load.py --url http://h:1")
 
 
+def test_what_to_try_next_names_a_controller_that_would_not_be_found(tmp_path: Path) -> None:
+    def flag(state: Path, here: Path, **environment: str) -> str:
+        return local.flag_for("tcp://c:1", state, here, environment)
+
+    assert flag(tmp_path / ".liquefy", tmp_path) == ""
+    assert flag(tmp_path / ".liquefy", tmp_path / "a" / "b") == ""
+    assert flag(tmp_path / ".liquefy", tmp_path, LIQUEFY_CONTROLLER="tcp://d:2") == " --controller tcp://c:1"
+    assert flag(tmp_path / "other", tmp_path) == " --controller tcp://c:1"
+    assert flag(tmp_path / "a" / ".liquefy", tmp_path) == " --controller tcp://c:1"
+    lines = dict(local.hints(graph(Input("input", "GET", "/{id}", "store")), tmp_path, "http://h:1", 3, " --x y"))
+    assert lines["move a fluxion"].endswith(" migrate store node3 --x y")
+    assert lines["watch"].endswith(" top --x y")
+
+
 def test_the_record_is_found_from_below_and_survives_a_broken_file(tmp_path: Path) -> None:
     state, below = tmp_path / ".liquefy", tmp_path / "a" / "b"
     state.mkdir()
