@@ -69,8 +69,8 @@ class Query:
         """A stream of events or log lines."""
         last, follow = self.number("last", LAST_DEFAULT), self.flag("follow")
         source, detail = self.text("source", ""), bool(self.arguments.get("detail", True))
-        known = {self._desk.config.name, *self._desk.cluster.nodes, *self._desk.cluster.gateways.values()}
-        if source and source not in known | self._desk.journal.sources():
+        known = {self._desk.config.name, *self._desk.cluster.nodes} | self._desk.journal.sources()
+        if source and source not in known:
             names = ", ".join(sorted(known))
             raise UserError(f"{source} has said nothing here\n  remedy: give one of: {names}")
         self._desk.answer(self._desk.journal.read(self._client, self._id, kind, last, follow, source, detail))

@@ -19,14 +19,14 @@ TAU_MS = 2_000
 STEADY_TAU_MS = 15_000
 """Time constant of what partitions use, once the load has not changed for long."""
 
-CHANGE = 0.15
+CHANGE_SHARE_MIN = 0.15
 """Short and long averages that differ, for a node, by this part of what nodes use on average say that the load has
 changed: what was before is forgotten."""
 
 CHANGE_MIN = 0.005
 """Cores; smaller differences are no change."""
 
-CHANGE_HOLD_MS = 3 * TAU_MS
+CHANGE_HOLD_MS = 6_000
 """After a change the short averages need so long to be right again; before that they tell of none."""
 
 SEED_MS = 300
@@ -135,7 +135,7 @@ class Measures:
             off[node] = off.get(node, 0.0) + rate.read(now_ms) - steady
             total += steady
         mean = total / max(1, len(self._nodes))
-        if any(abs(difference) > max(CHANGE * mean, CHANGE_MIN) for difference in off.values()):
+        if any(abs(difference) > max(CHANGE_SHARE_MIN * mean, CHANGE_MIN) for difference in off.values()):
             self._changed_ms = now_ms
             seed_s = span_s(SEED_MS)
             self._totals = {name: Total(rate.read(now_ms) * seed_s, now_ms) for name, rate in self._cpu.items()}

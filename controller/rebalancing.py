@@ -18,7 +18,7 @@ from controller.placing import Placing
 SETTLE_MS = 2_500
 """After a round of moves, so much is measured before the next is thought of."""
 
-LOOKS = ((4.0, 2), (2.0, 5), (0.0, 10))
+LOOKS = ((4.0, 2), (2.0, 3), (1.3, 5), (0.0, 10))
 """How often in a row the same node must be found too high before anything is moved: (bands above the mean, looks).
 Noise of the measurement looks like a small imbalance, but does not last."""
 

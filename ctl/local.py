@@ -154,8 +154,8 @@ def compose(
 
 
 def redis_command(data: Path, port: int) -> list[str]:
-    """A redis-server that keeps what it is given: append-only file, synced before it answers. Raises UserError if there is
-    none on this machine."""
+    """A redis-server that keeps what it is given: append-only file, synced before it answers. Raises UserError if there
+    is none on this machine."""
     settings = {
         "bind": HOST,
         "port": port,

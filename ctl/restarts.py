@@ -6,7 +6,7 @@ Decides only; knows neither processes nor clocks. The supervisor tells it what e
 
 from __future__ import annotations
 
-STEADY_S = 5.0
+STEADY_S = 2.0
 """A process that lived so long is healthy again: its next end counts as the first."""
 
 BACKOFF_FIRST_S = 0.25

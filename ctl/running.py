@@ -25,6 +25,7 @@ from rich.text import Text
 from ctl import deploying, following, local, record, render
 from ctl.asking import TICK_S, Controller, Refused, Unreachable
 from ctl.supervising import Supervisor
+from liquefy import redis_server
 from liquefy.errors import LiquefyError, UserError
 from liquefy.graph import Graph
 from liquefy.log import SOURCE_COLUMNS
@@ -39,6 +40,10 @@ LOG_BYTES_MAX = 64_000_000
 """A log that has grown beyond this is put aside as NAME.log.1, which replaces the one before."""
 
 LOG_CHECK_S = 5.0
+
+REDIS_FILE_BYTES_MAX = 8_000_000
+"""A Redis that starts with a longer append-only file is asked to rewrite it: it reads it before it serves."""
+
 FOLLOW_S = 0.1
 """How often new lines of the logs are looked for."""
 
@@ -128,6 +133,7 @@ class _Run:
         self._supervisor = Supervisor(self._logs, self._say, self._write)
         self._starter = Starter(cluster, graph, app, options.ready_s)
         self._checked_s = 0.0
+        self._tidied = 0
 
     def run(self) -> int:
         try:
@@ -211,12 +217,23 @@ class _Run:
         now_s = time.monotonic()
         if now_s - self._checked_s > LOG_CHECK_S:
             self._checked_s = now_s
+            self._tidy_redis()
             for log in self._logs.glob("*.log"):
                 with contextlib.suppress(FileNotFoundError):
                     if log.stat().st_size > LOG_BYTES_MAX:
                         # Copied and cut, as its writer has it open (for appending).
                         shutil.copyfile(log, log.with_name(f"{log.name}.1"))
                         os.truncate(log, 0)
+
+    def _tidy_redis(self) -> None:
+        """By itself Redis rewrites its file when that has doubled since its start: one that is killed again and again
+        never does, and takes longer to be back each time. (From version 7 on it keeps count, in other files.)"""
+        pid = next((p.pid for p in self._supervisor.records() if p.role == "redis"), 0)
+        file = self._folder / "redis" / "appendonly.aof"
+        with contextlib.suppress(FileNotFoundError):
+            due = pid not in (0, self._tidied) and file.stat().st_size > REDIS_FILE_BYTES_MAX
+            if due and redis_server.rewrite_file(urlsplit(self._cluster.redis).port or 0):
+                self._tidied = pid
 
     def _step_until(self, condition: Callable[[], bool], bound_s: float) -> None:
         end_s = time.monotonic() + bound_s

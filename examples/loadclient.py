@@ -331,7 +331,8 @@ def run(main: Awaitable[int]) -> int:
 def report(client: Client, violations: list[str], as_json: bool, **facts: Any) -> int:
     """Prints what happened; the exit code: 1 if something that must hold did not."""
     if client.outcomes and not client.latencies_s:
-        violations = [*violations, f"none of {client.outcomes.total():,} requests was answered well: is it running there?"]
+        none = f"none of {client.outcomes.total():,} requests was answered well: is it running there?"
+        violations = [*violations, none]
     ordered = sorted(client.latencies_s)
     latency_ms = {name: _quantile(ordered, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
     result = {

@@ -26,6 +26,9 @@ START_S = 30.0
 STOP_S = 10.0
 """A server that has not ended so long after it was asked to is killed."""
 
+ASK_S = 0.2
+"""How long a server may take to answer a question that can be put again."""
+
 PORT_TRIES = 5
 """A free port may be taken by somebody else before the server has it: then another is tried."""
 
@@ -55,6 +58,16 @@ def _version(program: str) -> tuple[int, int]:
         return (0, 0)
     match = re.search(r"v=(\d+)\.(\d+)", shown)
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def rewrite_file(port: int) -> bool:
+    """Have the server on this port of 127.0.0.1 rewrite its append-only file, in the background. Whether it does: it
+    does not while it loads."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), ASK_S) as connection:
+        connection.settimeout(ASK_S)
+        connection.sendall(b"BGREWRITEAOF\r\n")
+        return connection.recv(1_024).startswith(b"+")
+    return False
 
 
 class RedisServer:

@@ -1,7 +1,7 @@
 """What each partition costs: CPU, messages, latency, context bytes and traffic, summed between two reports.
 
-CPU is measured by the host per message; what worker and hosts use besides is shared out by the number of messages. Knows no clock
-and no psutil: measurements are given.
+CPU is measured by the host per message; what worker and hosts use besides is shared out by the number of messages.
+Knows no clock and no psutil: measurements are given.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def test_what_the_roles_write_is_read_back(
 
 
 def test_what_has_another_form_is_shown_as_it_is() -> None:
-    assert parse("ready to accept", "redis", "12:00:00.000") == LogLine("12:00:00.000", "redis", "info", "ready to accept")
+    line = parse("ready to accept", "redis", "12:00:00.000")
+    assert line == LogLine("12:00:00.000", "redis", "info", "ready to accept")
 
 
 def test_lines_of_redis_have_their_time_and_level() -> None:
