@@ -79,8 +79,7 @@ class Stop:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """The state folder, for this process alone. Raises UserError if another `up` has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
+    with (record.made(folder) / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -31,7 +31,8 @@ def up(
         str, typer.Option(metavar="URL", help="A Redis that runs already.", show_default="start one")
     ] = "",
     http_port: Annotated[
-        int | None, typer.Option(help="The port of the gateway.", show_default="8080, or the next free one")
+        int | None,
+        typer.Option(help="The port of the gateway.", show_default="8080, or the next free one", min=1, max=65_535),
     ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when the cluster is up; `down` ends it.")
@@ -61,7 +62,7 @@ def up(
 def _detach(app: Path | None, nodes: int, state: Path, redis: str, http_port: int | None, ready: float) -> None:
     if app is not None:
         deploying.read(app)  # what is wrong with it is said here, not in a log
-    state.mkdir(parents=True, exist_ok=True)
+    record.made(state)
     running_now = record.read(state)
     if running_now is not None and not record.alive(running_now):
         record.remove(state)
