@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ctl import record
 from ctl.supervising import Spec
 from liquefy import redis_server
 from liquefy.errors import UserError
@@ -185,16 +186,23 @@ def redis_command(data: Path, port: int, sync: str) -> list[str]:
 # -- what to try next --------------------------------------------------------------------------------------
 
 
-def hints(graph: Graph | None, app: Path | None, http: str, nodes: int) -> list[tuple[str, str]]:
-    """(what it is for, command line) for what a person may do next."""
+def flag_for(controller: str, state: Path, here: Path, environment: Mapping[str, str]) -> str:
+    """What a command given `here` needs to reach the controller of the cluster in `state`, and not another; "" if
+    it finds it by itself."""
+    found = state.name == record.FOLDER_DEFAULT and state.parent in (here, *here.parents)
+    return "" if found and not environment.get("LIQUEFY_CONTROLLER") else f" --controller {controller}"
+
+
+def hints(graph: Graph | None, app: Path | None, http: str, nodes: int, flag: str = "") -> list[tuple[str, str]]:
+    """(what it is for, command line) for what a person may do next. `flag`: of `flag_for`."""
     ctl = command_name()
     if graph is None or app is None:
-        return [("deploy a service", f"{ctl} deploy examples/visits"), ("look", f"{ctl} status")]
+        return [("deploy a service", f"{ctl} deploy examples/visits{flag}"), ("look", f"{ctl} status{flag}")]
     made = [("call it", curl_line(graph, http))] if graph.inputs else []
     group = next((g for g in graph.groups if g.stateful), graph.groups[0])
     fluxion = next(f.name for f in graph.fluxions if f.group == group.name)
-    made.append(("move a fluxion", f"{ctl} migrate {fluxion} node{nodes}"))
-    made.append(("watch", f"{ctl} top"))
+    made.append(("move a fluxion", f"{ctl} migrate {fluxion} node{nodes}{flag}"))
+    made.append(("watch", f"{ctl} top{flag}"))
     load = app / "load.py"
     if load.is_file():
         made.append(

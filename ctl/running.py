@@ -80,8 +80,7 @@ class Stop:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """The state folder, for this process alone. Raises UserError if another `up` has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
+    with (record.made(folder) / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -107,10 +106,11 @@ def run(options: Options, console: Console) -> int:
         for log in logs.glob("*.log"):
             log.replace(log.with_name(f"{log.name}.1"))
         pid, created_s = record.myself()
+        flag = local.flag_for(cluster.controller, folder, Path.cwd(), os.environ)
         first = record.ClusterRecord(
             pid, created_s, time.time(), cluster.controller, cluster.broker, cluster.redis, cluster.http,
             app=str(app.absolute()) if app else "", notes=ports.notes,
-            hints=local.hints(graph, app, cluster.http, options.nodes),
+            hints=local.hints(graph, app, cluster.http, options.nodes, flag),
         )  # fmt: skip
         return _Run(options, folder, cluster, first, graph, app, console).run()
 

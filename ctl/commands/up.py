@@ -34,7 +34,8 @@ def up(
         str, typer.Option(help="everysec, or always: before each answer, so that no end of Redis loses any.")
     ] = local.SYNCS[0],
     http_port: Annotated[
-        int | None, typer.Option(help="The port of the gateway.", show_default="8080, or the next free one")
+        int | None,
+        typer.Option(help="The port of the gateway.", show_default="8080, or the next free one", min=1, max=65_535),
     ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when the cluster is up; `down` ends it.")
@@ -68,7 +69,7 @@ def _detach(
 ) -> None:
     if app is not None:
         deploying.read(app)  # what is wrong with it is said here, not in a log
-    state.mkdir(parents=True, exist_ok=True)
+    record.made(state)
     running_now = record.read(state)
     if running_now is not None and not record.alive(running_now):
         record.remove(state)
