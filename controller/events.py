@@ -83,10 +83,6 @@ class Answer(NamedTuple):
     reply: Reply
 
 
-class Stop(NamedTuple):
-    """End this process."""
-
-
 class Reconnect(NamedTuple):
     """Give the connection to the broker up, and get a new session."""
 

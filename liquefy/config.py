@@ -79,7 +79,7 @@ class ControllerConfig:
     hang_ms: int = 1_500
     gone_grace_ms: int = 0
     move_ms: int = 10_000
-    moves_at_once: int = 4
+    moves_at_once: int = 2
     move_gap_ms: int = 5
     prepare_ms: int = 330_000
     balance_interval_ms: int = 1_000

@@ -365,6 +365,7 @@ def test_migrate_reports_each_move() -> None:
     assert result["failed"] == 0
     assert result["pause_ms"] == {"p50": 1.5, "p99": 1.5, "max": 1.5}
     assert result["held"] == 2 * result["moved"]
+    assert result["paused"] == result["moved"]
     assert result["moves"][0].keys() == {"partition", "from", "to", "epoch", "pause_ms", "held", "error"}
     assert world.store.maps["moves"] == {}
     assert world.consistent()
@@ -378,6 +379,7 @@ def test_names_that_are_not_there() -> None:
     assert "give one of: node1" in world.error("migrate", what="store", node="node9")
     assert "give one of: visits" in world.error("graph", graph="shop")
     assert "no command" in world.error("dance")
+    assert "no command" in world.error("stop")  # processes are ended by those who began them
     world.deploy(graph("shop"))
     assert "shop/store, visits/store" in world.error("explain", what="store")
     assert len(world.result("explain", what="shop/store/3")["partitions"]) == 1
