@@ -252,7 +252,7 @@ class BrokerState:
         due = [
             d
             for d in dict.fromkeys(destinations)
-            if d[:1] != "@" and self._orphans_ms.get(d, -ORPHANS_INTERVAL_MS) + ORPHANS_INTERVAL_MS <= now_ms
+            if m.is_partition(d) and self._orphans_ms.get(d, -ORPHANS_INTERVAL_MS) + ORPHANS_INTERVAL_MS <= now_ms
         ]
         if controllers and due:
             self._orphans_ms.update((d, now_ms) for d in due)
@@ -307,6 +307,8 @@ class BrokerState:
     def _claim(self, peer: Peer, claim: m.Claim, out: list[Effect]) -> bool:
         """A worker says that it owns a partition: believed unless somebody else does, or did later."""
         partition, epoch = claim
+        if not m.is_partition(partition):
+            return False
         known = self._table.by_destination.get(partition)
         if known is not None and (epoch, peer.name) != (known.epoch, known.node) and epoch <= known.epoch:
             self._drop(peer.session, partition, epoch, out)
@@ -412,6 +414,9 @@ class BrokerState:
 
     def _on_assign(self, peer: Peer, assign: m.Assign, now_ms: float, out: list[Effect]) -> None:
         orphans: list[str] = []
+        if wrong := [partition for partition, _, _ in assign.claims if not m.is_partition(partition)]:
+            self._on_bad_frame(peer.session, f"{wrong[0]!r} is no partition", now_ms, out)
+            return
         for partition, epoch, node in assign.claims:
             known = self._table.by_destination.get(partition)
             if known is not None and epoch < known.epoch:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ctl import record
 from ctl.supervising import Spec
 from liquefy import redis_server
 from liquefy.errors import UserError
@@ -28,6 +29,11 @@ PORT_TRIES_MAX = 200
 """Ports looked at, from the preferred one on."""
 
 BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT = 7701, 7702, 7703, 8080
+
+
+SYNCS = ("everysec", "always")
+"""When Redis syncs its append-only file: once a second, in the background; or before each answer, so that not even the
+end of its process during a sync, or of the machine, loses what was answered. Costs a trip to the disk per commit."""
 
 
 class Ports(NamedTuple):
@@ -120,7 +126,12 @@ class Cluster(NamedTuple):
 
 
 def compose(
-    folder: Path, ports: Ports, nodes: int, redis_url: str, roles: Mapping[str, list[str]] | None = None
+    folder: Path,
+    ports: Ports,
+    nodes: int,
+    redis_url: str,
+    roles: Mapping[str, list[str]] | None = None,
+    redis_sync: str = SYNCS[0],
 ) -> Cluster:
     """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests."""
     if not 1 <= nodes <= NODES_MAX:
@@ -139,7 +150,7 @@ def compose(
     if not redis_url:
         data = folder / "redis"
         data.mkdir(parents=True, exist_ok=True)
-        command = roles.get("redis") or redis_command(data, ports.redis)
+        command = roles.get("redis") or redis_command(data, ports.redis, redis_sync)
         specs.append(Spec("redis", "redis", command, redis, stage=5))
     specs.append(role("broker", "broker", broker, 4, bind=broker))
     specs.append(role("controller", "controller", controller, 2, bind=controller, broker=broker, redis=redis))
@@ -152,16 +163,17 @@ def compose(
     return Cluster(specs, broker, controller, redis, http)
 
 
-def redis_command(data: Path, port: int) -> list[str]:
-    """A redis-server that keeps what it is given: append-only file, synced before it answers. Raises UserError if there
-    is none on this machine."""
+def redis_command(data: Path, port: int, sync: str) -> list[str]:
+    """A redis-server that keeps what it is given in an append-only file, synced as `sync` says (see SYNCS). Raises
+    UserError if there is none on this machine, or no such way to sync."""
+    if sync not in SYNCS:
+        raise UserError(f"--redis-sync: {sync!r} is unknown\n  remedy: give one of {', '.join(SYNCS)}")
     settings = {
         "bind": HOST,
         "port": port,
         "dir": data,
         "appendonly": "yes",
-        # Not "everysec": while its fsync runs it puts writes off, and answers all the same; so a kill loses them.
-        "appendfsync": "always",
+        "appendfsync": sync,
         # It reads the file before it serves again: rewritten from here on, that takes a moment, not seconds.
         "auto-aof-rewrite-min-size": "8mb",
         "save": "",
@@ -174,16 +186,23 @@ def redis_command(data: Path, port: int) -> list[str]:
 # -- what to try next --------------------------------------------------------------------------------------
 
 
-def hints(graph: Graph | None, app: Path | None, http: str, nodes: int) -> list[tuple[str, str]]:
-    """(what it is for, command line) for what a person may do next."""
+def flag_for(controller: str, state: Path, here: Path, environment: Mapping[str, str]) -> str:
+    """What a command given `here` needs to reach the controller of the cluster in `state`, and not another; "" if
+    it finds it by itself."""
+    found = state.name == record.FOLDER_DEFAULT and state.parent in (here, *here.parents)
+    return "" if found and not environment.get("LIQUEFY_CONTROLLER") else f" --controller {controller}"
+
+
+def hints(graph: Graph | None, app: Path | None, http: str, nodes: int, flag: str = "") -> list[tuple[str, str]]:
+    """(what it is for, command line) for what a person may do next. `flag`: of `flag_for`."""
     ctl = command_name()
     if graph is None or app is None:
-        return [("deploy a service", f"{ctl} deploy examples/visits"), ("look", f"{ctl} status")]
+        return [("deploy a service", f"{ctl} deploy examples/visits{flag}"), ("look", f"{ctl} status{flag}")]
     made = [("call it", curl_line(graph, http))] if graph.inputs else []
     group = next((g for g in graph.groups if g.stateful), graph.groups[0])
     fluxion = next(f.name for f in graph.fluxions if f.group == group.name)
-    made.append(("move a fluxion", f"{ctl} migrate {fluxion} node{nodes}"))
-    made.append(("watch", f"{ctl} top"))
+    made.append(("move a fluxion", f"{ctl} migrate {fluxion} node{nodes}{flag}"))
+    made.append(("watch", f"{ctl} top{flag}"))
     load = app / "load.py"
     if load.is_file():
         made.append(

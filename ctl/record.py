@@ -14,6 +14,8 @@ from typing import Literal
 import msgspec
 import psutil
 
+from liquefy.errors import UserError
+
 FOLDER_DEFAULT = ".liquefy"
 FILE_NAME = "cluster.json"
 
@@ -57,6 +59,18 @@ def read(folder: Path) -> ClusterRecord | None:
         return msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=ClusterRecord)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def made(folder: Path) -> Path:
+    """The state folder, made if need be. Raises UserError if nothing can be kept there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lock").open("a").close()
+    except OSError as error:
+        raise UserError(
+            f"--state: {folder} is no folder that can be written: {error.strerror}\n  remedy: give another one"
+        ) from None
+    return folder
 
 
 def write(folder: Path, record: ClusterRecord) -> None:

@@ -59,6 +59,7 @@ class Options(NamedTuple):
     follow: bool = True
     ready_s: float = READY_S
     roles: Mapping[str, list[str]] | None = None
+    redis_sync: str = local.SYNCS[0]
 
 
 class Stop:
@@ -79,8 +80,7 @@ class Stop:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """The state folder, for this process alone. Raises UserError if another `up` has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
+    with (record.made(folder) / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -100,16 +100,17 @@ def run(options: Options, console: Console) -> int:
     folder = options.folder.absolute()
     graph, app = deploying.read(options.app) if options.app else (None, None)
     with locked(folder), local.claimed_ports(options.http_port, bool(options.redis_url)) as ports:
-        cluster = local.compose(folder, ports, options.nodes, options.redis_url, options.roles)
+        cluster = local.compose(folder, ports, options.nodes, options.redis_url, options.roles, options.redis_sync)
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)
         for log in logs.glob("*.log"):
             log.replace(log.with_name(f"{log.name}.1"))
         pid, created_s = record.myself()
+        flag = local.flag_for(cluster.controller, folder, Path.cwd(), os.environ)
         first = record.ClusterRecord(
             pid, created_s, time.time(), cluster.controller, cluster.broker, cluster.redis, cluster.http,
             app=str(app.absolute()) if app else "", notes=ports.notes,
-            hints=local.hints(graph, app, cluster.http, options.nodes),
+            hints=local.hints(graph, app, cluster.http, options.nodes, flag),
         )  # fmt: skip
         return _Run(options, folder, cluster, first, graph, app, console).run()
 

@@ -1,8 +1,9 @@
 """What goes back to a client: status, headers and body of an answer, as HTTP wants them. Pure.
 
-    dict, list, numbers, bool, None, times, Decimal, UUID ...    application/json
+    dict, list, numbers, bool, times, Decimal, UUID ...    application/json
     str                                                          text/plain; charset=utf-8
     bytes                                                        application/octet-stream
+    None                                                         no body
 
 unless the answer's headers name a content type. Headers of the connection are the server's own.
 """
@@ -31,6 +32,9 @@ _CONNECTION = frozenset(
 )
 """Headers that are the server's to make; those of an answer are passed over."""
 
+_ONLY_NO_KEYS = (type(None), bool, bytes, list, tuple, dict, set, frozenset)
+"""JSON has a form for these, unless they are keys of a dict."""
+
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 _JSON = ("content-type", "application/json")
@@ -43,7 +47,7 @@ def render(status: int, headers: tuple[tuple[str, str], ...], body: Any) -> Rend
     if not 200 <= status <= 599:
         raise ValueError(f"the answer's status is {status}; it must be 200 to 599")
     out = [(name, value) for name, value in headers if _checked(name, value) not in _CONNECTION]
-    if status in (204, 304):
+    if body is None or status in (204, 304):
         return status, out, b""
     kind = type(body)
     if kind is bytes:
@@ -72,7 +76,8 @@ def _encode_json(body: Any) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, complex):
         return [value.real, value.imag]
-    raise TypeError(f"{type(value).__name__} has none")
+    kind = type(value).__name__
+    raise TypeError(f"{kind} has none as a key" if isinstance(value, _ONLY_NO_KEYS) else f"{kind} has none")
 
 
 def _checked(name: str, value: str) -> str:

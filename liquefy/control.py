@@ -4,6 +4,8 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     deploy      {graph: Graph (builtins; version 0), bundle: bytes, dry_run: bool, if_changed: bool}
                                                  -> {graph, version, partitions, nodes: [..]}
                 progress lines while nodes prepare; error if one of them refuses (the old version runs on);
+                `dry_run`: with `compared: true`; where no controller is reached liquefy-ctl itself answers
+                {graph, version: null, partitions, nodes: [], compared: false, unreachable: text}
                 `if_changed`: what runs just like this stays the version that it is
     undeploy    {graph, purge: bool}             -> {graph, partitions, contexts_kept: bool}
     status      {}                               -> Status

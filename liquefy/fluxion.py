@@ -120,6 +120,11 @@ def answer(
 def _header(name: Any, value: Any) -> tuple[str, str]:
     if not isinstance(name, str) or not _token(name):
         raise ValueError(f"answer(): {name!r} is no name of a header")
+    if not isinstance(value, str | int | float):
+        raise TypeError(
+            f"answer(): the value of header {name} is a text or a number, not a {type(value).__name__}; "
+            "a header that is there twice is two pairs: headers=[(name, value), (name, value)]"
+        )
     text = str(value)
     if _control(text):
         raise ValueError(f"answer(): the value of header {name} has control characters: {text[:80]!r}")

@@ -448,3 +448,9 @@ def partition_index(key: str, partitions: int) -> int:
 
 def partition_name(graph: str, group: str, index: int) -> str:
     return f"{graph}/{group}/{index}"
+
+
+def is_partition(name: str) -> bool:
+    """Whether it has the form of one: all that is told of partitions relies on it."""
+    parts = name.split("/")
+    return len(parts) == 3 and all(parts) and name[0] != "@"

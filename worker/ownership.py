@@ -184,7 +184,9 @@ class Ownership:
             move = partition.move
             if move is None or move.committing:
                 continue
-            if move.draining and not partition.busy and not partition.reset_due and not partition.committing:
+            # What has run and waits for its commit goes into the last one: it need not have one of its own.
+            drained = partition.busy == len(partition.ran) and not partition.committing
+            if move.draining and drained and not partition.reset_due:
                 move.committing = True
                 self._flow.want_commit(partition)
             elif self._flow.now_ms - move.since_ms > MOVE_MS_MAX:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import pytest
+
 from broker.state import (
     BadFrameFrom,
     BrokerState,
@@ -450,6 +452,21 @@ def test_claims_with_an_older_epoch_or_of_somebody_elses_are_refused() -> None:
         route = b.route(P)
         assert route is not None
         assert route.session == owner
+
+
+@pytest.mark.parametrize("name", ["", "@gw", "shop", "shop/cart", "shop//0", "shop/cart/0/1", "@shop/cart/0"])
+def test_what_is_no_partition_comes_into_no_table(name: str) -> None:
+    broker = Broker()
+    controller, gateway = broker.controller(), broker.gateway()
+    worker = broker.worker("w1", (name, 7))
+    before = broker.route(name)
+    broker.data(gateway, (name, 1, 1))
+    assert broker.told(controller, m.Orphans) == []
+    broker.say(controller, m.Assign([(P, 1, "w1"), (name, 9, "w1")]))
+    assert broker.told(worker, m.Activate) == []
+    assert [e for e in broker.out if type(e) is Log and "is no partition" in e.text]
+    assert broker.route(name) == before
+    assert broker.route(P) is None
 
 
 def test_a_claim_with_a_newer_epoch_wins() -> None:

@@ -65,6 +65,9 @@ def test_emit_checks_its_arguments(arguments, kind, words):
         ({"headers": {"a b": "x"}}, ValueError, "no name of a header"),
         ({"headers": {"a": "x\r\nSet-Cookie: y"}}, ValueError, "control characters"),
         ({"headers": {"a": "\u20ac"}}, ValueError, "Latin-1"),
+        ({"headers": {"a": ["x", "y"]}}, TypeError, "not a list; .* two pairs"),
+        ({"headers": {"a": b"x"}}, TypeError, "not a bytes"),
+        ({"headers": {"a": None}}, TypeError, "not a NoneType"),
     ],
 )
 def test_answer_checks_its_arguments(arguments, kind, words):

@@ -109,7 +109,6 @@ def test_no_body_breaks_it(content_type: str, body: bytes) -> None:
     [
         ({"a": 1}, "application/json", b'{"a":1}'),
         ([True, None], "application/json", b"[true,null]"),
-        (None, "application/json", b"null"),
         (3, "application/json", b"3"),
         ("é", "text/plain; charset=utf-8", "é".encode()),
         (b"\xff", "application/octet-stream", b"\xff"),
@@ -127,6 +126,7 @@ def test_an_answers_headers() -> None:
     headers = (("Content-Type", "text/html"), ("Content-Length", "99"), ("Transfer-Encoding", "chunked"))
     assert answers.render(201, headers, "<p>") == (201, [("Content-Type", "text/html")], b"<p>")
     assert answers.render(204, (), {"a": 1}) == (204, [], b"")
+    assert answers.render(404, (("x", "a"),), None) == (404, [("x", "a")], b"")
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,19 @@ def test_an_answers_headers() -> None:
         (101, ("x", "a"), None),
         (999, ("x", "a"), None),
         (200, ("x", "a"), {"a": object()}),
+        (200, ("x", "a"), {(1, 2): "a"}),
     ],
 )
 def test_what_cannot_be_sent_is_refused(status: int, header: tuple[str, str], body: Any) -> None:
     with pytest.raises(ValueError, match="the answer's"):
         answers.render(status, (header,), body)
+
+
+def test_a_key_without_a_form_is_told_from_a_value_without_one() -> None:
+    with pytest.raises(ValueError, match="NoneType has none as a key"):
+        answers.render(200, (), {None: 1})
+    with pytest.raises(ValueError, match=r"object has none$"):
+        answers.render(200, (), {"a": object()})
 
 
 REQUEST = {"params": {"id": "7"}, "body": {"user": {"id": 3, "on": True}, "none": None}, "method": "GET"}

@@ -4,8 +4,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from ctl import local, record
+from ctl.__main__ import build
 from ctl.local import Ports
 from liquefy.errors import UserError
 from liquefy.graph import Fluxion, Graph, Group, Input
@@ -82,6 +84,20 @@ def test_what_to_try_next_fits_the_service(tmp_path: Path) -> None:
     assert lines["load it"].endswith(f"{tmp_path}/load.py --url http://h:1")
 
 
+def test_what_to_try_next_names_a_controller_that_would_not_be_found(tmp_path: Path) -> None:
+    def flag(state: Path, here: Path, **environment: str) -> str:
+        return local.flag_for("tcp://c:1", state, here, environment)
+
+    assert flag(tmp_path / ".liquefy", tmp_path) == ""
+    assert flag(tmp_path / ".liquefy", tmp_path / "a" / "b") == ""
+    assert flag(tmp_path / ".liquefy", tmp_path, LIQUEFY_CONTROLLER="tcp://d:2") == " --controller tcp://c:1"
+    assert flag(tmp_path / "other", tmp_path) == " --controller tcp://c:1"
+    assert flag(tmp_path / "a" / ".liquefy", tmp_path) == " --controller tcp://c:1"
+    lines = dict(local.hints(graph(Input("input", "GET", "/{id}", "store")), tmp_path, "http://h:1", 3, " --x y"))
+    assert lines["move a fluxion"].endswith(" migrate store node3 --x y")
+    assert lines["watch"].endswith(" top --x y")
+
+
 def test_the_record_is_found_from_below_and_survives_a_broken_file(tmp_path: Path) -> None:
     state, below = tmp_path / ".liquefy", tmp_path / "a" / "b"
     state.mkdir()
@@ -94,7 +110,22 @@ def test_the_record_is_found_from_below_and_survives_a_broken_file(tmp_path: Pat
     assert record.find(below) is None
 
 
+def test_a_state_folder_that_cannot_be_one_is_a_mistake_of_who_named_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert record.made(tmp_path / "a" / "b").is_dir()
+    for name in ("file", "file/below", "x" * 300):
+        with pytest.raises(UserError, match=r"--state: .* is no folder that can be written: .*\n  remedy"):
+            record.made(tmp_path / name)
+
+
 def test_a_pid_alone_does_not_make_a_process_ours() -> None:
     pid, created_s = record.myself()
     assert record.process(pid, created_s) is not None
     assert record.process(pid, created_s - 10) is None
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536"])
+def test_a_port_that_is_none_is_a_mistake_of_who_typed_it(port: str, tmp_path: Path) -> None:
+    asked = CliRunner().invoke(build(), ["up", f"--http-port={port}", f"--state={tmp_path}/state"])
+    assert asked.exit_code == 2
+    assert "Invalid value for '--http-port'" in asked.output

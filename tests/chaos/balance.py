@@ -1,0 +1,106 @@
+"""A skew and what becomes of it: `python tests/chaos/balance.py --seconds 320`.
+
+Puts `--share` of the load of `examples/hot` on the partitions that one node has, and samples the nodes every second:
+within `--even-s` the highest must be within `--band` of the mean, and after that nothing may be moved any more. Exit
+code 1 if that does not hold or an answer was not right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
+
+from live_cluster import LiveCluster, wait_for  # noqa: E402
+
+from ctl.asking import Controller  # noqa: E402
+
+SAMPLE_S = 1.0
+LOADED = 0.05
+"""Cores of load on the highest node from which on the skew counts as begun."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
+    parser.add_argument("--ms", type=float, default=2.0, help="processor time of a request")
+    parser.add_argument("--share", type=float, default=0.9, help="part of the load on one node")
+    parser.add_argument("--seconds", type=float, default=320.0)
+    parser.add_argument("--band", type=float, default=0.15, help="how far the highest may be above the mean")
+    parser.add_argument("--even-s", type=float, default=15.0, help="within how many seconds")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="liquefy-balance-"))
+    try:
+        with LiveCluster(folder / "state", ROOT / "examples" / "hot") as cluster:
+            return prove(cluster, options)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prove(cluster: LiveCluster, options: argparse.Namespace) -> int:
+    places = cluster.placements("hot", "burn")
+    hot = [name.rpartition("/")[2] for name, (owner, _) in places.items() if owner == "node1"]
+    command = [sys.executable, str(ROOT / "examples/hot/load.py"), "--json", "--url", cluster.http]
+    command += ["--partitions", ",".join(hot), "--share", f"{options.share:g}", "--ms", f"{options.ms:g}"]
+    command += ["--rate", f"{options.rate:g}", "--seconds", f"{options.seconds:g}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    samples: list[tuple[float, float, float]] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as load:
+        wait_for(lambda: max(_loads(cluster).values()) > LOADED, "the load to be seen")
+        began_s, began_unix_s = time.monotonic(), time.time()
+        while load.poll() is None:
+            loads = _loads(cluster)
+            mean = sum(loads.values()) / len(loads)
+            above = max(loads.values()) / mean - 1 if mean else 0.0
+            at_s = time.monotonic() - began_s
+            samples.append((at_s, above, mean))
+            shown = "  ".join(f"{name} {100 * value:5.1f}%" for name, value in sorted(loads.items()))
+            print(f"{at_s:6.1f} s   {shown}   highest {100 * above:+.1f}% of the mean", flush=True)
+            time.sleep(SAMPLE_S)
+        output, _ = load.communicate()
+    with Controller(cluster.controller) as controller:
+        events = list(controller.follow("events", {"follow": False, "last": 1_000}))
+    moves = [e for e in events if e["event"] == "rebalance" and e["time_s"] >= began_unix_s]
+    return _judge(options, samples, json.loads(output), moves, began_unix_s)
+
+
+def _loads(cluster: LiveCluster) -> dict[str, float]:
+    return {node["name"]: node["utilisation"] for node in cluster.ask("nodes")}
+
+
+def _judge(
+    options: argparse.Namespace,
+    samples: list[tuple[float, float, float]],
+    book: dict[str, Any],
+    moves: list[dict[str, Any]],
+    began_unix_s: float,
+) -> int:
+    problems = list(book["violations"])
+    even_s = next((at_s for at_s, above, _ in samples if above <= options.band), None)
+    if even_s is None or even_s > options.even_s:
+        problems.append(f"not within {100 * options.band:g}% of even after {options.even_s:g} s (first at {even_s} s)")
+    late = [e for e in moves if even_s is not None and e["time_s"] - began_unix_s > max(even_s, options.even_s)]
+    for event in moves:
+        print(f"{event['time_s'] - began_unix_s:6.1f} s   {event['text']}")
+    print(f"requests {book['requests']}: {book['outcomes']}; even after {even_s and round(even_s, 1)} s, "
+          f"{len(moves)} decisions, {len(late)} of them later")  # fmt: skip
+    if late:
+        problems.append(f"{len(late)} decisions after it was even: {[e['text'] for e in late]}")
+    for problem in problems:
+        print(f"VIOLATION  {problem}", file=sys.stderr)
+    print("NOT all right" if problems else "all right")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
