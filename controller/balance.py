@@ -101,10 +101,10 @@ class Aim(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`required`: what drained nodes and pins demand; `moves`: what loads, else shares, else traffic suggest. `notes`:
-    what no move can help, by partition. Utilisations: of each node now, the `highest` of them, the highest `expected`
-    after the moves, the `mean`. `balanced`: the highest is inside the band (or low). `aim`: None if the moves are for the
-    loads."""
+    """`required`: what drained nodes and pins demand; `moves`: what loads, else shares, else traffic suggest.
+    `notes`: what no move can help, by partition. Utilisations: of each node now, the `highest` of them, the highest
+    `expected` after the moves, the `mean`. `balanced`: the highest is inside the band (or low). `aim`: None if the
+    moves are for the loads."""
 
     required: list[Step]
     moves: list[Step]

@@ -134,6 +134,12 @@ class PutBundle(NamedTuple):
     data: bytes
 
 
+class DropBundles(NamedTuple):
+    """All but these and those of the graphs in force. -> None"""
+
+    keep: frozenset[str]
+
+
 class PutGraph(NamedTuple):
     """-> None"""
 
@@ -202,6 +208,6 @@ class DropDead(NamedTuple):
 
 Read = ReadContext | ReadKeys | ReadDead | CountDead | FindDead | DropDead
 Operation = (
-    ReadEverything | ReadPlacements | Place | Unplace | PutBundle | PutGraph | DeleteGraph
+    ReadEverything | ReadPlacements | Place | Unplace | PutBundle | DropBundles | PutGraph | DeleteGraph
     | SetJson | SetFreeze | Read
 )  # fmt: skip

@@ -136,6 +136,7 @@ class StoreHands:
             ev.Place: lambda o: contexts.place(o.requests),
             ev.Unplace: lambda o: contexts.unplace(o.partitions, o.purge),
             ev.PutBundle: lambda o: contexts.put_bundle(o.data),
+            ev.DropBundles: lambda o: contexts.drop_bundles(o.keep),
             ev.PutGraph: lambda o: contexts.put_graph(o.graph),
             ev.DeleteGraph: lambda o: contexts.delete_graph(o.name),
             ev.SetJson: lambda o: contexts.set_json(o.map, o.field, o.value),
