@@ -6,6 +6,8 @@ Units come last in names. Nothing is read at import.
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -120,6 +122,13 @@ class GatewayConfig:
         return f"http://{'[' + self.http_host + ']' if ':' in self.http_host else self.http_host}:{self.http_port}"
 
 
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+"""Names are part of sessions, of what the store fences by, and of lines of the log."""
+
+_POSITIVE = frozenset(
+    ("capacity", "slots", "batch_messages_max", "batches_in_flight_max", "async_in_flight_max", "moves_at_once")
+)
+
 Config = TypeVar("Config", BrokerConfig, WorkerConfig, ControllerConfig, GatewayConfig)
 
 
@@ -137,6 +146,7 @@ def load(kind: type[Config], flags: Mapping[str, Any], environment: Mapping[str,
         ):
             if raw is not None:
                 values[field.name] = _convert(source, raw, type(field.default))
+                _check(source, field.name, values[field.name])
                 break
     return kind(**values)
 
@@ -149,6 +159,19 @@ def _convert(source: str, raw: Any, kind: type) -> Any:
     if kind in (int, float) and value < 0:
         raise ConfigError(f"{source}: {raw!r} is negative\n  remedy: give 0 or more")
     return value
+
+
+def _check(source: str, name: str, value: Any) -> None:
+    """What has the right type, and would only fail later, or never do anything."""
+    if name == "name" and not _NAME(value):
+        text = f"{source}: {value[:80]!r} is no name\n  remedy: give 1 to 64 letters, digits, '-', '_' and '.'"
+        raise ConfigError(text)
+    if (name in _POSITIVE or name.endswith("interval_ms")) and not value:
+        raise ConfigError(f"{source}: 0 is not enough\n  remedy: give more than 0")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{source}: {value} is no amount\n  remedy: give a number")
+    if name == "http_port" and value > 65_535:
+        raise ConfigError(f"{source}: {value} is no port\n  remedy: give one up to 65535, or 0 for any that is free")
 
 
 def _read_file(path: str) -> dict[str, Any]:

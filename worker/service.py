@@ -20,7 +20,7 @@ from liquefy import log
 from liquefy.config import WorkerConfig
 from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
-from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable
+from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
 from liquefy.hosting import Load, frame
 from liquefy.messages import LogLine, decode_control, decode_header, decode_payload, encode
 from liquefy.transport import Link
@@ -82,7 +82,11 @@ class Service:
         loop.add_signal_handler(signal.SIGINT, lambda: self._step(ev.StopAsked(True)))
         text = f"starts, pid {os.getpid()}; broker {self._config.broker}"
         self._log(Log("info", text, "start"))
-        self._alive.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._alive.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            text = f"--data-dir: {self._alive.parent} is no folder that can be written: {error.strerror}"
+            raise UserError(f"{text}\n  remedy: give another one") from None
         self._link.open()
         self._spawn(self._clock())
         self._spawn(self._stopping())

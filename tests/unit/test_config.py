@@ -1,31 +1,53 @@
-"""Settings: what a configuration file may hold."""
+"""Settings: where they come from, and what is none."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from liquefy import config
+from liquefy.config import ControllerConfig, GatewayConfig, WorkerConfig, load
 from liquefy.errors import ConfigError
 
 
-def load(folder: Path, text: str) -> config.ControllerConfig:
-    file = folder / "liquefy.yaml"
-    file.write_text(text)
-    return config.load(config.ControllerConfig, {}, {"LIQUEFY_CONFIG": str(file)})
+def test_a_flag_beats_the_environment_and_that_the_file(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("slots: 2\nwindow: 3\ncapacity: 4\n")
+    environment = {"LIQUEFY_CONFIG": f"{tmp_path}/settings.yaml", "LIQUEFY_SLOTS": "5", "LIQUEFY_WINDOW": "6"}
+    settings = load(WorkerConfig, {"slots": "7", "window": None}, environment)
+    assert (settings.slots, settings.window, settings.capacity) == (7, 6, 4.0)
 
 
-def test_one_file_serves_all_roles(tmp_path: Path) -> None:
-    settings = load(tmp_path, "hang_ms: 3000\nhttp_port: 9000\nwindow: 10\nheld_messages_max: 5\n")
-    assert settings.hang_ms == 3000
+@pytest.mark.parametrize(
+    ("kind", "flags", "problem"),
+    [
+        (WorkerConfig, {"name": ""}, "--name: '' is no name"),
+        (WorkerConfig, {"name": "a\nb"}, "is no name"),
+        (WorkerConfig, {"name": "node#1"}, "is no name"),
+        (WorkerConfig, {"name": "n" * 65}, "is no name"),
+        (GatewayConfig, {"name": "@gw"}, "is no name"),
+        (WorkerConfig, {"capacity": "0"}, "--capacity: 0 is not enough"),
+        (WorkerConfig, {"capacity": "nan"}, "--capacity: nan is no amount"),
+        (WorkerConfig, {"capacity": "inf"}, "--capacity: inf is no amount"),
+        (WorkerConfig, {"slots": "0"}, "--slots: 0 is not enough"),
+        (WorkerConfig, {"batch_messages_max": "0"}, "--batch-messages-max: 0 is not enough"),
+        (WorkerConfig, {"beat_interval_ms": "0"}, "--beat-interval-ms: 0 is not enough"),
+        (ControllerConfig, {"moves_at_once": "0"}, "--moves-at-once: 0 is not enough"),
+        (ControllerConfig, {"balance_band": "nan"}, "is no amount"),
+        (GatewayConfig, {"http_port": "65536"}, "--http-port: 65536 is no port"),
+        (GatewayConfig, {"http_port": "-1"}, "is negative"),
+        (GatewayConfig, {"http_port": "http"}, "is not a int"),
+    ],
+)
+def test_what_is_no_setting_is_refused_with_a_remedy(kind: Any, flags: dict[str, str], problem: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(kind, flags, {})
+    assert problem in str(raised.value)
+    assert "\n  remedy: " in str(raised.value)
 
 
-def test_a_name_that_no_role_has_is_refused_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load(tmp_path, "hang_sm: 3000\nhttp_port: 9000\nno_such_thing_at_all: 1\n7: 1\n")
-    said = str(caught.value)
-    assert said.startswith(f"{tmp_path}/liquefy.yaml: ")
-    assert "'hang_sm' (did you mean 'hang_ms'?), 'no_such_thing_at_all', 7" in said
-    assert "http_port" not in said
-    assert "remedy:" in said
+def test_zero_is_a_setting_where_it_means_something() -> None:
+    flags = {"move_gap_ms": "0", "gone_grace_ms": "0", "balance_cooldown_ms": "0"}
+    assert load(ControllerConfig, flags, {}).move_gap_ms == 0
+    assert load(GatewayConfig, {"http_port": "0"}, {}).http_port == 0
+    assert load(WorkerConfig, {"name": "node-0af3.example"}, {}).name == "node-0af3.example"
