@@ -32,7 +32,7 @@ BLOCK_MIN = -(-SEEDS_MIN * BLOCK // SEEDS)
 KNOWN = {
     "no_fencing": 22,
     "local_delivery_overtakes": 175,
-    "evicted_while_read": 124,
+    "evicted_while_read": 1350,
     "returned_forgotten": 22,
 }
 """Seeds that have found the rarer bugs, to be tried first."""
