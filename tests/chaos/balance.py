@@ -26,8 +26,8 @@ from live_cluster import LiveCluster, wait_for  # noqa: E402
 from ctl.asking import Controller  # noqa: E402
 
 SAMPLE_S = 1.0
-LOADED = 0.05
-"""Cores of load on the highest node from which on the skew counts as begun."""
+SKEWED = 0.5
+"""The skew counts as begun when the highest node is so far above the mean."""
 
 
 def main() -> int:
@@ -54,16 +54,15 @@ def prove(cluster: LiveCluster, options: argparse.Namespace) -> int:
     command += ["--partitions", ",".join(hot), "--share", f"{options.share:g}", "--ms", f"{options.ms:g}"]
     command += ["--rate", f"{options.rate:g}", "--seconds", f"{options.seconds:g}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    samples: list[tuple[float, float, float]] = []
+    samples: list[tuple[float, float]] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as load:
-        wait_for(lambda: max(_loads(cluster).values()) > LOADED, "the load to be seen")
+        wait_for(lambda: _above(_loads(cluster)) > SKEWED, "the skew to be seen")
         began_s, began_unix_s = time.monotonic(), time.time()
         while load.poll() is None:
             loads = _loads(cluster)
-            mean = sum(loads.values()) / len(loads)
-            above = max(loads.values()) / mean - 1 if mean else 0.0
+            above = _above(loads)
             at_s = time.monotonic() - began_s
-            samples.append((at_s, above, mean))
+            samples.append((at_s, above))
             shown = "  ".join(f"{name} {100 * value:5.1f}%" for name, value in sorted(loads.items()))
             print(f"{at_s:6.1f} s   {shown}   highest {100 * above:+.1f}% of the mean", flush=True)
             time.sleep(SAMPLE_S)
@@ -78,15 +77,21 @@ def _loads(cluster: LiveCluster) -> dict[str, float]:
     return {node["name"]: node["utilisation"] for node in cluster.ask("nodes")}
 
 
+def _above(loads: dict[str, float]) -> float:
+    """How far the highest is above the mean, as a part of the mean."""
+    mean = sum(loads.values()) / len(loads)
+    return max(loads.values()) / mean - 1 if mean else 0.0
+
+
 def _judge(
     options: argparse.Namespace,
-    samples: list[tuple[float, float, float]],
+    samples: list[tuple[float, float]],
     book: dict[str, Any],
     moves: list[dict[str, Any]],
     began_unix_s: float,
 ) -> int:
     problems = list(book["violations"])
-    even_s = next((at_s for at_s, above, _ in samples if above <= options.band), None)
+    even_s = next((at_s for at_s, above in samples if above <= options.band), None)
     if even_s is None or even_s > options.even_s:
         problems.append(f"not within {100 * options.band:g}% of even after {options.even_s:g} s (first at {even_s} s)")
     late = [e for e in moves if even_s is not None and e["time_s"] - began_unix_s > max(even_s, options.even_s)]
