@@ -79,19 +79,32 @@ class Limits(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One partition to move; `gain` is the utilisation by which the higher of the two nodes falls."""
+    """One partition to move; `gain` is the utilisation by which the higher of the two nodes falls, `saved` the messages
+    per second that then no longer go from node to node; 0 where it moves for another reason."""
 
     partition: str
     source: str
     target: str
     reason: str
     gain: float
+    saved: float = 0.0
+
+
+class Aim(NamedTuple):
+    """What a plan's moves should bring besides even loads: partitions of `graph` on each node, now and then, if they
+    are for its shares; else, if they are for the traffic, messages per second of what moves that go from node to
+    node, now and then."""
+
+    graph: str = ""
+    counts: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
+    crossing: tuple[float, float] = (0.0, 0.0)
 
 
 class Plan(NamedTuple):
-    """`required`: what drained nodes and pins demand; `moves`: what loads, shares and traffic suggest. `notes`: what
-    no move can help, by partition. Utilisations: of each node now, the `highest` of them, the highest `expected` after
-    the moves, the `mean`. `balanced`: the highest is inside the band (or low)."""
+    """`required`: what drained nodes and pins demand; `moves`: what loads, else shares, else traffic suggest.
+    `notes`: what no move can help, by partition. Utilisations: of each node now, the `highest` of them, the highest
+    `expected` after the moves, the `mean`. `balanced`: the highest is inside the band (or low). `aim`: None if the
+    moves are for the loads."""
 
     required: list[Step]
     moves: list[Step]
@@ -101,6 +114,7 @@ class Plan(NamedTuple):
     expected: float
     mean: float
     balanced: bool
+    aim: Aim | None
 
 
 def plan(view: View, in_progress: Collection[str], limits: Limits, now_ms: int) -> Plan:
@@ -113,9 +127,42 @@ def plan(view: View, in_progress: Collection[str], limits: Limits, now_ms: int) 
     moves, notes = _relieve(work, limits)
     if sum(step.gain for step in moves) < GAIN_SHARE_MIN * mean:
         moves, work = [], _Work(view, in_progress, now_ms)
+    aim = None
     if not moves and not required:
         moves = _share(work, limits) or _gather(work, limits)
-    return Plan(required, moves, notes, utilisation, highest, work.highest(), mean, balanced)
+        aim = _aim(view, moves) if moves else None
+    return Plan(required, moves, notes, utilisation, highest, work.highest(), mean, balanced, aim)
+
+
+def counts(view: View, graph: str) -> dict[str, int]:
+    """Partitions of the graph on each node."""
+    return {node.name: view.counts.get(node.name, {}).get(graph, 0) for node in view.nodes}
+
+
+def crossing(view: View, partitions: Collection[str], moved: Mapping[str, str] | None = None) -> float:
+    """Messages per second between these partitions and any others that go from node to node; `moved`: as if they
+    were on these nodes."""
+    where = {**view.where, **moved} if moved else view.where
+    chosen = set(partitions)
+    return sum(
+        rate / 2 if other in chosen else rate
+        for partition in chosen
+        for other, rate in view.traffic.get(partition, {}).items()
+        if where.get(other, "") != where.get(partition, "")
+    )
+
+
+def _aim(view: View, moves: list[Step]) -> Aim:
+    moved = {step.partition: step.target for step in moves}
+    if any(step.saved for step in moves):
+        return Aim(crossing=(crossing(view, moved), crossing(view, moved, moved)))
+    graph = _graph(moves[0].partition)
+    now = counts(view, graph)
+    then = dict(now)
+    for step in moves:
+        then[step.source] -= 1
+        then[step.target] += 1
+    return Aim(graph, (now, then))
 
 
 def spread(view: View, partitions: Collection[str], fresh: bool = False) -> dict[str, str]:
@@ -435,7 +482,7 @@ def _gather(work: _Work, limits: Limits) -> list[Step]:
         if (work.load[target] + load) / work.nodes[target].capacity > ceiling:
             continue
         reason = f"saves {saved:.0f} messages a second between {source} and {target}"
-        steps.append(Step(partition, source, target, reason, 0.0))
+        steps.append(Step(partition, source, target, reason, 0.0, saved))
         work.take(_Unit(load, (partition,)), source, target)
     return steps
 

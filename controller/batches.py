@@ -30,19 +30,22 @@ class Batch:
         failed = [move for move in self.moves if move.error]
         if not moved and not failed:
             return None
-        pauses = sorted(move.pause_us / 1000 for move in moved)
-        pause_ms = {name: quantile(pauses, part) for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
+        paused, pause_ms = pauses(moved)
         ms, held = now_ms - self.began_ms, sum(move.held for move in moved)
         fields: dict[str, Any] = {
             "cause": self.cause, "moved": len(moved), "failed": len(failed), "ms": ms, "held": held,
-            "pause_ms": pause_ms,
+            "paused": paused, "pause_ms": pause_ms,
         }  # fmt: skip
         parts = []
         if len(moved) == 1:
-            parts.append(f"moved {_ways(moved)} in {ms} ms, pause {pauses[0]:.1f} ms, {_messages(held)} held")
+            pause = f"pause {moved[0].pause_us / 1000:.1f} ms"
+            parts.append(f"moved {_ways(moved)} in {ms} ms, {pause}, {_messages(held)} held")
         elif moved:
-            pause = ", ".join(f"{name} {value:.1f}" for name, value in pause_ms.items())
-            parts.append(f"moved {_ways(moved)} in {ms} ms, pause {pause} ms, {_messages(held)} held")
+            figures = ", ".join(f"{name} {value:.1f}" for name, value in pause_ms.items())
+            whose = "partition that was" if paused == 1 else "partitions that were"
+            pause = f"pause of the {paused} {whose} waited for: {figures} ms, {_messages(held)} held"
+            what = pause if paused else "nobody waited for one of them"
+            parts.append(f"moved {_ways(moved)} in {ms} ms; {what}")
         if failed:
             first = failed[0]
             more = "; others for other reasons" if any(move.error != first.error for move in failed) else ""
@@ -71,6 +74,13 @@ def _nodes(names: Iterable[str]) -> str:
 
 def _messages(count: int) -> str:
     return f"{count} message{'' if count == 1 else 's'}"
+
+
+def pauses(moved: Iterable[Migration]) -> tuple[int, dict[str, float]]:
+    """How many of these partitions were waited for, and their pauses in ms: {p50, p99, max}. A partition that nobody
+    wanted meanwhile has paused for nobody; counted as 0 it would make the others look short."""
+    waited = sorted(move.pause_us / 1000 for move in moved if move.held or move.pause_us)
+    return len(waited), {name: quantile(waited, part) for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
 
 
 def quantile(ordered: Sequence[float], part: float) -> float:

@@ -18,7 +18,8 @@ from controller.desk import Desk
 from controller.events import Answer, Asked, SetFreeze, SetJson
 from controller.migration import Migration, Migrations, results
 from controller.naming import graph_named, meant
-from controller.rebalancing import Rebalancing, as_fields
+from controller.outcomes import as_fields, expected
+from controller.rebalancing import Rebalancing
 from liquefy.control import Reply
 from liquefy.errors import UserError
 from liquefy.graph import Graph
@@ -111,14 +112,13 @@ class Commands:
             "dead": self._browsing.dead,
             "events": lambda q: q.read("events"),
             "logs": lambda q: q.read("logs"),
-            "stop": self._stop,
         }
 
     def started(self) -> None:
         self._since_ms = self._desk.now_ms
 
     def ask(self, asked: Asked, loaded: bool) -> None:
-        """`loaded`: the store has been read; before, only streams, status and stop are answered."""
+        """`loaded`: the store has been read; before, only streams, status and nodes are answered."""
         query = Query(self._desk, asked)
         command = asked.request.command
         try:
@@ -126,7 +126,7 @@ class Commands:
             if handler is None:
                 known = ", ".join(sorted(self._handlers))
                 raise UserError(f"there is no command {command!r}\n  remedy: give one of: {known}")
-            if not loaded and command not in ("status", "nodes", "events", "logs", "stop"):
+            if not loaded and command not in ("status", "nodes", "events", "logs"):
                 raise UserError("the controller has not reached Redis yet\n  remedy: see that Redis runs; ask again")
             handler(query)
         except UserError as error:
@@ -215,8 +215,11 @@ class Commands:
             query.done(results([], 0.0))
 
     def _rebalance(self, query: Query) -> None:
+        if not query.flag("dry_run"):
+            self._rebalancing.check_free()
         plan = self._rebalancing.plan()
-        head = {"moves": [as_fields(step) for step in plan.moves], "balanced": plan.balanced}
+        moves = [as_fields(step) for step in plan.moves]
+        head = {"moves": moves, "balanced": plan.balanced, "expected": expected(plan)}
         if query.flag("dry_run") or not plan.moves:
             query.done({**head, "result": results([], 0.0)})
         else:
@@ -245,7 +248,8 @@ class Commands:
 
         def begin(_: object) -> None:
             node.cordoned = node.drained = True
-            self._desk.log("info", f"draining {node.name}: {owned} partitions", "drain", node=node.name)
+            text = f"draining {node.name}: {owned} partitions; expected: it will have none"
+            self._desk.log("info", text, "drain", node=node.name)
             self._rebalancing.drain(node.name, done)
 
         def done(result: dict[str, Any]) -> None:
@@ -274,7 +278,9 @@ class Commands:
 
         def done(_: object) -> None:
             self._cluster.pins[found.what] = node.name
-            self._desk.log("info", f"{found.what} is pinned to {node.name}", "pin", what=found.what, node=node.name)
+            there = sum(self._cluster.where.get(p) == node.name for p in found.partitions)
+            text = f"{found.what} is pinned to {node.name}; expected: all {len(found.partitions)} there, now {there}"
+            self._desk.log("info", text, "pin", what=found.what, node=node.name)
             self._rebalancing.required()
             query.done({"what": found.what, "node": node.name})
 
@@ -293,7 +299,3 @@ class Commands:
             query.done({"what": full, "node": node})
 
         self._desk.store(SetJson("pins", full, None), done)
-
-    def _stop(self, query: Query) -> None:
-        query.done({})
-        self._desk.stop()

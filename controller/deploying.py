@@ -14,7 +14,7 @@ import msgspec
 from controller.checking import check, merge
 from controller.cluster import Node
 from controller.desk import Desk
-from controller.events import DeleteGraph, PutBundle, PutGraph, ReadPlacements, SetJson, Unplace
+from controller.events import DeleteGraph, DropBundles, PutBundle, PutGraph, ReadPlacements, SetJson, Unplace
 from controller.migration import Migrations
 from controller.placing import Placing
 from liquefy.commits import Placement
@@ -175,6 +175,7 @@ class Deploying:
             node.refused.pop(graph.name, None)
             node.ready[graph.name] = graph.version
         self._desk.send_graphs(gateways=False)
+        self._drop_bundles()
         new = [p for p in graph.partition_names() if not self._cluster.where.get(p)]
         deployment.landing, deployment.landing_ms = set(new), self._desk.now_ms
         if new:
@@ -239,6 +240,7 @@ class Deploying:
             self._desk.store(SetJson("pins", what, None), lambda _: None)
         self._drop(partitions)
         self._desk.store(DeleteGraph(name), lambda _: None)
+        self._drop_bundles()
         result = {"graph": name, "partitions": len(partitions), "contexts_kept": not closing.purge}
         self._desk.store(Unplace(partitions, closing.purge), lambda _: self._closed(closing, result))
 
@@ -247,6 +249,14 @@ class Deploying:
         kept = "contexts deleted" if closing.purge else "contexts kept"
         self._desk.log("info", f"undeployed {closing.graph}: {kept}", "undeployed", **result)
         closing.done(result)
+
+    def _drop_bundles(self) -> None:
+        """Code that no graph in force names, nor one that is being deployed. The store does one thing after the other,
+        so what is deployed from now on is stored after this. Not when fluxions are retired: a node that was just told
+        to load that version would find a part of it gone."""
+        graphs = [*self._cluster.graphs.values(), *(d.graph for d in self._deployments.values())]
+        keep = frozenset(sha for graph in graphs for sha in (graph.bundle, *graph.bundles))
+        self._desk.store(DropBundles(keep), lambda _: None)
 
     def _drop(self, partitions: list[str]) -> None:
         """Nobody owns these any more."""

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from controller.cluster import Cluster, Node
-from controller.events import Answer, Operation, Reconnect, Stop, Store
+from controller.events import Answer, Operation, Reconnect, Store
 from controller.journal import Journal
 from liquefy.config import ControllerConfig
 from liquefy.effects import Log, Relay, ToBroker
 from liquefy.messages import Assign, Control, Graphs, Prepare, Session
 
-Effect = ToBroker | Relay | Log | Answer | Store | Stop | Reconnect
+Effect = ToBroker | Relay | Log | Answer | Store | Reconnect
 
 
 class Desk:
@@ -67,9 +67,6 @@ class Desk:
 
     def reconnect(self) -> None:
         self._effects.append(Reconnect())
-
-    def stop(self) -> None:
-        self._effects.append(Stop())
 
     def store(self, operation: Operation, then: Callable[[Any], None]) -> None:
         """`then(result)` is called in the step in which the result comes."""

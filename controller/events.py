@@ -83,10 +83,6 @@ class Answer(NamedTuple):
     reply: Reply
 
 
-class Stop(NamedTuple):
-    """End this process."""
-
-
 class Reconnect(NamedTuple):
     """Give the connection to the broker up, and get a new session."""
 
@@ -136,6 +132,12 @@ class PutBundle(NamedTuple):
     """-> None"""
 
     data: bytes
+
+
+class DropBundles(NamedTuple):
+    """All but these and those of the graphs in force. -> None"""
+
+    keep: frozenset[str]
 
 
 class PutGraph(NamedTuple):
@@ -206,6 +208,6 @@ class DropDead(NamedTuple):
 
 Read = ReadContext | ReadKeys | ReadDead | CountDead | FindDead | DropDead
 Operation = (
-    ReadEverything | ReadPlacements | Place | Unplace | PutBundle | PutGraph | DeleteGraph
+    ReadEverything | ReadPlacements | Place | Unplace | PutBundle | DropBundles | PutGraph | DeleteGraph
     | SetJson | SetFreeze | Read
 )  # fmt: skip

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from controller.batches import Batch, quantile
+from controller.batches import Batch, pauses
 from controller.cluster import Node
 from controller.desk import Desk
 from controller.events import ReadPlacements, SetJson
@@ -386,11 +386,12 @@ def results(moves: Iterable[Migration], seconds: float) -> dict[str, Any]:
     """What `liquefy-ctl migrate` gets: see `liquefy.control`."""
     moves = list(moves)
     ended = [move for move in moves if not move.error]
-    pauses = sorted(move.pause_us / 1000 for move in ended)
+    paused, pause_ms = pauses(ended)
     return {
         "moved": len(ended),
         "failed": len(moves) - len(ended),
-        "pause_ms": {name: quantile(pauses, part) for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))},
+        "paused": paused,
+        "pause_ms": pause_ms,
         "held": sum(move.held for move in ended),
         "seconds": round(seconds, 3),
         "moves": [

@@ -88,7 +88,7 @@ class Placing:
             return
         self._desk.failovers += 1
         self._failovers.append(_Failover(name, now_ms, lost))
-        text = f"{why}: failing over {_count(len(lost))}"
+        text = f"{why}: failing over {_count(len(lost))}; expected: all on nodes that live"
         self._desk.log("warning", text, "lost", node=name, partitions=len(lost))
         self.homeless.update(dict.fromkeys(sorted(lost), f"failover: {why}"))
 

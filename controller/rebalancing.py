@@ -4,16 +4,16 @@ brought. What to move is `balance`'s to say, how is `migration`'s.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from controller import balance
+from controller import balance, outcomes
 from controller.balance import Plan, Step
 from controller.batches import Batch
 from controller.desk import Desk
 from controller.migration import Migration, Migrations, results
 from controller.placing import Placing
+from liquefy.errors import UserError
 
 SETTLE_MS = 2_500
 """After a round of moves, so much is measured before the next is thought of."""
@@ -62,7 +62,7 @@ class Rebalancing:
         self._looks = 0
         self._top = ""
         self._round: _Round | None = None
-        self._outcome: Plan | None = None
+        self._outcome: _Round | None = None
         self._retry_ms: dict[str, int] = {}
         self._hot_ms: dict[str, int] = {}
         self._drains: list[_Drain] = []
@@ -94,14 +94,29 @@ class Rebalancing:
         if self._desk.settled:
             self._require(self.plan().required)
 
+    def check_free(self) -> None:
+        """Raises UserError while a round is carried out, whoever began it: two at a time would each spoil what the
+        other expects."""
+        current = self._round
+        if current is not None:
+            made = sum(move.ended for move in current.moves)
+            who = "by itself" if current.done is None else "asked for by a person"
+            raise UserError(
+                f"already rebalancing ({who}): {made} of {len(current.moves)} moves are over\n"
+                "  remedy: wait for it, and see `liquefy-ctl events`; then ask again"
+            )
+
     def run(self, plan: Plan, done: Done | None = None) -> None:
-        """Carry the plan's moves out; `done` gets their results."""
+        """Carry the plan's moves out; `done` gets their results. Raises UserError as `check_free`."""
+        self.check_free()
+        if self._outcome is not None:
+            self._tell_outcome(plan)
         moves: list[Migration] = []
         self._round = _Round(plan, moves, self._desk.now_ms, done)
         self._looks = 0
-        fields = {"moves": [as_fields(step) for step in plan.moves], "highest": plan.highest}
-        text = _describe(plan)
-        self._desk.log("info", text, "rebalance", **fields, expected=plan.expected, mean=plan.mean)
+        fields: dict[str, Any] = {"moves": [outcomes.as_fields(step) for step in plan.moves], "highest": plan.highest}
+        fields |= {"expected": plan.expected, "mean": plan.mean, "aim": outcomes.expected(plan)}
+        self._desk.log("info", outcomes.decided(plan), "rebalance", **fields)
         batch = Batch("rebalancing")
         for step in plan.moves:
             moves.append(self._migrations.add(step.partition, step.target, step.reason, batch, self._ended))
@@ -119,7 +134,7 @@ class Rebalancing:
         self._require(plan.required)
         if self._outcome is not None and now_ms >= self._quiet_until_ms:
             self._tell_outcome(plan)
-        busy = bool(self._migrations.partitions() or self._placing.homeless or self._placing.due_ms)
+        busy = bool(self._round or self._migrations.partitions() or self._placing.homeless or self._placing.due_ms)
         if busy or self._cluster.frozen or now_ms < self._quiet_until_ms:
             self._looks = 0
             return
@@ -161,25 +176,15 @@ class Rebalancing:
         current = self._round
         if current is None or not all(m.ended for m in current.moves):
             return
-        self._round, self._outcome = None, current.plan
+        self._round, self._outcome = None, current
         if current.done is not None:
             current.done(results(current.moves, (now_ms - current.began_ms) / 1000))
 
     def _tell_outcome(self, plan: Plan) -> None:
         before, self._outcome = self._outcome, None
         assert before is not None
-        if not any(step.gain for step in before.moves):
-            counts = {node.name: len(self._cluster.owned.get(node.name, ())) for node in self._cluster.alive()}
-            parts = ", ".join(f"{name} {count}" for name, count in counts.items())
-            text = f"rebalancing moved {len(before.moves)} partitions; now they are: {parts}"
-            self._desk.log("info", text, "rebalanced", counts=counts)
-            return
-        nodes = ", ".join(f"{name} {utilisation:.0%}" for name, utilisation in sorted(plan.utilisation.items()))
-        text = (
-            f"rebalancing took the busiest node from {_above(before.highest, before.mean)} to "
-            f"{_above(plan.highest, plan.mean)} the mean (expected {_above(before.expected, before.mean)}): {nodes}"
-        )
-        fields = {"before": before.highest, "after": plan.highest, "expected": before.expected, "mean": plan.mean}
+        moved = sum(not move.error for move in before.moves)
+        text, fields = outcomes.brought(before.plan, moved, plan, self._placing.view())
         self._desk.log("info", text, "rebalanced", **fields)
 
     def _answer_drains(self) -> None:
@@ -190,40 +195,3 @@ class Rebalancing:
             if not left or over:
                 self._drains.remove(drain)
                 drain.done({"node": drain.node, "moved": drain.owned - left, "left": left})
-
-
-def as_fields(step: Step) -> dict[str, Any]:
-    """As `liquefy.control` shows a planned move."""
-    return {
-        "partition": step.partition,
-        "from": step.source,
-        "to": step.target,
-        "reason": step.reason,
-        "gain": round(step.gain, 4),
-    }
-
-
-def _describe(plan: Plan) -> str:
-    """Why, from where, to where, and what it should bring."""
-    moves, utilisation = plan.moves, plan.utilisation
-
-    def at(node: str) -> str:
-        return f"{node} ({utilisation.get(node, 0.0):.0%})"
-
-    if len(moves) == 1:
-        what = f"{moves[0].partition} from {at(moves[0].source)} to {at(moves[0].target)}"
-    else:
-        pairs = Counter((step.source, step.target) for step in moves)
-        ways = ", ".join(f"{count} from {at(source)} to {at(target)}" for (source, target), count in pairs.items())
-        what = f"{len(moves)} partitions" + (f", {ways}" if len(pairs) > 1 else ways.lstrip("0123456789"))
-    if not any(step.gain for step in moves):
-        return f"moving {what}: {moves[0].reason}"
-    return (
-        f"moving {what}: the busiest node is {_above(plan.highest, plan.mean)} the mean of {plan.mean:.0%}, "
-        f"expected then {_above(plan.expected, plan.mean)}"
-    )
-
-
-def _above(utilisation: float, mean: float) -> str:
-    """12% above: how uneven it is, whatever the load does meanwhile."""
-    return f"{max(0.0, utilisation / mean - 1) if mean else 0.0:.0%} above"

@@ -39,7 +39,6 @@ class Service:
         self._store = StoreHands(Contexts(config.redis), self._step)
         self._offset_s = time.time() - time.monotonic()
         self._wake: asyncio.TimerHandle | None = None
-        self._exit = asyncio.Event()
         self._perform: dict[type, Callable[[Any], None]] = {
             ToBroker: lambda e: self._link.send([encode_message(e.message)]),
             Relay: lambda e: self._link.send([e.to, encode_message(e.message)]),
@@ -47,16 +46,14 @@ class Service:
             ev.Answer: self._answer,
             ev.Store: self._store.ask,
             ev.Reconnect: lambda e: self._link.reconnect(),
-            ev.Stop: lambda e: self._exit.set(),
         }
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop`, or a client says so. Raises UserError if the endpoint cannot be bound."""
+        """Serve until `stop`. Raises UserError if the endpoint cannot be bound."""
         self._socket.bind()
         self._do(self._state.log(f"listening on {self._socket.endpoint}", "start", self._now_ms()))
         self._link.open()
-        tasks = [asyncio.ensure_future(work) for work in (self._clock(), self._store.work(), self._exit.wait())]
-        tasks.append(asyncio.ensure_future(stop.wait()))
+        tasks = [asyncio.ensure_future(work) for work in (self._clock(), self._store.work(), stop.wait())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -139,6 +136,7 @@ class StoreHands:
             ev.Place: lambda o: contexts.place(o.requests),
             ev.Unplace: lambda o: contexts.unplace(o.partitions, o.purge),
             ev.PutBundle: lambda o: contexts.put_bundle(o.data),
+            ev.DropBundles: lambda o: contexts.drop_bundles(o.keep),
             ev.PutGraph: lambda o: contexts.put_graph(o.graph),
             ev.DeleteGraph: lambda o: contexts.delete_graph(o.name),
             ev.SetJson: lambda o: contexts.set_json(o.map, o.field, o.value),

@@ -315,7 +315,8 @@ class ControllerState:
         if not node.leaving:
             node.leaving = True
             owned = len(self._cluster.owned.get(node.name, ()))
-            self._desk.log("info", f"{node.name} wants to stop: moving its {owned} partitions", "leaving")
+            text = f"{node.name} wants to stop: moving its {owned} partitions; expected: it will have none"
+            self._desk.log("info", text, "leaving")
             self._rebalancing.required()
 
     # -- time ----------------------------------------------------------------------------------------------

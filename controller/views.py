@@ -9,6 +9,9 @@ from controller.cluster import Cluster, Node
 from controller.naming import Meant
 from liquefy.graph import Graph
 
+SHARED_LOAD_MIN = 0.01
+"""Cores; a node whose partitions use less together is idle, and a share of that is told as 0."""
+
 
 def node_status(cluster: Cluster, node: Node, now_ms: int) -> dict[str, Any]:
     owned = cluster.owned.get(node.name, {})
@@ -87,7 +90,7 @@ def graph_status(cluster: Cluster, graph: Graph, now_ms: int) -> dict[str, Any]:
 
 
 def explain(cluster: Cluster, meant: Meant, now_ms: int) -> dict[str, Any]:
-    """Why each partition is where it is. `share`: its part of its node's load."""
+    """Why each partition is where it is. `share`: its part of its node's load; 0 where that is nothing."""
     pinned = cluster.pinned()
     loads: dict[str, float] = {}
     result = []
@@ -104,7 +107,7 @@ def explain(cluster: Cluster, meant: Meant, now_ms: int) -> dict[str, Any]:
                 "since_s": note.since_ms / 1000 if note else 0.0,
                 "reason": note.reason if note else "not placed",
                 "load": round(load, 4),
-                "share": round(load / loads[node], 4) if loads[node] else 0.0,
+                "share": round(load / loads[node], 4) if loads[node] >= SHARED_LOAD_MIN else 0.0,
                 "pinned": pinned.get(partition, ""),
                 "history": [{"time_s": time_s, "text": text} for time_s, text in (note.history if note else ())],
             }

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ctl.asking import TICK_S, Controller, Refused
+from ctl.asking import TICK_S, Controller, Refused, Unreachable
 from liquefy import bundle, graphfile
 from liquefy.errors import UserError
 from liquefy.graph import Graph
@@ -40,9 +40,7 @@ def graph_path(path: Path) -> Path:
 def read(path: Path) -> tuple[Graph, Path]:
     """The graph and the folder of its code, both checked. Raises UserError with all that is wrong."""
     file = graph_path(path)
-    graph = graphfile.read(file)
-    graphfile.check(graph, file.parent)
-    return graph, file.parent
+    return graphfile.read_with_code(file), file.parent
 
 
 def deploy(
@@ -60,6 +58,25 @@ def deploy(
     arguments = {"graph": msgspec.to_builtins(named), "bundle": code, "dry_run": dry_run, "if_changed": if_changed}
     result: dict[str, Any] = controller.ask("deploy", arguments, progress, PREPARE_SILENCE_S)
     return result
+
+
+def dry_run(address: str | None, graph: Graph, folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+    """What `deploy` would do: its result, and `compared`: whether a cluster said that the name and the routes are
+    free. Without a controller that is False, `version` is None, `nodes` is empty and `unreachable` says why. Raises
+    UserError, Refused."""
+    try:
+        with Controller.found(address) as asked:
+            return {**deploy(asked, graph, folder, progress, dry_run=True), "compared": True}
+    except Unreachable as error:
+        bundle.build(folder)  # its limits are checked too
+        return {
+            "graph": graph.name,
+            "version": None,
+            "partitions": sum(group.partitions for group in graph.groups),
+            "nodes": [],
+            "compared": False,
+            "unreachable": str(error).splitlines()[0],
+        }
 
 
 def wait_until_placed(controller: Controller, graph: str, progress: Callable[[str], None]) -> None:

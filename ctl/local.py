@@ -31,6 +31,11 @@ PORT_TRIES_MAX = 200
 BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT = 7701, 7702, 7703, 8080
 
 
+SYNCS = ("everysec", "always")
+"""When Redis syncs its append-only file: once a second, in the background; or before each answer, so that not even the
+end of its process during a sync, or of the machine, loses what was answered. Costs a trip to the disk per commit."""
+
+
 class Ports(NamedTuple):
     """TCP ports of one cluster. `notes`: which are not the preferred ones, and why."""
 
@@ -121,7 +126,12 @@ class Cluster(NamedTuple):
 
 
 def compose(
-    folder: Path, ports: Ports, nodes: int, redis_url: str, roles: Mapping[str, list[str]] | None = None
+    folder: Path,
+    ports: Ports,
+    nodes: int,
+    redis_url: str,
+    roles: Mapping[str, list[str]] | None = None,
+    redis_sync: str = SYNCS[0],
 ) -> Cluster:
     """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests."""
     if not 1 <= nodes <= NODES_MAX:
@@ -140,7 +150,7 @@ def compose(
     if not redis_url:
         data = folder / "redis"
         data.mkdir(parents=True, exist_ok=True)
-        command = roles.get("redis") or redis_command(data, ports.redis)
+        command = roles.get("redis") or redis_command(data, ports.redis, redis_sync)
         specs.append(Spec("redis", "redis", command, redis, stage=5))
     specs.append(role("broker", "broker", broker, 4, bind=broker))
     specs.append(role("controller", "controller", controller, 2, bind=controller, broker=broker, redis=redis))
@@ -153,16 +163,17 @@ def compose(
     return Cluster(specs, broker, controller, redis, http)
 
 
-def redis_command(data: Path, port: int) -> list[str]:
-    """A redis-server that keeps what it is given: append-only file, synced before it answers. Raises UserError if there
-    is none on this machine."""
+def redis_command(data: Path, port: int, sync: str) -> list[str]:
+    """A redis-server that keeps what it is given in an append-only file, synced as `sync` says (see SYNCS). Raises
+    UserError if there is none on this machine, or no such way to sync."""
+    if sync not in SYNCS:
+        raise UserError(f"--redis-sync: {sync!r} is unknown\n  remedy: give one of {', '.join(SYNCS)}")
     settings = {
         "bind": HOST,
         "port": port,
         "dir": data,
         "appendonly": "yes",
-        # Not "everysec": while its fsync runs it puts writes off, and answers all the same; so a kill loses them.
-        "appendfsync": "always",
+        "appendfsync": sync,
         # It reads the file before it serves again: rewritten from here on, that takes a moment, not seconds.
         "auto-aof-rewrite-min-size": "8mb",
         "save": "",

@@ -300,7 +300,7 @@ def moves_table(moves: list[dict[str, Any]]) -> RenderableType:
 
 
 def migration_text(result: dict[str, Any], what: str, node: str) -> Text:
-    """moved 32 partitions of visits/store to node3 in 0.4 s: pause p50 1.9 ms, p99 4.1 ms, max 5.0 ms..."""
+    """moved 32 partitions of visits/store to node3 in 0.4 s; pause of the 9 partitions that were waited for: p50 ..."""
     moved, failed = _number(result["moved"]), _number(result["failed"])
     if not moved and not failed:
         return Text(f"nothing to move: all of {what} is on {node}")
@@ -309,9 +309,13 @@ def migration_text(result: dict[str, Any], what: str, node: str) -> Text:
         held = f"pause {only['pause_ms']:.1f} ms, {count_text(only['held'], 'message')} held"
         return Text(f"moved {only['partition']} to {node}: {held}")
     line = f"moved {count_text(moved, 'partition')} of {what} to {node} in {result['seconds']:.1f} s"
-    if moved:
-        pause = "pause " + ", ".join(f"{name} {result['pause_ms'][name]:.1f} ms" for name in ("p50", "p99", "max"))
-        line += f": {pause}; {count_text(result['held'], 'message')} held"
+    paused = _number(result["paused"])
+    if paused:
+        whose = f"{count_text(paused, 'partition')} that {'was' if paused == 1 else 'were'} waited for"
+        figures = ", ".join(f"{name} {result['pause_ms'][name]:.1f} ms" for name in ("p50", "p99", "max"))
+        line += f"; pause of the {whose}: {figures}; {count_text(result['held'], 'message')} held"
+    elif moved:
+        line += "; nobody waited for one of them"
     made = Text(line)
     if failed:
         errors = sorted({m["error"] for m in result["moves"] if m.get("error")})
@@ -320,19 +324,20 @@ def migration_text(result: dict[str, Any], what: str, node: str) -> Text:
 
 
 def plan_table(result: dict[str, Any]) -> RenderableType:
-    """The plan of a rebalance: {moves: [{partition, from, to, reason, gain}], balanced}"""
+    """The plan of a rebalance: {moves: [{partition, from, to, reason, gain, saved}], balanced, expected}"""
     if not result["moves"]:
         return Text("balanced: no move would pay for itself" if result["balanced"] else "no move is possible now")
-    made = table("PARTITION", "FROM", "TO", "REASON", ">GAIN")
+    made = table("PARTITION", "FROM", "TO", "REASON", ">GAIN", ">SAVES MSG/S")
     for m in result["moves"]:
         made.add_row(
             text(m["partition"]),
             text(m["from"]),
             text(m["to"]),
             text(m.get("reason", "")),
-            f"{m.get('gain', 0):.3f}",
+            f"{m['gain']:.3f}" if m.get("gain") else "",
+            f"{m['saved']:,.0f}" if m.get("saved") else "",
         )
-    return made
+    return Group(made, Text(f"expected: {result['expected']}")) if result.get("expected") else made
 
 
 def explain_text(result: dict[str, Any], each: bool = False) -> RenderableType:

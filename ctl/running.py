@@ -59,6 +59,7 @@ class Options(NamedTuple):
     follow: bool = True
     ready_s: float = READY_S
     roles: Mapping[str, list[str]] | None = None
+    redis_sync: str = local.SYNCS[0]
 
 
 class Stop:
@@ -99,7 +100,7 @@ def run(options: Options, console: Console) -> int:
     folder = options.folder.absolute()
     graph, app = deploying.read(options.app) if options.app else (None, None)
     with locked(folder), local.claimed_ports(options.http_port, bool(options.redis_url)) as ports:
-        cluster = local.compose(folder, ports, options.nodes, options.redis_url, options.roles)
+        cluster = local.compose(folder, ports, options.nodes, options.redis_url, options.roles, options.redis_sync)
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)
         for log in logs.glob("*.log"):

@@ -234,8 +234,10 @@ class GatewayState:
             )
             return self._shed(event.ticket, why)
         node = route.node
-        outstanding = self._outstanding.get(node, 0)
-        if outstanding >= self._windows.get(node, 0):
+        outstanding, window = self._outstanding.get(node, 0), self._windows.get(node, 0)
+        if window <= 0:
+            return self._shed(event.ticket, f"{node} takes no requests at the moment; try again")
+        if outstanding >= window:
             return self._shed(event.ticket, f"{node} has as many requests as it takes; try again")
         self._outstanding[node] = outstanding + 1
         message = Message(

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 
 from liquefy.errors import ConfigError
+from liquefy.graphyaml import nearest
 
 BROKER_DEFAULT = "tcp://127.0.0.1:7701"
 CONTROL_DEFAULT = "tcp://127.0.0.1:7702"
@@ -80,7 +81,7 @@ class ControllerConfig:
     hang_ms: int = 1_500
     gone_grace_ms: int = 0
     move_ms: int = 10_000
-    moves_at_once: int = 4
+    moves_at_once: int = 2
     move_gap_ms: int = 5
     prepare_ms: int = 330_000
     balance_interval_ms: int = 1_000
@@ -182,4 +183,17 @@ def _read_file(path: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error}\n  remedy: correct LIQUEFY_CONFIG or the file") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: not a mapping of settings\n  remedy: write `name: value` lines")
+    _check_names(path, content)
     return content
+
+
+def _check_names(path: str, content: Mapping[Any, Any]) -> None:
+    """One file serves all roles, so that a name is right if any role has it. Raises ConfigError."""
+    kinds = (BrokerConfig, WorkerConfig, ControllerConfig, GatewayConfig)
+    known = sorted({field.name for kind in kinds for field in dataclasses.fields(kind)})
+    unknown = [f"{name!r}{nearest(str(name), known)}" for name in content if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"{path}: no role has a setting {', '.join(unknown)}\n"
+            "  remedy: correct or remove it; `liquefy-worker --help` lists a role's settings"
+        )

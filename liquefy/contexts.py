@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -171,8 +171,21 @@ class Contexts:
     async def put_bundle(self, data: bytes) -> str:
         """Store a bundle; its SHA-256 in hexadecimal, by which it is found again."""
         sha = hashlib.sha256(data).hexdigest()
+        await self._rest.call("SADD", "lq:bundles", sha)  # first, so that none is there that is not listed
         await self._rest.call("SET", f"lq:bundle:{sha}", data)
         return sha
+
+    async def drop_bundles(self, keep: Collection[str]) -> None:
+        """Delete the bundles that neither `keep` nor a graph in force names. Whoever prepares a deployment meanwhile
+        has its bundle in `keep`, or stores it after this."""
+        kept = set(keep)
+        for graph in await self.graphs():
+            kept |= {graph.bundle, *graph.bundles}
+        listed: list[bytes] = list(await self._rest.call("SMEMBERS", "lq:bundles"))
+        for sha in sorted(name.decode() for name in listed):
+            if sha not in kept:
+                await self._rest.call("DEL", f"lq:bundle:{sha}")
+                await self._rest.call("SREM", "lq:bundles", sha)
 
     async def bundle(self, sha: str) -> bytes | None:
         """Raises LiquefyError if what is stored has another digest."""

@@ -9,7 +9,7 @@ set to False every call raises StoreUnavailable and changes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -197,6 +197,12 @@ class MemoryContexts:
         self._bundles[sha] = data
         return sha
 
+    def drop_bundles_now(self, keep: Collection[str]) -> None:
+        kept = set(keep)
+        for graph in self.graphs_now():
+            kept |= {graph.bundle, *graph.bundles}
+        self._bundles = {sha: data for sha, data in self._bundles.items() if sha in kept}
+
     def bundle_now(self, sha: str) -> bytes | None:
         self._check()
         data = self._bundles.get(sha)
@@ -315,6 +321,9 @@ class MemoryContexts:
 
     async def put_bundle(self, data: bytes) -> str:
         return self.put_bundle_now(data)
+
+    async def drop_bundles(self, keep: Collection[str]) -> None:
+        self.drop_bundles_now(keep)
 
     async def bundle(self, sha: str) -> bytes | None:
         return self.bundle_now(sha)

@@ -4,16 +4,21 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     deploy      {graph: Graph (builtins; version 0), bundle: bytes, dry_run: bool, if_changed: bool}
                                                  -> {graph, version, partitions, nodes: [..]}
                 progress lines while nodes prepare; error if one of them refuses (the old version runs on);
+                `dry_run`: with `compared: true`; where no controller is reached liquefy-ctl itself answers
+                {graph, version: null, partitions, nodes: [], compared: false, unreachable: text}
                 `if_changed`: what runs just like this stays the version that it is
     undeploy    {graph, purge: bool}             -> {graph, partitions, contexts_kept: bool}
     status      {}                               -> Status
     nodes       {}                               -> [NodeStatus]
     graph       {graph}                          -> GraphStatus
     migrate     {what: "group"|"graph/group"|".../index", node}
-                                                 -> {moved, failed, pause_ms: {p50, p99, max}, held, seconds,
+                                                 -> {moved, failed, paused, pause_ms: {p50, p99, max}, held, seconds,
                                                      moves: [{partition, from, to, epoch, pause_ms, held, error}]}
-    rebalance   {dry_run}                        -> {moves: [{partition, from, to, reason, gain}], balanced: bool,
-                                                     result as migrate}
+                `paused`: how many of those moved were waited for by a message; the percentiles are theirs alone
+    rebalance   {dry_run}                        -> {moves: [{partition, from, to, reason, gain, saved}],
+                                                     balanced: bool, expected: text, result as migrate}
+                `gain`: utilisation by which the higher of the two nodes falls; `saved`: messages a second that no
+                longer go from node to node; `expected`: what all the moves should bring; one round at a time
     freeze      {reason} / unfreeze {}           -> {frozen: reason or ""}
     drain       {node}                           -> {node, moved, left}      (cordons it, moves all away, waits)
     cordon      {node} / uncordon {node}         -> {node, cordoned}
@@ -27,7 +32,6 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     events      {follow, last, detail: bool}     -> items {time_s, level, event, text, fields}
                 (without `detail` those of the level "debug" are left out: one for each partition that moves)
     logs        {follow, last, source}           -> items {time_s, level, source, text}
-    stop        {}                               -> {}   (not used by compose; `down` ends processes by id)
 
     Status       {graphs: [{name, version, fluxions, partitions, unplaced}], nodes: [NodeStatus], frozen, moves,
                   redis_ok, broker_ok, http: [url], uptime_s, migrations, failovers, dead}

@@ -7,21 +7,35 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from liquefy.graph import Fluxion, Graph
+from liquefy.graphsends import LIQUEFY, Function, own_nodes, sent_by
 from liquefy.graphyaml import Problems, nearest
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+class Named(NamedTuple):
+    """A fluxion, as far as its code is concerned. `code` is `module:function`. `lines`: setting -> its line in the
+    file, 0 if it comes from none. `stateful` and `streams` are None when a mistake of the graph leaves them open:
+    then nothing is said that depends on them."""
+
+    name: str
+    code: str
+    stateful: bool | None
+    key: str = ""
+    streams: Sequence[str] | None = None
+    lines: Mapping[str, int] = {}
 
 
 class Module:
-    """What one module defines at its top level. `open_ended`: an `import *` may have defined anything."""
+    """What one module defines at its top level. `open_ended`: an `import *` may have defined anything.
+    `liquefy_names`: what it calls `emit`, `answer` and the package that has them, see `liquefy.graphsends`."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self.functions: dict[str, _Function] = {}
+        self.functions: dict[str, Function] = {}
         self.names: set[str] = set()
+        self.liquefy_names: dict[str, str] = {}
         self.open_ended = False
         for statement in _top_level(tree.body):
             self._add(statement)
@@ -31,6 +45,7 @@ class Module:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 self.functions[name] = statement
                 self.names.add(name)
+                self.liquefy_names.pop(name, None)
                 return
             case ast.ClassDef(name=name):
                 names = {name}
@@ -48,14 +63,22 @@ class Module:
         self.names |= names
         for name in names:
             self.functions.pop(name, None)  # what is bound later is what the module has
+            self.liquefy_names.pop(name, None)
+        match statement:
+            case ast.Import(names=aliases):
+                self.liquefy_names |= {a.asname or a.name: LIQUEFY for a in aliases if a.name == LIQUEFY}
+            case ast.ImportFrom(module="liquefy", names=aliases, level=0):
+                known = ("emit", "answer")
+                self.liquefy_names |= {a.asname or a.name: a.name for a in aliases if a.name in known}
 
 
-def check_code(graph: Graph, folder: Path, lines: Mapping[str, int], problems: Problems) -> None:
-    """Adds what is wrong with each fluxion's code. `lines`: fluxion -> line of its `code` in the file."""
+def check_code(fluxions: Sequence[Named], folder: Path, problems: Problems) -> None:
+    """Adds what is wrong with each fluxion's code."""
     modules: dict[str, Module | None] = {}
-    for fluxion in graph.fluxions:
+    by_name = {fluxion.name: fluxion for fluxion in fluxions}
+    for fluxion in fluxions:
         module_name, _, function_name = fluxion.code.partition(":")
-        line = lines.get(fluxion.name, 0)
+        line = fluxion.lines.get("code", 0)
         path = find_module(folder, module_name)
         if module_name not in modules:
             modules[module_name] = _parse(path, problems) if path is not None else None
@@ -63,7 +86,8 @@ def check_code(graph: Graph, folder: Path, lines: Mapping[str, int], problems: P
                 _add_missing_module(fluxion, module_name, folder, line, problems)
         module = modules[module_name]
         if path is not None and module is not None:
-            _check_function(fluxion, function_name, module, path, line, graph, problems)
+            _check_function(fluxion, function_name, module, path, line, problems)
+            _check_keys(fluxion, function_name, module, path, by_name, problems)
 
 
 def find_module(folder: Path, name: str) -> Path | None:
@@ -97,7 +121,7 @@ def _parse(path: Path, problems: Problems) -> Module | None:
     return None
 
 
-def _add_missing_module(fluxion: Fluxion, name: str, folder: Path, line: int, problems: Problems) -> None:
+def _add_missing_module(fluxion: Named, name: str, folder: Path, line: int, problems: Problems) -> None:
     there = sorted(path.stem for path in folder.glob("*.py"))
     file = folder.joinpath(*name.split(".")).with_suffix(".py")
     problems.add(
@@ -108,7 +132,7 @@ def _add_missing_module(fluxion: Fluxion, name: str, folder: Path, line: int, pr
 
 
 def _check_function(
-    fluxion: Fluxion, name: str, module: Module, path: Path, line: int, graph: Graph, problems: Problems
+    fluxion: Named, name: str, module: Module, path: Path, line: int, problems: Problems
 ) -> None:
     if name not in module.names and not module.open_ended:
         problems.add(
@@ -119,26 +143,53 @@ def _check_function(
     function = module.functions.get(name)
     if function is None or function.decorator_list:
         return
-    stateful = graph.group_by_name[fluxion.group].stateful
-    if stateful and isinstance(function, ast.AsyncFunctionDef):
+    if fluxion.stateful and isinstance(function, ast.AsyncFunctionDef):
         problems.add(
             function.lineno,
             f"fluxion {fluxion.name!r}: {name} is async and has a context",
             "make it a plain def, or wait in a fluxion without key and group and send on what comes of it",
             file=str(path),
         )
-    if _is_generator(function):
+    if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own_nodes(function)):
         problems.add(
             function.lineno,
             f"fluxion {fluxion.name!r}: {name} yields",
             "return one value, or a list of what to emit",
             file=str(path),
         )
-    _check_arguments(fluxion, name, function, stateful, path, problems)
+    if fluxion.stateful is not None:
+        _check_arguments(fluxion, name, function, fluxion.stateful, path, problems)
+
+
+def _check_keys(
+    fluxion: Named, name: str, module: Module, path: Path, by_name: Mapping[str, Named], problems: Problems
+) -> None:
+    """What it sends to a fluxion with a key carries that key, where that can be told."""
+    function = module.functions.get(name)
+    if function is None or function.decorator_list or fluxion.streams is None:
+        return
+    if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own_nodes(function)):
+        return
+    keyed = [to for to in fluxion.streams if to in by_name and by_name[to].key]
+    for to, bodies in sent_by(function, module.liquefy_names, fluxion.streams, keyed).items():
+        key, line = by_name[to].key, by_name[to].lines.get("key", 0)
+        first = key.partition(".")[0]
+        where = f"{problems.file}:{line}" if line else problems.file
+        for body in bodies:
+            carried = [each.value for each in body.keys if isinstance(each, ast.Constant)]
+            if first in carried:
+                continue
+            problems.add(
+                body.lineno,
+                f"fluxion {fluxion.name!r}: what it sends to {to!r} carries no key: {key!r} ({where}) is not in "
+                f"{{{', '.join(map(repr, carried))}}}{nearest(first, map(str, carried))}",
+                f"put {first!r} into it, or correct the `key` of {to!r} in {where}",
+                file=str(path),
+            )
 
 
 def _check_arguments(
-    fluxion: Fluxion, name: str, function: _Function, stateful: bool, path: Path, problems: Problems
+    fluxion: Named, name: str, function: Function, stateful: bool, path: Path, problems: Problems
 ) -> None:
     wanted = ("message", "context") if stateful else ("message",)
     arguments = function.args
@@ -161,15 +212,3 @@ def _check_arguments(
         f"fluxion {fluxion.name!r} {has}, and {name}({signature}) cannot be called with ({', '.join(wanted)})"
     )
     problems.add(function.lineno, problem, remedy, file=str(path))
-
-
-def _is_generator(function: _Function) -> bool:
-    """Whether there is a `yield` in the function itself, not in one defined inside."""
-    waiting: list[ast.AST] = list(function.body)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Yield | ast.YieldFrom):
-            return True
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            waiting += ast.iter_child_nodes(node)
-    return False

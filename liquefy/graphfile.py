@@ -17,12 +17,12 @@ controller's question.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from liquefy import graphrules as rules
-from liquefy.graph import PARTITIONS_DEFAULT, PARTITIONS_MAX, Fluxion, Graph, Group, Input
-from liquefy.graphcode import check_code
+from liquefy.graph import OUTPUT, PARTITIONS_DEFAULT, PARTITIONS_MAX, Fluxion, Graph, Group, Input
+from liquefy.graphcode import Named, check_code
 from liquefy.graphrules import DeclaredFluxion, DeclaredInput
 from liquefy.graphyaml import Entry, Problems, compose, mapping, nearest, sequence, text
 
@@ -53,6 +53,35 @@ _FLUXION_SETTINGS = ("code", "group", "key", "partitions", "timeout_s", "languag
 def read(path: Path) -> Graph:
     """The graph of a `graph.yaml`, version 0, without a bundle. Raises GraphErrors with all that is wrong."""
     problems = Problems(str(path))
+    graph, _ = _read(path, problems)
+    return _found(graph, problems)
+
+
+def read_with_code(path: Path) -> Graph:
+    """As `read` and `check` with the folder of the file, but what is wrong with the graph and with the code is
+    said at once: of a graph that is wrong in parts, the code of the rest is checked."""
+    problems = Problems(str(path))
+    graph, named = _read(path, problems)
+    check_code(named, path.parent, problems)
+    return _found(graph, problems)
+
+
+def check(graph: Graph, folder: Path) -> None:
+    """Whether the code that the graph names is in the folder and fits: modules compile, functions exist and
+    take a context or not as declared. Nothing is imported. Raises GraphErrors; lines of `graph.yaml` are
+    known for a graph that comes straight from `read`."""
+    file, named = graph.__dict__.get("read_from", ("graph.yaml", None))
+    problems = Problems(file)
+    if named is None:
+        named = [
+            Named(f.name, f.code, graph.group_by_name[f.group].stateful, f.key, f.streams) for f in graph.fluxions
+        ]
+    check_code(named, folder, problems)
+    problems.raise_if_any()
+
+
+def _read(path: Path, problems: Problems) -> tuple[Graph | None, list[Named]]:
+    """The graph, None if it has problems; and the fluxions whose code can be looked at all the same."""
     top = mapping(compose(path, problems), "the graph", problems)
     _check_settings(top, _GRAPH_SETTINGS, "the graph", problems)
     for needed in ("graph", "inputs", "fluxions", "streams"):
@@ -61,25 +90,47 @@ def read(path: Path) -> Graph:
     name = _name(top["graph"], problems) if "graph" in top else ""
     deadline_s = _seconds(top, "deadline_s", DEADLINE_S_DEFAULT, "deadline_s", problems)
     inputs = _read_inputs(top["inputs"], problems) if "inputs" in top else []
-    fluxions = _read_fluxions(top["fluxions"], problems) if "fluxions" in top else {}
+    wrong: set[str] = set()
+    fluxions = _read_fluxions(top["fluxions"], problems, wrong) if "fluxions" in top else {}
+    before = len(problems.errors)
     streams = _read_streams(top["streams"], problems) if "streams" in top else []
+    streams_read = len(problems.errors) == before
     if inputs and fluxions and streams:  # else that is what is wrong, not that names in it are unknown
         _check_whole(inputs, fluxions, streams, problems)
-    problems.raise_if_any()
+    known = {*fluxions, *(entry.name for entry in inputs)}
+    sound = streams_read and all(stream.source in known for stream in streams)
+    named = _named(fluxions, wrong, streams if sound else None)
+    if problems:
+        return None, named
     graph = _build(name, deadline_s, inputs, list(fluxions.values()), streams)
     # Graph has a __dict__ for its cached properties; what is kept there is neither compared nor sent.
-    graph.__dict__["read_from"] = (str(path), {f.name: f.lines["code"] for f in fluxions.values()})
+    graph.__dict__["read_from"] = (str(path), named)
+    return graph, named
+
+
+def _found(graph: Graph | None, problems: Problems) -> Graph:
+    problems.raise_if_any()
+    assert graph is not None  # else there are problems
     return graph
 
 
-def check(graph: Graph, folder: Path) -> None:
-    """Whether the code that the graph names is in the folder and fits: modules compile, functions exist and
-    take a context or not as declared. Nothing is imported. Raises GraphErrors; lines of `graph.yaml` are
-    known for a graph that comes straight from `read`."""
-    file, lines = graph.__dict__.get("read_from", ("graph.yaml", {}))
-    problems = Problems(file)
-    check_code(graph, folder, lines, problems)
-    problems.raise_if_any()
+def _named(
+    fluxions: Mapping[str, DeclaredFluxion], wrong: Set[str], streams: Sequence[rules.Stream] | None
+) -> list[Named]:
+    """The fluxions that have code. Of what a mistake leaves open (`wrong`: fluxions with mistakes of their own;
+    `streams`: None if they have some) nothing is assumed, so that no mistake shows up as several."""
+    leads_to: dict[str, list[str]] = {}
+    for stream in streams or ():
+        leads_to.setdefault(stream.source, []).append(stream.to)
+    named = []
+    for f in fluxions.values():
+        if not _is_code(f.code):
+            continue
+        to = leads_to.get(f.name, [])
+        open_ended = streams is None or any(n != OUTPUT and (n not in fluxions or n in wrong) for n in to)
+        stateful = None if f.name in wrong else f.stateful
+        named.append(Named(f.name, f.code, stateful, f.key, None if open_ended else to, f.lines))
+    return named
 
 
 def _check_whole(
@@ -180,13 +231,17 @@ def _check_count(entry: Entry, count: int, what: str, problems: Problems) -> Non
         problems.add(entry.line, f"there are {count:,} {what}", f"declare at most {FLUXIONS_MAX:,}")
 
 
-def _read_fluxions(entry: Entry, problems: Problems) -> dict[str, DeclaredFluxion]:
+def _read_fluxions(entry: Entry, problems: Problems, wrong: set[str]) -> dict[str, DeclaredFluxion]:
+    """By name. `wrong` is given the names of those with mistakes."""
     entries = mapping(entry.node, "`fluxions`", problems)
     _check_count(entry, len(entries), "fluxions", problems)
     fluxions = {}
     for name, value in entries.items():
+        before = len(problems.errors)
         _declared_name(name, value.line, "a fluxion", problems)
         fluxions[name] = _read_fluxion(name, value, problems)
+        if len(problems.errors) > before:
+            wrong.add(name)
     return fluxions
 
 

@@ -15,7 +15,13 @@ from liquefy.graphyaml import Problems, nearest
 INPUT = "input"
 """The reserved name of the graph's entry: no fluxion may be called so."""
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+METHODS = (
+    *("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"),
+    *("COPY", "LOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK", "BIND", "REBIND", "UNBIND", "ACL"),
+    *("REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "MKCALENDAR", "LINK", "UNLINK"),
+    *("M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "SOURCE"),
+)
+"""What the gateway's HTTP parser (llhttp) reads in a request with a path; CONNECT has none."""
 
 RESERVED_PATH = "/-/"
 """Below it are the gateway's own pages."""

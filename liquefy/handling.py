@@ -304,7 +304,8 @@ def key_in(body: Any, target: Target) -> str:
         else:
             path = ".".join(target.key)
             raise ResultError(
-                f"the message to '{target.name}' carries no key: '{path}' not found in {_outline(body)}"
+                f"the message to '{target.name}' carries no key: '{path}' not found in {_outline(body)}; "
+                f"put it there, or correct `key: {path}` of '{target.name}' in graph.yaml"
             )
     kind = type(value)
     if kind is int:

@@ -169,7 +169,7 @@ class RedisServer:
             f"dir {_quoted(self.data_dir)}",
             f"logfile {_quoted(self._log)}",
             f"appendonly {'yes' if self._appendonly else 'no'}",
-            "appendfsync always",
+            "appendfsync everysec",
             'save ""',
             "maxmemory-policy noeviction",
         ]

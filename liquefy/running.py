@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import inspect
 import os
 import signal
@@ -28,6 +29,9 @@ USER_ERROR_EXIT = 2
 
 FAILED = "a task failed"
 """The message of a fault in a task, for the event loop's exception handler."""
+
+GC_OBJECTS = 50_000
+"""New objects between two looks for cycles."""
 
 FAULT_EXIT = 70
 """An error of ours: told with its traceback; then the process ends and whoever supervises it starts it again. A state
@@ -74,6 +78,10 @@ async def _serve(settings: Config, serve: Callable[[Config, asyncio.Event], Awai
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.set_exception_handler(_on_fault)
+    # What is there now stays: no collection need look at it again. And what a message makes is freed by its counts.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS)
     await serve(settings, stop)
 
 

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import shutil
 import signal
 import sys
@@ -28,6 +29,9 @@ REQUIREMENTS = "requirements.txt"
 
 OUTPUT_CHARS_MAX = 4_000
 """How much of pip's output, from its end, goes into an error."""
+
+_ARCHIVE = re.compile(r"\.(whl|zip|tar|tar\.\w+|tgz|tbz|txz|tlz)(?!\w)", re.IGNORECASE)
+"""What pip takes for a file when it stands without a folder."""
 
 Fetch = Callable[[str], Awaitable[bytes | None]]
 
@@ -84,10 +88,19 @@ def _asks_for_anything(requirements: Path) -> bool:
 def _environment_name(requirements: Path, digest: str) -> str:
     """The same for all bundles with the same requirements, unless these refer to files of the bundle."""
     lines = _lines(requirements)
-    local = any(line.startswith(("-", ".", "/")) or "file:" in line for line in lines)
+    local = any(_names_a_file(line) for line in lines)
     python = f"{sys.implementation.cache_tag} {platform.system()} {platform.machine()}"
     parts = [python, *lines, digest if local else ""]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _names_a_file(line: str) -> bool:
+    """Whether pip would look for something in the bundle. In doubt yes: an environment too many costs time, a
+    shared one would keep the files of an older version."""
+    asked = line.partition(" #")[0]
+    if asked.startswith(("-", ".", "/")) or "file:" in asked:
+        return True
+    return "://" not in asked and ("/" in asked or _ARCHIVE.search(asked) is not None)
 
 
 async def _install(folder: Path, site: Path, install_ms: int) -> None:

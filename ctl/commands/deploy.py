@@ -15,7 +15,7 @@ from ctl.options import AsJson, At
 
 def deploy(
     path: Annotated[Path, typer.Argument(help="A graph.yaml, or a folder with one.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, deploy nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, deploy nothing. Needs no cluster.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return only when every partition has a node.")] = False,
     controller: At = None,
     as_json: AsJson = False,
@@ -25,15 +25,28 @@ def deploy(
     Example: liquefy-ctl deploy examples/visits/graph.yaml
     """
     graph, folder = deploying.read(path)
+    if dry_run:
+        with render.Progress(f"checking {graph.name}") as progress:
+            checked = deploying.dry_run(controller, graph, folder, progress)
+        render.show(checked, as_json, _checked)
+        return
     with Controller.found(controller) as asked, render.Progress(f"deploying {graph.name}") as progress:
-        result = deploying.deploy(asked, graph, folder, progress, dry_run)
-        if wait and not dry_run:
+        result = deploying.deploy(asked, graph, folder, progress)
+        if wait:
             deploying.wait_until_placed(asked, graph.name, progress)
-    render.show(result, as_json, lambda r: _text(r, dry_run))
+    render.show(result, as_json, lambda r: _text(r, "deployed,"))
 
 
-def _text(result: dict[str, Any], dry_run: bool) -> Text:
+def _checked(result: dict[str, Any]) -> Text:
+    if result["compared"]:
+        return _text(result, "would be deployed as")
+    return Text(
+        f"{result['graph']}: graph.yaml, its code and its files passed all checks\n"
+        f"names and routes were not compared with a cluster: {result['unreachable']}"
+    )
+
+
+def _text(result: dict[str, Any], did: str) -> Text:
     nodes = ", ".join(result["nodes"]) or "no node yet"
     where = f"{render.count_text(result['partitions'], 'partition')} on {nodes}"
-    did = "would be deployed as" if dry_run else "deployed,"
     return Text(f"{result['graph']} {did} version {result['version']}: {where}")

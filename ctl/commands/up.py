@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ctl import deploying, record, render, running
+from ctl import deploying, local, record, render, running
 from liquefy.errors import UserError
 
 DETACH_S = 400.0
@@ -30,6 +30,9 @@ def up(
     redis: Annotated[
         str, typer.Option(metavar="URL", help="A Redis that runs already.", show_default="start one")
     ] = "",
+    redis_sync: Annotated[
+        str, typer.Option(help="everysec, or always: before each answer, so that no end of Redis loses any.")
+    ] = local.SYNCS[0],
     http_port: Annotated[
         int | None,
         typer.Option(help="The port of the gateway.", show_default="8080, or the next free one", min=1, max=65_535),
@@ -47,9 +50,11 @@ def up(
     What dies is started again. Example: liquefy-ctl up examples/visits
     """
     if detach:
-        _detach(app, nodes, state, redis, http_port, ready)
+        _detach(app, nodes, state, redis, redis_sync, http_port, ready)
         return
-    options = running.Options(state, app, nodes, redis, http_port, not background, ready)
+    options = running.Options(
+        state, app, nodes, redis, http_port, not background, ready, redis_sync=redis_sync
+    )
     code = running.run(options, render.console())
     if code and (failed := record.read(state)) is not None:
         # Kept for `--detach`, which reads it and then removes it.
@@ -59,7 +64,9 @@ def up(
     raise typer.Exit(code)
 
 
-def _detach(app: Path | None, nodes: int, state: Path, redis: str, http_port: int | None, ready: float) -> None:
+def _detach(
+    app: Path | None, nodes: int, state: Path, redis: str, redis_sync: str, http_port: int | None, ready: float
+) -> None:
     if app is not None:
         deploying.read(app)  # what is wrong with it is said here, not in a log
     record.made(state)
@@ -67,7 +74,7 @@ def _detach(app: Path | None, nodes: int, state: Path, redis: str, http_port: in
     if running_now is not None and not record.alive(running_now):
         record.remove(state)
     command = [sys.executable, "-P", "-m", "ctl", "up", "--background"]
-    command += [f"--nodes={nodes}", f"--state={state}", f"--ready={ready}"]
+    command += [f"--nodes={nodes}", f"--state={state}", f"--ready={ready}", f"--redis-sync={redis_sync}"]
     command += [f"--redis={redis}"] if redis else []
     command += [f"--http-port={http_port}"] if http_port is not None else []
     command += [str(app)] if app is not None else []

@@ -87,7 +87,7 @@ def main() -> int:
     print(f"{options.rounds} rounds, seed {seed}, {options.rate:g} requests/s", flush=True)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="liquefy-chaos-"))
     try:
-        with LiveCluster(folder / "state", ROOT / "examples" / "visits") as cluster:
+        with LiveCluster(folder / "state", ROOT / "examples" / "visits", redis_sync="always") as cluster:
             return chaos(cluster, options, seed)
     finally:
         if options.keep is None:

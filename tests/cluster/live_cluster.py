@@ -57,11 +57,17 @@ class Response(NamedTuple):
 
 class LiveCluster:
     """`app`: a folder of examples, or any with a graph.yaml. `state`, the folder of logs and data, is left.
-    `environment`: settings of the roles (LIQUEFY_...)."""
+    `environment`: settings of the roles (LIQUEFY_...). `redis_sync` "always" where Redis is to be killed."""
 
     def __init__(
-        self, state: Path, app: Path | None, nodes: int = 3, environment: dict[str, str] | None = None
+        self,
+        state: Path,
+        app: Path | None,
+        nodes: int = 3,
+        environment: dict[str, str] | None = None,
+        redis_sync: str = "everysec",
     ) -> None:
+        self._redis_sync = redis_sync
         self.state, self.nodes = state, nodes
         self._app = app
         self.mark = uuid.uuid4().hex
@@ -91,7 +97,7 @@ class LiveCluster:
             assert not names, f"left running after `down`: {names}"
 
     def _up(self) -> None:
-        words = ["up", "--detach", f"--nodes={self.nodes}", f"--state={self.state}"]
+        words = ["up", "--detach", f"--nodes={self.nodes}", f"--state={self.state}", f"--redis-sync={self._redis_sync}"]
         reply = self.run(*words, *([str(self._app)] if self._app else []))
         assert reply.code == 0, f"`up` failed: {reply.errors}"
         found = self.record()

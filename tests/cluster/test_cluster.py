@@ -35,7 +35,7 @@ CALM_S = 0.5
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
     """One for all tests here: each must find it whole, and leaves it so."""
-    with LiveCluster(tmp_path_factory.mktemp("live") / "state", VISITS) as made:
+    with LiveCluster(tmp_path_factory.mktemp("live") / "state", VISITS, redis_sync="always") as made:
         yield made
 
 

@@ -312,7 +312,10 @@ def test_everything_that_is_not_of_a_partition(redis_url: str) -> None:
                 name,
                 arguments,
             )
+        other = await store.put_bundle(b"other")
         sha = await store.put_bundle(binary)
+        await store.drop_bundles([sha])
+        assert await store.bundle(other) is None
         assert await store.bundle(sha) == binary
         async with raw(redis_url) as line:
             assert 0 < await line.call("TTL", "lq:idem:g:k") <= 60

@@ -37,7 +37,7 @@ MOVE = {
     "error": "",
 }
 MOVED = {
-    "moved": 1, "failed": 0, "pause_ms": {"p50": 1.5, "p99": 1.5, "max": 1.5}, "held": 3, "seconds": 0.1,
+    "moved": 1, "failed": 0, "paused": 1, "pause_ms": {"p50": 1.5, "p99": 1.5, "max": 1.5}, "held": 3, "seconds": 0.1,
     "moves": [MOVE],
 }  # fmt: skip
 FAILED = {**MOVED, "moved": 0, "failed": 1, "moves": [{**MOVE, "error": "node3 is gone"}]}

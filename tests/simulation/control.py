@@ -123,6 +123,8 @@ class ControllerProcess(PeerProcess):
                 return memory.unplace_now(partitions, purge)
             case ev.PutBundle(data):
                 return memory.put_bundle_now(data)
+            case ev.DropBundles(keep):
+                return memory.drop_bundles_now(keep)
             case ev.PutGraph(graph):
                 self.world.deployed(graph)
                 return memory.put_graph_now(graph)

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from mutants import MUTANTS, planted
 from run import try_seed
 
 SEEDS = 300
+SEEDS_MIN = 100
+"""So many are run however long it takes."""
+
 SECONDS_MAX = 40.0
-"""On a busy machine fewer seeds are run, not a longer time."""
+"""On a busy machine fewer seeds beyond SEEDS_MIN are run, not a longer time."""
 
 MUTANT_SEEDS = 250
 BLOCK = 25
+BLOCK_MIN = -(-SEEDS_MIN * BLOCK // SEEDS)
 
 KNOWN = {
     "no_fencing": 22,
@@ -33,15 +38,53 @@ KNOWN = {
 """Seeds that have found the rarer bugs, to be tried first."""
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
-def test_seeds(first: int) -> None:
-    until_s = time.monotonic() + SECONDS_MAX * BLOCK / SEEDS
-    for seed in range(first, first + BLOCK):
-        _, error = try_seed(seed)
+def run_seeds(
+    first: int, attempt: Callable[[int], tuple[Any, BaseException | None]], now_s: Callable[[], float]
+) -> int:
+    """How many seeds of the block were run: its share of SEEDS_MIN, further ones while its time lasts."""
+    until_s = now_s() + SECONDS_MAX * BLOCK / SEEDS
+    for count in range(BLOCK):
+        if count >= BLOCK_MIN and now_s() > until_s:
+            return count
+        _, error = attempt(first + count)
         if error is not None:
-            raise AssertionError(f"seed {seed}: {error}") from error
-        if time.monotonic() > until_s and seed >= first + 4:
-            return
+            raise AssertionError(f"seed {first + count}: {error}") from error
+    return BLOCK
+
+
+@pytest.fixture(scope="module")
+def ran(request: pytest.FixtureRequest) -> Iterator[dict[int, int]]:
+    """first seed of a block -> how many of it were run; printed at the end."""
+    counts: dict[int, int] = {}
+    yield counts
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        print(f"\n{sum(counts.values())} of {len(counts) * BLOCK} seeds were run")
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
+def test_seeds(first: int, ran: dict[int, int]) -> None:
+    ran[first] = run_seeds(first, try_seed, time.monotonic)
+
+
+def test_that_enough_seeds_were_run(ran: dict[int, int]) -> None:
+    if len(ran) < SEEDS // BLOCK:
+        pytest.skip("not all blocks were chosen, or one failed")
+    assert sum(ran.values()) >= SEEDS_MIN
+
+
+@pytest.mark.parametrize(("seconds_a_seed", "expected"), [(0.0, BLOCK), (0.2, 17), (60.0, BLOCK_MIN)])
+def test_that_a_slow_machine_runs_fewer_seeds_but_enough(seconds_a_seed: float, expected: int) -> None:
+    clock, tried = [0.0], []
+
+    def attempt(seed: int) -> tuple[Any, None]:
+        tried.append(seed)
+        clock[0] += seconds_a_seed
+        return None, None
+
+    assert run_seeds(50, attempt, lambda: clock[0]) == expected
+    assert tried == list(range(50, 50 + expected))
+    assert BLOCK_MIN * SEEDS // BLOCK >= SEEDS_MIN
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)

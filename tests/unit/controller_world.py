@@ -49,6 +49,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.placements: dict[str, Placement] = {}
         self.graphs: dict[str, Graph] = {}
+        self.bundles: set[str] = set()
         self.maps: dict[str, dict[str, Any]] = {"moves": {}, "nodes": {}, "pins": {}}
         self.frozen = ""
         self.done: list[Any] = []
@@ -89,7 +90,10 @@ class FakeStore:
                 self.placements[p] = Placement(p, "", self.get(p).epoch + 1)
 
     def _PutBundle(self, operation: Any) -> None:
-        pass
+        self.bundles.add(hashlib.sha256(operation.data).hexdigest())
+
+    def _DropBundles(self, operation: Any) -> None:
+        self.bundles &= operation.keep
 
     def _PutGraph(self, operation: Any) -> None:
         self.graphs[operation.graph.name] = operation.graph

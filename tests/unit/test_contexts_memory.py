@@ -21,7 +21,7 @@ from liquefy.commits import (
 from liquefy.contexts import Contexts
 from liquefy.contexts_memory import MemoryContexts
 from liquefy.errors import StoreUnavailable
-from liquefy.graph import Graph
+from liquefy.graph import Fluxion, Graph, Group
 
 P = "visits/store/0"
 NOW = 1_800_000_000_000
@@ -187,3 +187,13 @@ def test_both_stores_have_the_same_methods() -> None:
     for name in methods(MemoryContexts).keys() - {"ping", "close"}:
         core, wrapper = getattr(MemoryContexts, f"{name}_now"), getattr(MemoryContexts, name)
         assert inspect.signature(core) == inspect.signature(wrapper)
+
+
+def test_bundles_that_neither_a_graph_in_force_nor_the_asker_names_are_dropped() -> None:
+    store = MemoryContexts(lambda: 0)
+    named, retired, wanted, other = (store.put_bundle_now(code) for code in (b"named", b"retired", b"wanted", b"other"))
+    fluxions = (Fluxion("f", "m:f", "g", bundle=named), Fluxion("old", "m:f", "g", bundle=retired, retired=True))
+    store.put_graph_now(Graph("a", 1, named, (), fluxions, (Group("g", False, 1),)))
+    store.drop_bundles_now([wanted])
+    assert [store.bundle_now(sha) for sha in (named, retired, wanted)] == [b"named", b"retired", b"wanted"]
+    assert store.bundle_now(other) is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.balance import Limits, NodeView, Plan, Step, View, plan, spread
+from controller.balance import Limits, NodeView, Plan, Step, View, crossing, plan, spread
 from controller.measuring import Measures, Smoothed
 from liquefy.messages import PartitionLoad, Report
 from tests.unit.controller_world import World, cluster, graph
@@ -402,3 +402,99 @@ def test_rebalance_by_hand() -> None:
     done = world.result("rebalance", dry_run=False)
     assert done["result"]["moved"] == len(done["moves"]) == len(planned["moves"])
     assert unevenness(world, true) < 1
+
+
+def moves_that_hang(world: World, silent: bool) -> None:
+    for worker in world.workers.values():
+        worker.on_move = "silent" if silent else "ok"
+
+
+def test_a_second_rebalance_is_refused_and_the_first_is_answered() -> None:
+    world, _ = skewed(0, 0.0)
+    world.result("freeze", reason="test")
+    world.run(6_000)
+    moves_that_hang(world, True)
+    first = world.ask("rebalance", dry_run=False)
+    world.run(100)
+    assert "already rebalancing (asked for by a person)" in world.error("rebalance", dry_run=False)
+    assert world.result("rebalance", dry_run=True)["result"]["moved"] == 0
+    assert not world.answered(first)
+    moves_that_hang(world, False)
+    world.until(lambda: world.answered(first))
+    assert world.reply(first).result["result"]["moved"] > 0
+    world.until(lambda: len(world.events("rebalanced")) == 1)
+
+
+def test_a_rebalance_by_hand_during_an_automatic_one_is_refused_and_neither_is_swallowed() -> None:
+    world, _ = skewed(0, 0.0)
+    moves_that_hang(world, True)
+    world.until(lambda: len(world.events("rebalance")) == 1)
+    assert "already rebalancing (by itself)" in world.error("rebalance", dry_run=False)
+    moves_that_hang(world, False)
+    world.until(lambda: not world.result("status")["moves"])
+    # At once, before what the first brought could be told.
+    again = world.ask("rebalance", dry_run=False)
+    world.until(lambda: world.answered(again))
+    world.run(10_000)
+    assert not world.reply(again).error
+    assert len(world.events("rebalanced")) == len(world.events("rebalance"))
+
+
+def test_a_round_for_the_shares_says_how_many_are_expected_where_and_how_many_there_are() -> None:
+    world = cluster(2, graph(partitions=30))
+    world.worker_up("node3")
+    planned = world.result("rebalance", dry_run=True)
+    assert planned["expected"] == "partitions of visits then: node1 10, node2 10, node3 10"
+    world.until(lambda: len(world.events("rebalanced")) == 1)
+    (decision,), (outcome,) = world.events("rebalance"), world.events("rebalanced")
+    assert decision.text.endswith("; expected: partitions of visits then: node1 10, node2 10, node3 10")
+    assert outcome.text == (
+        "rebalancing moved 10 partitions; those of visits are now: node1 10, node2 10, node3 10 "
+        "(expected node1 10, node2 10, node3 10)"
+    )
+    assert outcome.fields["after"] == outcome.fields["expected"] == {"node1": 10, "node2": 10, "node3": 10}
+
+
+def test_a_round_for_the_traffic_says_what_is_to_cross_no_more_and_what_crosses() -> None:
+    world = cluster(2, graph(partitions=8, groups=("store", "local")))
+    owners = world.owners()
+    one = next(p for p, owner in owners.items() if owner == "node1" and "/store/" in p)
+    other = next(p for p, owner in owners.items() if owner == "node2" and "/local/" in p)
+    world.traffic = [(one, other, 100)]
+    world.until(lambda: len(world.events("rebalanced")) == 1)
+    decision, outcome = world.events("rebalance")[0], world.events("rebalanced")[0]
+    (step,) = decision.fields["moves"]
+    assert step["saved"] > 20
+    assert decision.text.endswith(
+        f"expected: then 0 messages a second of these between nodes, now {outcome.fields['before']:.0f}"
+    )
+    assert outcome.fields["before"] == pytest.approx(step["saved"], abs=0.1)
+    assert outcome.fields["after"] == outcome.fields["expected"] == 0.0
+    assert outcome.text.endswith("to 0 messages a second (expected 0)")
+
+
+def test_what_crosses_is_counted_once_and_as_if_moved() -> None:
+    before = view(
+        {"node1": ["a/g/0", "a/g/1"], "node2": ["a/h/0"]},
+        {},
+        traffic={
+            "a/g/0": {"a/h/0": 50.0, "a/g/1": 7.0},
+            "a/g/1": {"a/g/0": 7.0},
+            "a/h/0": {"a/g/0": 50.0},
+        },
+    )
+    assert crossing(before, ["a/g/0", "a/h/0"]) == 50.0
+    assert crossing(before, ["a/g/0"], {"a/g/0": "node2"}) == 7.0
+
+
+def test_pins_drains_and_failovers_say_what_is_expected() -> None:
+    world = cluster(3)
+    world.result("pin", what="store", node="node2")
+    assert world.events("pin")[0].text == "visits/store is pinned to node2; expected: all 8 there, now 3"
+    world.result("unpin", what="store")
+    world.result("drain", node="node2")
+    assert world.events("drain")[0].text.endswith("; expected: it will have none")
+    assert world.events("drained")[0].text.endswith(", 0 left")
+    world.worker_down("node1")
+    world.until(lambda: len(world.events("failover")) == 1)
+    assert world.events("lost")[0].text.endswith("; expected: all on nodes that live")

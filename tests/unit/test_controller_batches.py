@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from controller.batches import Batch
-from controller.migration import Migration, Stage
+from controller.migration import Migration, Stage, results
 from tests.unit.controller_world import cluster
 
 
@@ -23,10 +23,26 @@ def test_a_batch_is_told_in_one_line() -> None:
     level, text, fields = batch.told(70) or ("", "", {})
     assert (level, text) == (
         "info",
-        "moved 100 partitions of visits/store from node1 (50) and node2 (50) to node3 in 70 ms, "
-        "pause p50 51.0, p99 100.0, max 100.0 ms, 100 messages held (asked for by a person)",
+        "moved 100 partitions of visits/store from node1 (50) and node2 (50) to node3 in 70 ms; "
+        "pause of the 100 partitions that were waited for: "
+        "p50 51.0, p99 100.0, max 100.0 ms, 100 messages held (asked for by a person)",
     )
     assert fields["held"] == 100
+
+
+def test_partitions_that_nobody_waited_for_do_not_make_the_pauses_of_the_others_look_short() -> None:
+    batch = Batch("asked for by a person")
+    for i in range(98):
+        moved(batch, f"visits/store/{i}", "node1")
+    moved(batch, "visits/store/98", "node1", pause_us=9_000, held=3)
+    moved(batch, "visits/store/99", "node1", held=1)  # too short to be measured
+    _, text, fields = batch.told(70) or ("", "", {})
+    assert "pause of the 2 partitions that were waited for: p50 9.0, p99 9.0, max 9.0 ms, 4 messages held" in text
+    result = results(batch.moves, 0.07)
+    for told in (fields, result):
+        assert (told["paused"], told["pause_ms"]) == (2, {"p50": 9.0, "p99": 9.0, "max": 9.0})
+    batch.moves = batch.moves[:98]
+    assert "in 70 ms; nobody waited for one of them (asked" in (batch.told(70) or ("", ""))[1]
 
 
 def test_what_failed_is_a_warning_with_its_reason() -> None:

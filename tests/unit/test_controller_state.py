@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 import pytest
 
@@ -415,6 +417,7 @@ def test_migrate_reports_each_move() -> None:
     assert result["failed"] == 0
     assert result["pause_ms"] == {"p50": 1.5, "p99": 1.5, "max": 1.5}
     assert result["held"] == 2 * result["moved"]
+    assert result["paused"] == result["moved"]
     assert result["moves"][0].keys() == {"partition", "from", "to", "epoch", "pause_ms", "held", "error"}
     assert world.store.maps["moves"] == {}
     assert world.consistent()
@@ -428,6 +431,7 @@ def test_names_that_are_not_there() -> None:
     assert "give one of: node1" in world.error("migrate", what="store", node="node9")
     assert "give one of: visits" in world.error("graph", graph="shop")
     assert "no command" in world.error("dance")
+    assert "no command" in world.error("stop")  # processes are ended by those who began them
     world.deploy(graph("shop"))
     assert "shop/store, visits/store" in world.error("explain", what="store")
     assert len(world.result("explain", what="shop/store/3")["partitions"]) == 1
@@ -553,3 +557,34 @@ def test_what_runs_just_like_that_is_deployed_anew_only_when_asked() -> None:
     world.worker_down("node3")
     assert world.deploy(graph(groups=("store", "new")), if_changed=True)["version"] == 2
     assert world.deploy(graph(groups=("store", "new")))["version"] == 3
+
+
+def coded(code: bytes, name: str = "visits") -> dict[str, object]:
+    sha = hashlib.sha256(code).hexdigest()
+    made = graph(name, bundle=sha)
+    made = msgspec.structs.replace(made, fluxions=tuple(msgspec.structs.replace(f, bundle=sha) for f in made.fluxions))
+    return {"graph": msgspec.to_builtins(made), "bundle": code}
+
+
+def test_bundles_that_no_graph_names_are_dropped_but_not_one_that_is_being_prepared() -> None:
+    world = cluster(2)
+    first, shop, second, third = (
+        hashlib.sha256(code).hexdigest() for code in (BUNDLE, b"shop", b"second", b"third")
+    )
+    for worker in world.workers.values():
+        worker.prepares = False
+    slow = world.ask("deploy", **coded(b"shop", "shop"))
+    assert world.store.bundles == {first, shop}
+    for worker in world.workers.values():
+        worker.prepares = True
+    world.result("deploy", **coded(b"second"))
+    assert world.store.bundles == {shop, second}, "shop is still loaded by the nodes"
+    for worker in world.workers.values():
+        world.said(worker, m.Prepared("shop", 1))
+    world.until(lambda: world.answered(slow))
+    world.workers["node1"].refuses = "no"
+    assert "no" in world.error("deploy", **coded(b"third"))
+    assert third in world.store.bundles
+    world.workers["node1"].refuses = ""
+    world.result("undeploy", graph="shop", purge=False)
+    assert world.store.bundles == {second}

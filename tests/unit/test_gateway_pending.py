@@ -289,10 +289,18 @@ def test_no_route_no_grant_or_no_broker_is_503() -> None:
     gateway.post()
     gateway.do(FromBroker(Grant({})))
     assert refused(gateway.request()[1]) == [(3, 503)]
+    gateway.do(FromBroker(Grant({"node1": 0})))
+    (shut,) = gateway.request()[1]
+    assert isinstance(shut, Refuse)
+    assert (shut.status, shut.text) == (503, "node1 takes no requests at the moment; try again")
+    gateway.do(FromBroker(Grant({"node1": 1})))
+    (full,) = gateway.request()[1]
+    assert isinstance(full, Refuse)
+    assert (full.status, full.text) == (503, "node1 has as many requests as it takes; try again")
     gateway.do(FromBroker(Grant({"node1": 10})))
     gateway.post()
     gateway.do(Down())
-    assert refused(gateway.request()[1]) == [(5, 503)]
+    assert refused(gateway.request()[1]) == [(7, 503)]
 
 
 # -- deadlines ----------------------------------------------------------------------------------------------

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
+import httptools
 import msgspec
 import pytest
 
@@ -18,6 +21,7 @@ from controller.checking import check
 from liquefy import graphfile
 from liquefy.errors import GraphError, GraphErrors, UserError
 from liquefy.graph import PARTITIONS_DEFAULT, Fluxion, Graph, Group, Input
+from liquefy.graphrules import METHODS
 
 CASES = Path(__file__).parent / "graph_cases"
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -52,9 +56,10 @@ def write(case: Case, folder: Path) -> None:
 def outcome(folder: Path) -> str:
     """What a person would see, from inside the folder."""
     try:
-        graph = graphfile.read(folder / "graph.yaml")
         if any(folder.rglob("*.py")):
-            graphfile.check(graph, folder)
+            graphfile.read_with_code(folder / "graph.yaml")
+        else:
+            graphfile.read(folder / "graph.yaml")
     except UserError as error:
         return str(error).replace(f"{folder}/", "").replace(str(folder), ".")
     return "accepted"
@@ -138,6 +143,20 @@ def test_reads_everything(whole: Graph) -> None:
         ),
         deadline_ms=2500,
     )
+
+
+def test_methods_are_those_that_the_http_parser_reads(tmp_path: Path) -> None:
+    path = tmp_path / "graph.yaml"
+    for method in METHODS:
+        ended: list[str] = []
+        request = SimpleNamespace(on_message_complete=partial(ended.append, method))
+        parser = httptools.HttpRequestParser(request)
+        parser.feed_data(f"{method} / HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+        assert ended
+        assert parser.get_method().decode() == method
+        path.write_text(WHOLE.replace("GET /{id}", f"{method} /{{id}}"))
+        assert graphfile.read(path).inputs[0].method == method
+    assert len(METHODS) == len(set(METHODS))
 
 
 def test_default_deadline_and_timeout(tmp_path: Path) -> None:

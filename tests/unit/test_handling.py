@@ -164,7 +164,10 @@ def test_answering_needs_no_stream():
         (
             "split",
             emit("store", {"params": {"a": 1}}),
-            ["'store' carries no key: 'params.id' not found in {'params'}"],
+            [
+                "'store' carries no key: 'params.id' not found in {'params'}",
+                "correct `key: params.id` of 'store' in graph.yaml",
+            ],
         ),
         ("split", emit("store", 5), ["'store' carries no key", "not found in a int"]),
         ("split", emit("rows", {"rows": [1]}), ["'rows' carries no key: 'rows.1.id'"]),

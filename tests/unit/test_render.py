@@ -24,15 +24,19 @@ def move(index: int, error: str = "") -> dict[str, object]:
 
 def migration(moved: int, failed: int, errors: tuple[str, ...] = ()) -> dict[str, object]:
     return {
-        "moved": moved, "failed": failed, "pause_ms": {"p50": 1.94, "p99": 4.06, "max": 5.0}, "held": 61,
-        "seconds": 0.41, "moves": [move(i, e) for i, e in enumerate(errors or ("",) * moved)],
+        "moved": moved, "failed": failed, "paused": min(moved, 9), "pause_ms": {"p50": 1.94, "p99": 4.06, "max": 5.0},
+        "held": 61, "seconds": 0.41, "moves": [move(i, e) for i, e in enumerate(errors or ("",) * moved)],
     }  # fmt: skip
 
 
 def test_a_migration_in_one_line() -> None:
     assert plain(render.migration_text(migration(32, 0), "visits/store", "node3")).splitlines() == [
-        "moved 32 partitions of visits/store to node3 in 0.4 s: "
-        "pause p50 1.9 ms, p99 4.1 ms, max 5.0 ms; 61 messages held"
+        "moved 32 partitions of visits/store to node3 in 0.4 s; "
+        "pause of the 9 partitions that were waited for: p50 1.9 ms, p99 4.1 ms, max 5.0 ms; 61 messages held"
+    ]
+    quiet = {**migration(32, 0), "paused": 0, "held": 0}
+    assert plain(render.migration_text(quiet, "visits/store", "node3")).splitlines() == [
+        "moved 32 partitions of visits/store to node3 in 0.4 s; nobody waited for one of them"
     ]
 
 
@@ -113,3 +117,13 @@ def test_many_partitions_are_explained_in_a_table_few_with_their_history() -> No
 
 def test_ranges() -> None:
     assert render.ranges_text([9, 0, 1, 2, 5, 10]) == "0-2, 5, 9-10"
+
+
+def test_a_plan_says_what_each_move_and_all_of_them_should_bring() -> None:
+    way = {"partition": "visits/store/1", "from": "node1", "to": "node2"}
+    step = {**way, "reason": "saves", "gain": 0.0, "saved": 512.3}
+    expected = "then 0 messages a second of these between nodes, now 512"
+    text = plain(render.plan_table({"moves": [step], "balanced": True, "expected": expected}))
+    assert " 512" in text.splitlines()[1]
+    assert "0.000" not in text
+    assert text.splitlines()[-1] == f"expected: {expected}"
