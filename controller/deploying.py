@@ -180,6 +180,8 @@ class Deploying:
         deployment.landing, deployment.landing_ms = set(new), self._desk.now_ms
         if new:
             self._desk.store(ReadPlacements(new), lambda found: self._place(deployment, found))
+        # The others are where they were, unless the store has lost them; then this is what a person does about it.
+        self._placing.verify(p for p in graph.partition_names() if self._cluster.where.get(p))
 
     def _place(self, deployment: _Deployment, found: list[Placement]) -> None:
         graph = deployment.graph

@@ -50,6 +50,9 @@ class Placing:
         self._routes: dict[str, Route] = {}
         self._placing: set[str] = set()
         self._checking: set[str] = set()
+        self._behind: dict[str, int] = {}
+        """Partitions that were read at an older epoch than this, which is known: read once more, as the first reading
+        may have crossed news of a move."""
         self._assigned_ms: dict[str, int] = {}
         self._failovers: list[_Failover] = []
         self._waiting_logged = False
@@ -178,10 +181,18 @@ class Placing:
             if reason is None:
                 continue  # undeployed meanwhile
             if placement.epoch < request.epoch:
-                text = f"{partition}: the store is back at epoch {placement.epoch}; it was at {request.epoch}"
-                self._desk.log("error", text, "store")
-                self._cluster.forget(partition)
+                self._gone_back(placement, request.epoch)
             self._learn(placement, reason)
+
+    def _gone_back(self, placement: Placement, known: int) -> None:
+        """The store has lost what it had stored. What it has now counts; whoever knows more is made to forget it, or
+        would take what follows for old news."""
+        partition = placement.partition
+        text = f"{partition}: the store is back at epoch {placement.epoch}; it was at {known}"
+        self._desk.log("error", text, "store")
+        self._cluster.forget(partition)
+        self._drop_from_inventories(partition)
+        self._desk.broker(Unassign([partition]))
 
     def _learn(self, placement: Placement, reason: str) -> None:
         """What is stored: go by it. What is homeless stays so until there is news of it."""
@@ -290,6 +301,11 @@ class Placing:
             and (p not in cluster.notes or cluster.notes[p].since_ms < resting_ms)
         )
 
+    def verify(self, partitions: Iterable[str]) -> None:
+        """Whether these are stored where they are known to be."""
+        moving = self._moving()
+        self.check([p for p in partitions if p not in moving])
+
     def check(self, partitions: Iterable[str]) -> None:
         """Read where these are, and repair what differs."""
         some = [p for p in partitions if p not in self._checking and p not in self._placing]
@@ -298,7 +314,7 @@ class Placing:
             self._desk.store(ReadPlacements(some), self._checked)
 
     def _checked(self, placements: list[Placement]) -> None:
-        gone = []
+        gone, behind = [], []
         for placement in placements:
             partition = placement.partition
             self._checking.discard(partition)
@@ -308,10 +324,19 @@ class Placing:
             if not placement.owner and (graph is None or partition not in graph.partition_names()):
                 gone.append(partition)
                 self._drop_from_inventories(partition)
-            else:
-                self._learn(placement, "as stored")
+                continue
+            known = self._cluster.epoch(partition)
+            before = self._behind.pop(partition, 0)
+            if placement.epoch < known != before:
+                self._behind[partition] = known
+                behind.append(partition)
+                continue
+            if placement.epoch < known:
+                self._gone_back(placement, known)
+            self._learn(placement, "as stored")
         if gone:
             self._desk.broker(Unassign(gone))
+        self.check(behind)
 
     def _drop_from_inventories(self, partition: str) -> None:
         for node in self._cluster.alive():

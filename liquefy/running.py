@@ -27,6 +27,9 @@ from liquefy.errors import UserError
 
 USER_ERROR_EXIT = 2
 
+FAILED = "a task failed"
+"""The message of a fault in a task, for the event loop's exception handler."""
+
 GC_OBJECTS = 50_000
 """New objects between two looks for cycles."""
 
@@ -85,7 +88,8 @@ async def _serve(settings: Config, serve: Callable[[Config, asyncio.Event], Awai
 def _on_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     loop.default_exception_handler(context)
     error = context.get("exception")
-    # The network's errors are not ours; transports report those that they do not expect this way.
-    if error is not None and not isinstance(error, OSError):
+    # The network's errors are not ours; transports report those that they do not expect this way. Without one of its
+    # tasks a process would live on and do half its work.
+    if error is not None and (not isinstance(error, OSError) or context["message"] == FAILED):
         sys.stderr.flush()
         os._exit(FAULT_EXIT)

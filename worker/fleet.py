@@ -145,10 +145,12 @@ class Fleet:
     def died(self, host: Host, reason: str, now_ms: int) -> None:
         """Its process ended; `Host.died` has been called."""
         self._effects.append(Log("warning", f"host {host.name} ended ({reason}); starting another", "host"))
+        fault = f"the host {host.ended_for}" if host.ended_for else f"the host ends while it loads the code: {reason}"
+        host.ended_for = ""
         for preparing in self._preparing.values():
             unfit = not preparing.answered and host.bundle in preparing.graph.bundles
             if unfit and host.restart_ms > 400:
-                host.life, host.error = HostLife.REFUSED, f"the host ends while it loads the code: {reason}"
+                host.life, host.error = HostLife.REFUSED, fault
         self.reconcile(now_ms)
         self._answer()
 
@@ -177,6 +179,7 @@ class Fleet:
                     self._kill(host, "hangs")
 
     def _kill(self, host: Host, why: str) -> None:
+        host.ended_for = why
         self._effects.append(Log("error", f"host {host.name} {why}: ending it", "host"))
         self._effects.append(KillHost(host.name))
 

@@ -52,6 +52,8 @@ class Host:
         self.graph = graph
         self.life = HostLife.WANTED
         self.error = ""
+        self.ended_for = ""
+        """Why we have ended it; its death says no more than how."""
         self.asynchronous: frozenset[str] = frozenset()
         self.fluxions = frozenset(self.only)
         self.running: dict[int, tuple[Entry, Batch | None]] = {}

@@ -23,6 +23,7 @@ from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
 from liquefy.hosting import Load, frame
 from liquefy.messages import LogLine, decode_control, decode_header, decode_payload, encode
+from liquefy.running import FAILED
 from liquefy.transport import Link
 from worker import environments
 from worker import events as ev
@@ -125,8 +126,14 @@ class Service:
                 measured_s = time.monotonic()
                 self._step(self._measure())
                 if self._state.connected(time.time_ns() // 1_000_000):
-                    self._alive.touch()
+                    self._touch()
             self._step(ev.Tick())
+
+    def _touch(self) -> None:
+        """The folder may have been deleted, and the disk be full: nothing that handling messages needs."""
+        with contextlib.suppress(OSError):
+            self._alive.parent.mkdir(parents=True, exist_ok=True)
+            self._alive.touch()
 
     async def _stopping(self) -> None:
         await self._stop.wait()
@@ -143,7 +150,7 @@ class Service:
     def _ended(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler({"message": "a task failed", "exception": error})
+            asyncio.get_running_loop().call_exception_handler({"message": FAILED, "exception": error})
 
     # -- the link ---------------------------------------------------------------------------------------
 
@@ -207,7 +214,7 @@ class Service:
             prepared = await environments.prepare(
                 Path(self._config.data_dir), effect.bundle, fetch, self._config.install_ms
             )
-        except LiquefyError as error:
+        except (LiquefyError, OSError) as error:  # a full disk, too
             self._step(ev.HostFailed(name, str(error)))
             return
         self._prepared[name] = prepared

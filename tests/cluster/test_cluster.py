@@ -10,6 +10,7 @@ import contextlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -177,6 +178,17 @@ def test_a_node_joins_and_leaves(cluster: LiveCluster, load: SteadyLoad, tmp_pat
     assert not load.client.retries, f"requests were refused meanwhile: {load.client.retries}"
 
 
+def test_a_nodes_folder_may_be_deleted(cluster: LiveCluster, load: SteadyLoad) -> None:
+    pid, folder = cluster.pid("node2"), cluster.state / "node2"
+    shutil.rmtree(folder)
+    wait_for((folder / "alive").exists, "the node's sign of life")
+    cluster.kill("node2/host")
+    more(load, 200)
+    assert cluster.pid("node2") == pid
+    wait_for(lambda: cluster.node("node2").get("hosts") == 1, "the host")
+    checked(cluster, load)
+
+
 # -- what is deployed --------------------------------------------------------------------------------------
 
 
@@ -264,6 +276,25 @@ def test_what_cannot_be_handled_is_kept_shown_replayed_and_dropped(cluster: Live
     wait_for(lambda: cluster.ask("dead", action="list") == [], "the letter to be handled")
     assert cluster.contexts("sums", "divide", ["zero"]) == {"zero": {"tried": 1}}
     cluster.ctl("undeploy", "sums", "--purge")
+
+
+def test_a_redis_that_lost_everything_is_gone_by(tmp_path: Path) -> None:
+    """What was stored is lost; the service goes on, and deployed again it is as new."""
+    users = [f"/user{n}" for n in range(40)]
+    with LiveCluster(tmp_path / "state", VISITS, nodes=2) as small:
+        for _ in range(3):  # epochs above those which follow
+            small.ctl("migrate", "store", "node1")
+            small.ctl("migrate", "store", "node2")
+        assert {small.get(user).body["visits"] for user in users} == {1}
+        with socket.create_connection(("127.0.0.1", int(small.redis.rsplit(":", 1)[1].split("/")[0]))) as redis:
+            redis.sendall(b"FLUSHALL\r\n")
+            assert redis.recv(100) == b"+OK\r\n"
+        assert {small.get(user).body["visits"] for user in users} == {1}
+        small.ctl("deploy", str(VISITS))
+        wait_for(small.whole, "the cluster to be whole")
+        assert {small.get(user).body["visits"] for user in users} == {2}
+        small.ctl("migrate", "store", "node1")
+        assert {small.get(user).body["visits"] for user in users} == {3}
 
 
 def test_a_stop_ends_everything(tmp_path: Path) -> None:

@@ -288,6 +288,56 @@ def test_an_inventory_that_differs_is_repaired() -> None:
     assert world.consistent()
 
 
+def test_a_store_that_lost_its_placements_is_gone_by_and_filled_again() -> None:
+    world = cluster(2)
+    world.run(3_000)
+    for _ in range(2):  # so that epochs are higher than those which follow
+        for node in ("node2", "node1"):
+            world.result("migrate", what="store", node=node)
+    world.store.placements.clear()
+    for partition in list(world.routes):
+        worker = world.workers["node1"]
+        epoch = worker.owned.pop(partition)
+        assert epoch > 2
+        world.routes[partition] = world.routes[partition]._replace(session=b"")
+        world.said(worker, m.Inventory([m.Claim(p, e) for p, e in worker.owned.items()]))
+        world.feed(ev.FromBroker(m.Orphans([partition])))
+    world.run(3_000)
+    assert world.consistent()
+    assert {p.epoch for p in world.store.placements.values()} == {1}
+    assert sum("the store is back at epoch 0" in log.text for log in world.logs) == len(world.routes)
+
+
+def test_deploying_again_fills_a_store_that_lost_everything() -> None:
+    world = cluster(2)
+    world.run(3_000)
+    world.store.placements.clear()
+    world.store.graphs.clear()
+    world.deploy(graph())  # nobody has noticed until now
+    world.run(3_000)
+    assert world.consistent()
+    assert set(world.store.placements) == set(graph().partition_names())
+
+
+def test_a_reading_that_crossed_a_move_is_no_loss_of_the_store() -> None:
+    world = cluster(2)
+    world.run(3_000)
+    partition = next(p for p, owner in world.owners().items() if owner == "node1")
+    world.feed(ev.FromBroker(m.Orphans([partition])))  # at rest, and harmless
+    world.stores = False
+    world.feed(ev.FromBroker(m.Orphans([partition])))
+    (reading,) = world.waiting_store
+    world.waiting_store = []
+    before = world.store.do(reading.operation)
+    world.stores = True
+    world.result("migrate", what=partition.removeprefix("visits/"), node="node2")
+    world.feed(ev.StoreDone(reading.tag, before))
+    world.run(3_000)
+    assert world.owners()[partition] == "node2"
+    assert not any("the store is back" in log.text for log in world.logs)
+    assert world.consistent()
+
+
 def test_an_assignment_that_a_dead_controller_did_not_send_is_made_good() -> None:
     world = cluster(2)
     partition = next(p for p, owner in world.owners().items() if owner == "node1")

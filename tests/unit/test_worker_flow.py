@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
-from worker_bench import GATEWAY, Bench, graph
+from worker_bench import CONTROLLER, GATEWAY, Bench, graph
 
 from liquefy import values
 from liquefy.commits import DEDUPE_RETENTION_MS
 from liquefy.config import WorkerConfig
 from liquefy.hosting import Done, Emitted, Forget, Item, Ran
 from liquefy.letters import decode_letter
-from liquefy.messages import Ack, Beat, Graphs, Replay, child_id, encode
+from liquefy.messages import Ack, Beat, Graphs, Prepare, Prepared, Replay, child_id, encode
 from worker import events as ev
 from worker.fleet import HANG_GRACE_MS
 
@@ -394,3 +395,21 @@ def test_an_activated_partition_sends_its_outbox_again() -> None:
     partition = bench.state.flow.partitions["shop/store/0"]
     assert list(partition.sent) == [4]
     assert partition.next_out == 5
+
+
+def test_a_version_whose_code_never_ends_loading_is_refused_as_that() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    new = msgspec.structs.replace(
+        graph(version=2, bundle="c" * 64),
+        fluxions=tuple(msgspec.structs.replace(f, bundle="c" * 64) for f in graph().fluxions),
+    )
+    bench.loads = False
+    bench.step(ev.FromPeer(CONTROLLER, Prepare(new)))
+    for _ in range(10):
+        bench.now_ms += 20_001
+        for effect in bench.step(ev.Tick()):
+            if isinstance(effect, ev.KillHost):
+                bench.step(ev.HostDied(effect.host, "signal 9"))
+    (prepared,) = [message for to, message in bench.relayed(Prepared) if to == CONTROLLER]
+    assert prepared.error == "the host did not load the code within 20000 ms"

@@ -58,6 +58,7 @@ class Bench:
         self.epochs: dict[str, int] = {}
         self.outboxes: dict[str, list[tuple[int, bytes]]] = {}
         self.auto = True
+        self.loads = True
         self.handlers: dict[str, Handler] = {}
 
     def step(self, event: ev.Event) -> list[Any]:
@@ -67,7 +68,7 @@ class Bench:
         for effect in effects:
             if isinstance(effect, ev.StartHost):
                 self.step(ev.HostStarted(effect.host))
-            elif isinstance(effect, ev.LoadGraph):
+            elif isinstance(effect, ev.LoadGraph) and self.loads:
                 self.step(ev.HostSaid(effect.host, Loaded(effect.graph.name, effect.graph.version, ["call"])))
             elif isinstance(effect, ev.LoadPartitions):
                 self.step(ev.PartitionsLoaded([self._state_of(p) for p in effect.partitions]))
