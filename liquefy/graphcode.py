@@ -143,13 +143,6 @@ def _check_function(
     function = module.functions.get(name)
     if function is None or function.decorator_list:
         return
-    if fluxion.stateful and isinstance(function, ast.AsyncFunctionDef):
-        problems.add(
-            function.lineno,
-            f"fluxion {fluxion.name!r}: {name} is async and has a context",
-            "make it a plain def, or wait in a fluxion without key and group and send on what comes of it",
-            file=str(path),
-        )
     if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own_nodes(function)):
         problems.add(
             function.lineno,

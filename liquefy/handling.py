@@ -114,7 +114,7 @@ class Runner:
 
     def _handle(self, item: Item, start: int) -> tuple[Row, int]:
         spec = self.spec(item)
-        context = self._context(item) if spec.stateful else None
+        context = self.context(item) if spec.stateful else None
         sets: dict[str, bytes] = {}
         removes: tuple[str, ...] = ()
         error = trace = ""
@@ -168,7 +168,8 @@ class Runner:
         self._expired = False
         return error
 
-    def _context(self, item: Item) -> Context:
+    def context(self, item: Item) -> Context:
+        """The context of the item: as it came along, or as it was left. Raises BadFrame: it is not here."""
         contexts = self._contexts.get(item.partition)
         if contexts is None:
             contexts = self._contexts[item.partition] = {}

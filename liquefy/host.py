@@ -21,6 +21,7 @@ from pathlib import Path
 from time import perf_counter_ns, thread_time_ns
 from typing import NoReturn
 
+from liquefy.context import Context
 from liquefy.errors import BadFrame
 from liquefy.handling import CallTimeout, Row, Runner, emissions, explain, message_of, results
 from liquefy.hosting import (
@@ -62,6 +63,8 @@ class Host:
         self._runner = Runner(self._send_results, folder)
         self._asynchronous = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._latest: dict[tuple[str, str], asyncio.Task[None]] = {}
+        """By partition and key: the last coroutine that was given that context, while it runs."""
         self._rows: list[Row] = []
         self._cpu_mark_ns = 0
 
@@ -115,19 +118,19 @@ class Host:
         if not self._asynchronous:
             self._runner.run(items)
             return
-        plain = []
+        plain, awaiting = [], []
         for item in items:
-            spec = self._runner.spec(item)
-            if spec.asynchronous:
-                task = asyncio.get_running_loop().create_task(self._run_async(spec, item))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            if self._runner.spec(item).asynchronous:
+                awaiting.append(item)
             else:
                 plain.append(item)
+        # First: a plain one of the same key came before, and has the context with it.
         if plain:
             before = thread_time_ns()
             self._runner.run(plain)
             self._cpu_mark_ns += thread_time_ns() - before
+        for item in awaiting:
+            self._begin(item)
 
     # -- async def -----------------------------------------------------------------------------------------
 
@@ -164,17 +167,47 @@ class Host:
             return self._connection.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
         return None
 
-    async def _run_async(self, spec: Spec, item: Item) -> None:
+    def _begin(self, item: Item) -> None:
+        spec = self._runner.spec(item)
+        context = self._runner.context(item) if spec.stateful else None
+        slot = (item.partition, item.key)
+        before = self._latest.get(slot) if context is not None else None
+        task = asyncio.get_running_loop().create_task(self._run_async(spec, item, context, before))
+        self._tasks.add(task)
+        if context is not None:
+            self._latest[slot] = task
+        task.add_done_callback(lambda done: self._over(done, slot))
+
+    def _over(self, task: asyncio.Task[None], slot: tuple[str, str]) -> None:
+        self._tasks.discard(task)
+        if self._latest.get(slot) is task:
+            del self._latest[slot]
+
+    async def _run_async(
+        self, spec: Spec, item: Item, context: Context | None, before: asyncio.Task[None] | None
+    ) -> None:
+        """`before`: a run of the same context that the worker has given up. Its result counts no more, but what it
+        does to the process's own memory must not meet what this one does."""
+        if before is not None:
+            await asyncio.wait((before,))
         start = perf_counter_ns()
         emitted: list[Emitted] = []
+        sets: dict[str, bytes] = {}
+        removes: tuple[str, ...] = ()
         error = trace = ""
         for _ in range(2):
             limit = asyncio.timeout(spec.limit_s)
             try:
+                given = (message_of(item),) if context is None else (message_of(item), context)
                 async with limit:
-                    result = await spec.function(message_of(item))
+                    result = await spec.function(*given)
                 emitted = emissions(spec, result)
+                if context is not None:
+                    sets, removes = context.changes()
             except BaseException as raised:
+                emitted = []
+                if context is not None:
+                    context.rollback()
                 timed_out = limit.expired()
                 error, trace = explain(_timeout(raised) if timed_out else raised, spec, self._folder)
                 if timed_out:
@@ -185,7 +218,8 @@ class Host:
         elapsed = perf_counter_ns() - start
         if not self._rows:
             asyncio.get_running_loop().call_soon(self._flush_async)
-        self._rows.append((item.ticket, emitted, {}, (), error, trace, elapsed, 0, False))
+        size, empty = (context.size, context.is_empty()) if context is not None else (0, False)
+        self._rows.append((item.ticket, emitted, sets, removes, error, trace, elapsed, size, empty))
 
     def _flush_async(self) -> None:
         rows, self._rows = self._rows, []

@@ -47,7 +47,8 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class Run(msgspec.Struct, frozen=True, array_like=True, tag="run"):
     """Handle these. Plain functions run in order, one after the other; coroutine functions are started in order
-    and run side by side (the worker never has two of one partition and key under way)."""
+    and run side by side (the worker never has two of one partition and key under way; one whose result it
+    has declared void may still run when the next comes: then the next waits for it)."""
 
     items: list[Item]
 

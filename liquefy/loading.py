@@ -95,10 +95,6 @@ def _misfit(function: Any, stateful: bool) -> str:
         return f"is a {type(function).__name__}, not a function"
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "is a generator (it uses `yield`); return a list of emit(...) instead"
-    if stateful and _is_async(function):
-        return (
-            "is `async def`, but its group has a context; write `def`, or await in a fluxion without context"
-        )
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

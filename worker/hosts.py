@@ -169,9 +169,9 @@ class Dispatcher:
         else:
             batch.left += 1
             host.running[ticket] = (entry, batch)
-            if partition.stateful:
-                record = partition.contexts[message.key]
-                fields, record.fields = record.fields, None
+        if partition.stateful:
+            record = partition.contexts[message.key]
+            fields, record.fields = record.fields, None
         return Item(
             ticket, partition.graph, message.fluxion, partition.name, message.key, message.id, message.body,
             fields, message.deadline_ms, message.trace,

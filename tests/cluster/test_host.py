@@ -73,6 +73,16 @@ def store(message, context):
     context["n"] = context.get("n", 0) + 1
     return context["n"]
 
+async def keep(message, context):
+    context["n"] = context.get("n", 0) + 1
+    context.setdefault("list", []).append(context["n"])
+    if message.body == "raise":
+        raise ValueError("as asked")
+    if message.body == "unstorable":
+        context["f"] = keep
+    await asyncio.sleep(message.body if isinstance(message.body, float) else 0)
+    return context["n"]
+
 async def call(message):
     if message.body == "raise":
         raise ValueError("as asked")
@@ -93,7 +103,7 @@ def graph(timeout_ms=400, **code):
         "b",
         (),
         tuple(Fluxion(n, c, n, streams=("output",), timeout_ms=timeout_ms) for n, c in names.items()),
-        tuple(Group(n, n == "store", 4) for n in names),
+        tuple(Group(n, n in ("store", "keep"), 4) for n in names),
     )
 
 
@@ -337,6 +347,51 @@ def test_failures_of_coroutines_are_results(folder):
         assert by_ticket[5].error == "timed out after 0.4 s"
         (after,) = await bench.run(item(0, "call"))
         assert after.error == ""
+
+    with_host(folder, steps)
+
+
+def test_a_coroutine_has_its_context_and_a_failed_one_leaves_it_as_it_was(folder):
+    async def steps(bench):
+        def keep(body, **more):
+            return item(body, "keep", **more)
+
+        with_keep = graph(keep="code:keep")
+        assert await bench.load(with_keep, ("store", "keep")) == Loaded("g", 1, ["keep"])
+        (first,) = await bench.run(keep(0.05, fields={"n": pack(5), "list": pack([5])}))
+        assert {name: unpack(value) for name, value in first.sets.items()} == {"n": 6, "list": [5, 6]}
+        assert first.context_bytes == sum(len(n) + len(v) for n, v in first.sets.items())
+        for body, error in (("raise", "ValueError: as asked"), (60.0, "timed out after 0.4 s")):
+            (failed,) = await bench.run(keep(body))
+            assert (failed.error, failed.sets, failed.emitted) == (error, {}, [])
+        (failed,) = await bench.run(keep("unstorable"))
+        assert "context['f'] cannot be stored" in failed.error
+        (plain,) = await bench.run(item(ticket=2))
+        assert unpack(plain.sets["n"]) == 7
+        both = await bench.run(item(ticket=3, key="b", fields={}), keep(0.0, ticket=4, key="b"))
+        assert [unpack(done.sets["n"]) for done in both] == [1, 2]
+
+    with_host(folder, steps)
+
+
+def test_a_run_that_was_given_up_is_waited_for(folder):
+    async def steps(bench):
+        await bench.load(graph(timeout_ms=2000, keep="code:keep"), ("store", "keep"))
+        stale = item(0.3, "keep", fields={})
+        bench.host.send(frame(Run([stale])))
+        bench.host.send(frame(Forget("g/store/0", [])))
+        bench.host.send(frame(Run([item(0.0, "keep", fields={"n": pack(10)}, ticket=2)])))
+        await bench.until(lambda: len(bench.done()) == 2)
+        assert [(done.ticket, unpack(done.sets["n"])) for done in bench.done()] == [(1, 1), (2, 11)]
+
+    with_host(folder, steps)
+
+
+def test_a_coroutine_whose_context_is_not_there_ends_the_host(folder):
+    async def steps(bench):
+        await bench.load(graph(keep="code:keep"), ("keep",))
+        bench.host.send(frame(Run([item(0, "keep")])))
+        assert await bench.end() == "exit code 70"
 
     with_host(folder, steps)
 

@@ -115,6 +115,64 @@ def test_a_coroutine_keeps_its_key_to_itself() -> None:
     assert [item.id for item in items] == [b"m2"]
 
 
+def awaiting_store() -> Bench:
+    """`store` is a coroutine function; it counts in its context."""
+    bench = Bench()
+    bench.awaiting = ["store"]
+    return bench.ready("shop/store/0")
+
+
+def test_a_coroutine_keeps_its_context_until_it_has_returned() -> None:
+    bench = awaiting_store()
+    bench.stored["shop/store/0", "a"] = {"n": values.pack(7)}
+    bench.auto = False
+    bench.arrive(*(bench.message(n, key=key) for n, key in ((1, "a"), (2, "a"), (3, "b"))))
+    bench.answer_reads()
+    [(host, items)] = bench.runs
+    assert [(item.id, item.fields) for item in items] == [(b"m1", {"n": values.pack(7)}), (b"m3", {})]
+    bench.runs.clear()
+    assert not bench.commits
+    bench.step(ev.HostSaid(host, Ran([Done(items[0].ticket, [], {"n": values.pack(8)}, ())])))
+    [commit] = bench.commits
+    assert [(c.key, c.sets) for c in commit.commits[0].contexts] == [("a", {"n": values.pack(8)})]
+    [(_, items)] = bench.runs  # before the commit: the host has the context as it was left
+    assert [(item.id, item.fields) for item in items] == [(b"m2", None)]
+    assert acked(bench) == []
+    bench.answer_commits()
+    assert acked(bench) == [1]
+
+
+def test_a_coroutine_whose_commit_is_void_is_run_again_from_the_context_as_stored() -> None:
+    bench = awaiting_store()
+    bench.auto = False
+    bench.arrive(bench.message(1, key="a"), bench.message(2, key="b"))
+    bench.answer_reads()
+    [(host, [first, second])] = bench.runs
+    bench.runs.clear()
+    bench.step(ev.HostSaid(host, Ran([Done(first.ticket, [], {"n": values.pack(1)}, ())])))
+    bench.answer_commits("seen", (b"m1",))
+    bench.step(ev.HostSaid(host, Ran([Done(second.ticket, [], {"n": values.pack(1)}, ())])))  # of before
+    assert not bench.commits
+    bench.answer_reads()
+    [(_, [again])] = bench.runs
+    assert (again.id, again.fields) == (b"m2", {})
+
+
+def test_an_oversized_coroutine_frees_its_key() -> None:
+    bench = awaiting_store()
+    bench.auto = False
+    bench.arrive(bench.message(1), bench.message(2))
+    bench.answer_reads()
+    [(host, [item])] = bench.runs
+    bench.runs.clear()
+    body = b"x" * (bench.state.flow._config.body_bytes_max + 1)
+    bench.step(ev.HostSaid(host, Ran([Done(item.ticket, [Emitted("tell", "", body)], {}, ())])))
+    bench.answer_reads()
+    [(_, [item])] = bench.runs
+    assert (item.id, item.fields) == (b"m2", {})
+    assert bench.commits[0].commits[0].dead
+
+
 def test_a_repeat_of_what_is_under_way_is_not_run_again_but_answered_to_the_new_session() -> None:
     bench = Bench().ready("shop/store/0")
     bench.auto = False

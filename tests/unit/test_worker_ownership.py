@@ -78,6 +78,27 @@ def test_the_source_drains_commits_and_hands_over_in_that_order() -> None:
     assert P not in bench.state.flow.partitions
 
 
+def test_the_source_waits_for_a_coroutine_and_returns_what_stands_behind_it() -> None:
+    bench = Bench()
+    bench.awaiting = ["store"]
+    bench.ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1), bench.message(2))
+    bench.answer_reads()
+    moving(bench)
+    bench.step(ev.FromBroker(Held(P, 1)))
+    assert not bench.commits
+    assert len(bench.runs) == 1
+    bench.answer_runs()
+    [last] = bench.commits
+    assert last.commits[0].move == ("node3", 2)
+    assert [i for _, i in last.commits[0].seen] == [b"m1"]
+    bench.answer_commits()
+    [handover] = bench.to_broker(Handover)
+    assert [[p.message.id for p in r.posted] for r in handover.returned] == [[b"m2"]]
+    assert not bench.runs
+
+
 def test_what_was_not_begun_is_returned_in_order_and_not_run() -> None:
     bench = Bench().ready(P)
     bench.auto = False

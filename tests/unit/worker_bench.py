@@ -59,6 +59,7 @@ class Bench:
         self.outboxes: dict[str, list[tuple[int, bytes]]] = {}
         self.auto = True
         self.loads = True
+        self.awaiting = ["call"]
         self.handlers: dict[str, Handler] = {}
 
     def step(self, event: ev.Event) -> list[Any]:
@@ -69,7 +70,7 @@ class Bench:
             if isinstance(effect, ev.StartHost):
                 self.step(ev.HostStarted(effect.host))
             elif isinstance(effect, ev.LoadGraph) and self.loads:
-                self.step(ev.HostSaid(effect.host, Loaded(effect.graph.name, effect.graph.version, ["call"])))
+                self.step(ev.HostSaid(effect.host, Loaded(effect.graph.name, effect.graph.version, self.awaiting)))
             elif isinstance(effect, ev.LoadPartitions):
                 self.step(ev.PartitionsLoaded([self._state_of(p) for p in effect.partitions]))
             elif isinstance(effect, ev.ReadContexts):
