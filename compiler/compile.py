@@ -1,0 +1,141 @@
+"""From a path to a Program, and from a Program to a folder that can be deployed: which front end reads it, which
+emitter writes it. Knows no language: the parts of one are imported when something is written in it.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from compiler.program import Program, Role
+from liquefy.errors import GraphError, UserError
+
+FLX = ".flx"
+PYTHON = (".py",)
+JAVASCRIPT = (".js", ".mjs", ".cjs")
+PACKAGE = "package.json"
+
+LANGUAGES = {"python": "Python", "javascript": "JavaScript"}
+
+PYTHON_ENTRIES = ("app.py", "main.py", "server.py", "wsgi.py", "asgi.py", "run.py", "manage.py", "application.py")
+"""Looked for in a folder, in this order."""
+
+PARENTS_MAX = 16
+"""How far up from a file the folder of its service is looked for."""
+
+
+def is_source(path: Path) -> bool:
+    """Whether it is something to compile, rather than a graph.yaml or a folder with one."""
+    if path.is_dir():
+        return not (path / "graph.yaml").exists() and ((path / PACKAGE).exists() or _python_entry(path) is not None)
+    return path.suffix in (FLX, *PYTHON, *JAVASCRIPT)
+
+
+def compile_source(path: Path, app: str | None = None) -> Program:
+    """The service that `path` starts: a file of JavaScript or Python, a `.flx`, or a folder with a package.json or a
+    Python program. `app`: `module:attribute` of the application, where it cannot be found. Raises UserError."""
+    if not path.exists():
+        raise UserError(f"{path}: does not exist\n  remedy: name an app.js, an app.py, a .flx, or a folder with one")
+    if path.is_dir():
+        return _compile_folder(path, app)
+    if path.suffix == FLX:
+        read = import_module("compiler.flx.read").read
+        program: Program = read(path)
+        return program
+    if path.suffix in PYTHON:
+        folder = _python_folder(path)
+        return _python(folder, path.resolve().relative_to(folder).as_posix(), app)
+    if path.suffix in JAVASCRIPT:
+        folder = _javascript_folder(path)
+        return _javascript(folder, path.resolve().relative_to(folder).as_posix())
+    remedy = "name an app.js, an app.py, a .flx, or a folder with one"
+    raise UserError(f"{path}: {path.suffix or path.name!r} is no language that can be compiled\n  remedy: {remedy}")
+
+
+def emit(program: Program, out: Path) -> None:
+    """The program as a folder that `liquefy-ctl deploy` takes. `out` is there and empty. Raises UserError."""
+    if not program.framework and all(fluxion.role is Role.STEP for fluxion in program.fluxions):
+        import_module("compiler.flx.emit").emit(program, out)
+    elif program.language in LANGUAGES:
+        _part(program.language, "emit").emit(program, out)
+    else:
+        raise UserError(
+            f"{program.name}: no code can be made of the language {program.language!r}\n"
+            f"  remedy: use {' or '.join(LANGUAGES)}"
+        )
+
+
+def _compile_folder(folder: Path, app: str | None) -> Program:
+    if (folder / PACKAGE).is_file():
+        _check_json(folder / PACKAGE)
+        return _javascript(folder.resolve(), "")
+    entry = _python_entry(folder)
+    if app:
+        named = Path(*app.partition(":")[0].split(".")).with_suffix(".py")
+        package = named.with_suffix("") / "__init__.py"
+        entry = next((file.as_posix() for file in (named, package) if (folder / file).is_file()), entry)
+    if entry is None:
+        found = sorted(file.name for file in folder.iterdir() if file.suffix in (FLX, *PYTHON, *JAVASCRIPT))
+        there = f"; there are {', '.join(found[:8])}" if found else ""
+        raise UserError(
+            f"{folder}: it cannot be told which file starts the service: there is no {PACKAGE}, and none of "
+            f"{', '.join(PYTHON_ENTRIES)}{there}\n  remedy: name the file that starts it"
+        )
+    return _python(folder.resolve(), entry, app)
+
+
+def _python_entry(folder: Path) -> str | None:
+    return next((name for name in PYTHON_ENTRIES if (folder / name).is_file()), None)
+
+
+def _check_json(path: Path) -> None:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError as error:
+        line = getattr(error, "lineno", 0)
+        raise GraphError(str(path), line, f"is not JSON: {error}", "correct the line") from None
+
+
+def _python_folder(path: Path) -> Path:
+    """Where its absolute imports begin: the first folder above it that is no package."""
+    folder = path.resolve().parent
+    for _ in range(PARENTS_MAX):
+        if not (folder / "__init__.py").exists():
+            break
+        folder = folder.parent
+    return folder
+
+
+def _javascript_folder(path: Path) -> Path:
+    """The folder of its package.json, else its own."""
+    own = path.resolve().parent
+    for folder in [own, *own.parents][:PARENTS_MAX]:
+        if (folder / PACKAGE).is_file():
+            return folder
+    return own
+
+
+def _python(folder: Path, entry: str, app: str | None) -> Program:
+    program: Program = _part("python").compile(folder, entry, app)
+    return program
+
+
+def _javascript(folder: Path, entry: str) -> Program:
+    program: Program = _part("javascript").compile(folder, entry)
+    return program
+
+
+def _part(language: str, module: str = "") -> ModuleType:
+    """`compiler.javascript`, `compiler.javascript.emit`. Raises UserError if this Liquefy does not have it."""
+    name = f"compiler.{language}.{module}".rstrip(".")
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not name.startswith(error.name):
+            raise
+        raise UserError(
+            f"{LANGUAGES[language]} cannot be compiled by this Liquefy: it has no {name}\n"
+            "  remedy: write the service as graph.yaml with functions, or as .flx"
+        ) from None
