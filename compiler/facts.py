@@ -1,6 +1,5 @@
 """What a front end reads from source code, the same for both languages: which variables outlive a request, which
-pieces of
-code touch them and how, where requests enter. `compiler.classify` decides from these facts alone.
+pieces of code touch them and how, where requests enter. `compiler.classify` decides from these facts alone.
 
 A front end never guesses: what it cannot resolve it says as a Hazard, or as a Use of mode ESCAPE. Knows no syntax tree.
 """
@@ -152,13 +151,17 @@ class Unit:
 class Start:
     """Where requests enter. `path` in the notation of graph.yaml (`/users/{id}`), "" if it cannot be said so; `unit`
     is the handler.
-    `route`: how the runtime finds the handler again, in the words of the front end and runtime of the language."""
+    `route`: how the runtime finds the handler again, in the words of the front end and runtime of the language; "" if
+    it cannot: then these requests are served by the fluxion `app`.
+    `arguments`: what the framework passes for the handler's parameters, in words of the request (a parameter "request"
+    needs none)."""
 
     method: str
     path: str
     unit: str
     place: Place
     route: str = ""
+    arguments: tuple[tuple[str, KeyOf], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,5 +177,7 @@ class Facts:
     everywhere: tuple[str, ...] = ()
     hazards: tuple[Hazard, ...] = ()
     """Of the service as a whole, such as what its modules do while they load."""
+    env: tuple[str, ...] = ()
+    """Names of the environment variables that the code reads."""
     files: dict[str, str] = field(default_factory=dict)
     """Sources read: path -> text."""

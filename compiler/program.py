@@ -144,6 +144,8 @@ class Program:
     files: dict[str, str] = field(default_factory=dict)
     assets: tuple[str, ...] = ()
     folder: str = ""
+    env: tuple[str, ...] = ()
+    """Names of the environment variables that the code reads: hosts are given them."""
 
     def streams(self) -> list[str]:
         """In the poster's notation, in the order of the fluxions: `input >> store`, `store >> localProcess`."""

@@ -1,0 +1,159 @@
+"""Facts, groups and cut handlers to a Program: fluxions with their bodies, files with holes, the other files of the
+folder. The same for both languages.
+
+Knows no syntax: where a body begins and ends it is told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compiler.classify import Classified, Part
+from compiler.facts import Facts, Place, Unit
+from compiler.holes import cut_out
+from compiler.program import Entry, Fluxion, Kept, Program, Role, Sorted
+
+ASSETS_MAX = 20_000
+"""Files of a service's folder that go along; as many as a bundle takes."""
+
+_LEFT_OUT = {
+    *(".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".liquefy", ".tox", ".mypy_cache"),
+    *(".pytest_cache", ".ruff_cache", ".idea", ".vscode"),
+}
+
+
+@dataclass(frozen=True)
+class Body:
+    """Where a unit's statements stand: text[start:end] of `file`, as offsets of characters."""
+
+    file: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A handler taken apart: its fluxions, the first with the role START and the handler's entries to come, the last
+    END; the variables that travel; `bodies`: where code of them stands that is cut out of its file."""
+
+    fluxions: tuple[Fluxion, ...]
+    variables: tuple[Sorted, ...] = ()
+    bodies: dict[str, Body] = field(default_factory=dict)
+
+
+def assemble(
+    facts: Facts,
+    classified: Classified,
+    *,
+    folder: Path,
+    bodies: dict[str, Body],
+    chains: dict[str, Chain] | None = None,
+    kept: tuple[Kept, ...] = (),
+) -> Program:
+    """`bodies`: of units, by id. `chains`: handlers that were cut, by the unit's id."""
+    chains = chains or {}
+    by_id = {unit.id: unit for unit in facts.units}
+    fluxions: list[Fluxion] = []
+    where: dict[str, Body] = {}
+    for part in classified.parts:
+        if part.unit in chains:
+            chain = chains[part.unit]
+            fluxions += [_placed(fluxion, part) for fluxion in chain.fluxions]
+            where |= chain.bodies
+        else:
+            fluxions.append(_handler(part, by_id[part.unit]))
+            if part.unit in bodies:
+                where[part.name] = bodies[part.unit]
+    app = classified.app
+    fluxions.append(Fluxion(app.name, Role.WHOLE, app.group, context=app.context, waits=app.waits))
+    files, cut = _cut(facts.files, where)
+    fluxions = [dataclasses.replace(f, body=cut[f.name]) if f.name in cut else f for f in fluxions]
+    travelling = tuple(v for chain in chains.values() for v in chain.variables)
+    return Program(
+        name=service_name(folder, facts.entry),
+        language=facts.language,
+        framework=facts.framework,
+        entry=facts.entry,
+        fluxions=tuple(fluxions),
+        groups=classified.groups,
+        variables=classified.variables + travelling,
+        kept=tuple(dict.fromkeys(classified.kept + kept)),
+        files=files,
+        assets=tuple(assets(folder, set(facts.files))),
+        folder=str(folder),
+        env=facts.env,
+    )
+
+
+def service_name(folder: Path, entry: str) -> str:
+    """A graph's name: the entry's, or the folder's if the entry is called as they all are."""
+    stem = Path(entry).stem
+    common = {"app", "main", "index", "server", "run", "wsgi", "asgi", "manage", "__init__", "__main__", "api"}
+    text = folder.resolve().name if stem in common else stem
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-")
+    return name if name and name[0].isalpha() else f"service-{name}".rstrip("-")
+
+
+def assets(folder: Path, sources: set[str]) -> Iterator[str]:
+    """The other files of the folder, relative, in order."""
+    count = 0
+    for base, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in _LEFT_OUT)
+        for name in sorted(names):
+            path = (Path(base) / name).relative_to(folder).as_posix()
+            if path in sources or name.endswith((".pyc", ".pyo")) or not (Path(base) / name).is_file():
+                continue
+            count += 1
+            if count > ASSETS_MAX:
+                return
+            yield path
+
+
+def _handler(part: Part, unit: Unit) -> Fluxion:
+    return Fluxion(
+        part.name,
+        Role.HANDLER,
+        part.group,
+        context=part.context,
+        key=part.key,
+        key_convert=part.key_convert,
+        entries=tuple(Entry(start.method, start.path, start.route) for start in part.starts),
+        waits=part.waits,
+        unit=unit.id,
+        place=unit.place,
+        last_line=unit.last_line,
+    )
+
+
+def _placed(fluxion: Fluxion, part: Part) -> Fluxion:
+    if fluxion.role is not Role.START:
+        return fluxion
+    return dataclasses.replace(fluxion, entries=tuple(Entry(s.method, s.path, s.route) for s in part.starts))
+
+
+def _cut(files: dict[str, str], where: dict[str, Body]) -> tuple[dict[str, str], dict[str, str]]:
+    """The files with holes, and the bodies by fluxion. A body inside another stays there; the last of a file is cut
+    first, so that the places of the others still hold."""
+    outer: list[tuple[str, Body]] = []
+    for name, body in sorted(where.items(), key=lambda item: (item[1].file, item[1].start, -item[1].end)):
+        if not outer or outer[-1][1].file != body.file or body.start >= outer[-1][1].end:
+            outer.append((name, body))
+    holed, cut = dict(files), {}
+    for name, body in reversed(outer):
+        found = cut_out(holed[body.file], body.start, body.end, name)
+        if found is not None:
+            holed[body.file], cut[name] = found
+    return holed, cut
+
+
+def offset(text: str, place: Place) -> int:
+    """Of a place's line and column in the text of its file."""
+    position = 0
+    for _ in range(place.line - 1):
+        position = text.index("\n", position) + 1
+    return position + place.column - 1

@@ -1,0 +1,42 @@
+"""Bodies cut out of their files, each leaving the hole `⟪name⟫`, and put back: each line of code is in one place only.
+
+A body is shown without the indentation of the place it was cut from. Knows no language.
+"""
+
+from __future__ import annotations
+
+import re
+
+_HOLE = re.compile(r"⟪([A-Za-z_][\w-]*)⟫")
+
+
+def cut_out(text: str, start: int, end: int, name: str) -> tuple[str, str] | None:
+    """`text` with a hole in place of text[start:end], and the body; None if it would not come back as it was (such as
+    for a text over several lines that stands further left)."""
+    indent = _indent(text, start)
+    lines = text[start:end].split("\n")
+    body = "\n".join([lines[0], *(line.removeprefix(indent) for line in lines[1:])])
+    holed = f"{text[:start]}⟪{name}⟫{text[end:]}"
+    if "⟪" in body or "⟫" in body or fill(holed, {name: body}) != text:
+        return None
+    return holed, body
+
+
+def fill(text: str, bodies: dict[str, str]) -> str:
+    """The holes of `text` filled. A hole that has no body stays."""
+
+    def put(match: re.Match[str]) -> str:
+        body = bodies.get(match.group(1))
+        if body is None:
+            return match.group(0)
+        indent = _indent(text, match.start())
+        first, *others = body.split("\n")
+        return "\n".join([first, *(indent + line if line else line for line in others)])
+
+    return _HOLE.sub(put, text)
+
+
+def _indent(text: str, position: int) -> str:
+    """The blanks at the beginning of the line of `position`."""
+    line = text.rfind("\n", 0, position) + 1
+    return text[line : line + len(text[line:]) - len(text[line:].lstrip(" \t"))]
