@@ -67,6 +67,8 @@ class View(NamedTuple):
     asked_ms: Mapping[str, int]
     counts: Mapping[str, Mapping[str, int]]
     chain: Callable[[str], Chain]
+    fixed: Collection[str] = ()
+    """Partitions that no move may touch: what they remember is in the process."""
 
 
 class Limits(NamedTuple):
@@ -277,6 +279,7 @@ class _Work:
             partition not in self.in_progress
             and partition not in self.moved
             and partition not in view.pins
+            and partition not in view.fixed
             and view.cooling_ms.get(partition, 0) <= self.now_ms
         )
 
@@ -314,6 +317,8 @@ def _required(work: _Work) -> list[Step]:
     view = work.view
     steps = []
     for partition, node in sorted(view.pins.items()):
+        if partition in view.fixed:
+            continue
         source = view.where.get(partition, "")
         pin = work.nodes.get(node)
         if pin is None or source in ("", node) or source not in work.nodes or partition in work.in_progress:
@@ -324,7 +329,8 @@ def _required(work: _Work) -> list[Step]:
     for node_view in view.nodes:
         if not node_view.leaving:
             continue
-        away = [p for p in view.owned.get(node_view.name, ()) if p not in work.in_progress and p not in decided]
+        owned = view.owned.get(node_view.name, ())
+        away = [p for p in owned if p not in work.in_progress and p not in decided and p not in view.fixed]
         for partition, target in spread(view, sorted(away)).items():
             steps.append(Step(partition, node_view.name, target, f"{node_view.name} is being emptied", 0.0))
     for step in steps:

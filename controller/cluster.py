@@ -170,6 +170,18 @@ class Cluster:
         of_group = known.group_by_name.get(group) if known is not None else None
         return (graph, group if of_group is not None and of_group.partitions == 1 else index)
 
+    def fixed(self) -> dict[str, str]:
+        """partition -> why, of the groups whose memory is in a process, but for processes that are ending anyway."""
+        ending = {node.name for node in self.nodes.values() if node.leaving}
+        return {
+            partition: group.pinned
+            for graph in self.graphs.values()
+            for group in graph.groups
+            if group.pinned
+            for partition in (f"{graph.name}/{group.name}/{i}" for i in range(group.partitions))
+            if self.where.get(partition) not in ending
+        }
+
     def pinned(self) -> dict[str, str]:
         """Pins by partition: a pin of a partition goes before that of its group."""
         result: dict[str, str] = {}

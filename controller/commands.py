@@ -188,8 +188,13 @@ class Commands:
             raise UserError(f"{node.name} is {node.state}\n  remedy: choose a node that is up")
         if node.emptying:
             raise UserError(f"{node.name} is drained\n  remedy: `liquefy-ctl uncordon {node.name}`, or choose another")
-        pinned = self._cluster.pinned()
+        pinned, fixed = self._cluster.pinned(), self._cluster.fixed()
         for partition in found.partitions:
+            if partition in fixed and self._cluster.where.get(partition, node.name) != node.name:
+                raise UserError(
+                    f"{partition} stays on {self._cluster.where[partition]}: {fixed[partition]}\n"
+                    "  remedy: change that, and deploy again; moved, it would forget what it remembers"
+                )
             if pinned.get(partition, node.name) != node.name:
                 text = f"{partition} is pinned to {pinned[partition]}"
                 raise UserError(f"{text}\n  remedy: `liquefy-ctl unpin`, or pin it to {node.name}")

@@ -88,6 +88,12 @@ class Placing:
             return
         self._desk.failovers += 1
         self._failovers.append(_Failover(name, now_ms, lost))
+        for partition in sorted(lost):
+            graph = self._cluster.graph_of(partition)
+            group = graph.group_by_name.get(partition.split("/")[1]) if graph is not None else None
+            if group is not None and group.pinned:
+                text = f"{partition} begins anew: what it remembered was in a process of {name} ({group.pinned})"
+                self._desk.log("warning", text, "forgotten", partition=partition)
         text = f"{why}: failing over {_count(len(lost))}; expected: all on nodes that live"
         self._desk.log("warning", text, "lost", node=name, partitions=len(lost))
         self.homeless.update(dict.fromkeys(sorted(lost), f"failover: {why}"))
@@ -170,6 +176,7 @@ class Placing:
             cluster.asked_ms,
             cluster.counts,
             cluster.chain,
+            cluster.fixed(),
         )
 
     def _placed(self, requests: list[PlaceRequest], placements: list[Placement]) -> None:

@@ -188,10 +188,12 @@ class Rebalancing:
         self._desk.log("info", text, "rebalanced", **fields)
 
     def _answer_drains(self) -> None:
+        fixed = self._cluster.fixed() if self._drains else {}
         for drain in list(self._drains):
-            left = len(self._cluster.owned.get(drain.node, ()))
+            owned = self._cluster.owned.get(drain.node, {})
+            left, stay = len(owned), sum(p in fixed for p in owned)
             node = self._cluster.nodes.get(drain.node)
             over = self._desk.now_ms - drain.began_ms > DRAIN_MS or node is None or not node.drained
-            if not left or over:
+            if left <= stay or over:
                 self._drains.remove(drain)
                 drain.done({"node": drain.node, "moved": drain.owned - left, "left": left})

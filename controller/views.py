@@ -68,6 +68,7 @@ def graph_status(cluster: Cluster, graph: Graph, now_ms: int) -> dict[str, Any]:
             {
                 "name": group.name,
                 "stateful": group.stateful,
+                "pinned": group.pinned,
                 "partitions": group.partitions,
                 "nodes": dict(sorted(counts.items())),
                 "rate": round(sum(measures.rate(name, now_ms) for name in names), 2),

@@ -263,7 +263,7 @@ def graph_text(graph: dict[str, Any]) -> RenderableType:
     groups = table("GROUP", "FLUXIONS", "CONTEXT", ">PARTITIONS", "NODES", ">MSG/S", ">LOAD")
     for name, g in where.items():
         members = ", ".join(f["name"] for f in graph["fluxions"] if f["group"] == name)
-        kept = "kept" if g["stateful"] else "none"
+        kept = "pinned" if g["pinned"] else "kept" if g["stateful"] else "none"
         groups.add_row(
             text(name),
             text(members),

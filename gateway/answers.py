@@ -61,6 +61,17 @@ def render(status: int, headers: tuple[tuple[str, str], ...], body: Any) -> Rend
     return status, out, data
 
 
+def as_it_is(status: int, headers: tuple[tuple[str, str], ...], body: Any, head: bool) -> Rendered:
+    """Of an application behind a raw input: nothing is added. `head`: to a HEAD, so the length it states is that of
+    another answer. Raises ValueError as `render`, and for a body that is not bytes."""
+    if not 200 <= status <= 999:
+        raise ValueError(f"the answer's status is {status}; it must be 200 to 999")
+    if body is not None and type(body) is not bytes:
+        raise ValueError(f"the answer's body is {type(body).__name__}; behind a raw input it must be bytes")
+    own = _CONNECTION - {"content-length"} if head else _CONNECTION
+    return status, [(n, v) for n, v in headers if _checked(n, v) not in own], body or b""
+
+
 def error(status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Rendered:
     """Of the gateway itself: {"error": text}."""
     return status, [*headers, _JSON], msgspec.json.encode({"error": text})

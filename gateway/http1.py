@@ -65,11 +65,13 @@ class Exchange:
 
     __slots__ = (
         "_connection",
+        "_pairs",
         "answer",
         "body",
         "headers",
         "keep_alive",
         "method",
+        "raw",
         "safe",
         "target",
         "ticket",
@@ -82,12 +84,24 @@ class Exchange:
         self.target = ""
         self.version = ""
         self.headers: dict[str, str] = {}
+        self._pairs: list[tuple[bytes, bytes]] = []
         self.body = b""
         self.keep_alive = True
         self.safe = False
         self.ticket = 0
-        """For the application's own use."""
+        self.raw = False
+        """For the application's own use, both."""
         self.answer: tuple[int, list[tuple[str, str]], bytes] | None = None
+
+    @property
+    def pairs(self) -> list[list[str]]:
+        """The headers as they came: each, in order, with its name as written."""
+        return [[name.decode("ascii"), value.decode("latin-1")] for name, value in self._pairs]
+
+    @property
+    def client(self) -> str:
+        """Address and port of the other side, `127.0.0.1:4711`."""
+        return self._connection.peer
 
     def respond(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """`headers` without content-length, date and connection; they are made here. Names and values must be
@@ -229,6 +243,12 @@ class Connection(asyncio.Protocol):
         self._begin()
         self._resume_soon()
 
+    @property
+    def peer(self) -> str:
+        """See Exchange.client."""
+        address = self._transport.get_extra_info("peername") or ("", 0)
+        return f"{address[0]}:{address[1]}"
+
     # -- reading ------------------------------------------------------------------------------------------
 
     def _feed(self, data: bytes) -> None:
@@ -318,6 +338,7 @@ class Connection(asyncio.Protocol):
         if self._told > self._limits.headers_bytes_max:
             self._interrupt(_headers_too_large(self._limits))
         headers = self._current.headers
+        self._current._pairs.append((name, value))
         key = _names.get(name) or _name(name)
         text = value.decode("latin-1")
         if key in headers:
@@ -415,7 +436,7 @@ class Connection(asyncio.Protocol):
             head += f"{name}: {value}\r\n"
         if status == 204 or status == 304:
             body = b""
-        else:
+        elif exchange.method != "HEAD" or all(name.lower() != "content-length" for name, _ in headers):
             head += f"content-length: {len(body)}\r\n"
         if not exchange.keep_alive:
             head += "connection: close\r\n"

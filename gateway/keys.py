@@ -20,7 +20,13 @@ class KeyMissing(Exception):
 def key_of(request: dict[str, Any], entry: Entry, root: bytes) -> str:
     """The key under which the request travels; as `Graph.key_of` has it. Raises KeyMissing."""
     if entry.key:
-        return find_key(request, entry.key)
+        try:
+            return find_key(request, entry.key)
+        except KeyMissing:
+            if not entry.raw:
+                raise
+            # The application behind a raw input answers what is wrong with a request, whoever gets it.
+            return root.hex()
     return "" if entry.stateful else root.hex()
 
 

@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     key: tuple[str, ...]
     stateful: bool
     deadline_ms: int
+    raw: bool = False
 
 
 class Match(NamedTuple):
@@ -90,6 +91,7 @@ class Router:
                     key=tuple(fluxion.key.split(".")) if fluxion.key else (),
                     stateful=group.stateful,
                     deadline_ms=graph.deadline_ms,
+                    raw=item.raw,
                 )
                 self._add(item.method.upper(), item.path, entry)
 
@@ -105,6 +107,10 @@ class Router:
         try:
             segments = _segments(path)
         except UnicodeDecodeError:
+            # What the path means is up to the application behind a raw input, if there is one for everything.
+            target = _choose(self._root.rest, method)
+            if target is not None and target.entry.raw:
+                return Match(target.entry, {target.names[0]: path[1:]})
             return NoMatch(400, (), "the path is not UTF-8")
         values: list[str] = []
         allowed: set[str] = set()

@@ -5,6 +5,7 @@ requests into events, performs the effects in order, and decides nothing that co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import secrets
 import time
@@ -38,7 +39,7 @@ from gateway.events import (
 )
 from gateway.http1 import Exchange, Limits, Server
 from gateway.pending import GatewayState
-from gateway.routes import RESERVED, NoMatch
+from gateway.routes import RESERVED, Match, NoMatch
 from liquefy import log, messages, values
 from liquefy.config import GatewayConfig
 from liquefy.contexts import Contexts
@@ -151,16 +152,14 @@ class GatewayService:
             self._respond(exchange, _no_match(exchange.method, path, found, self._config.retry_after_s))
             return
         headers = exchange.headers
-        request = {
-            "method": exchange.method,
-            "path": bodies.decoded_path(path),
-            "params": found.params,
-        }
+        exchange.raw = found.entry.raw
+        if exchange.raw and "upgrade" in headers and "upgrade" in headers.get("connection", "").lower():
+            text = f"connections are not upgraded here (to {headers['upgrade'][:80]}): requests and answers only"
+            self._respond(exchange, answers.error(501, text))
+            return
         try:
-            request["query"] = bodies.parse_query(query)
-            request["headers"] = headers
-            request["body"] = bodies.parse_body(headers.get("content-type", ""), exchange.body)
-            packed = values.pack(request, "the request")
+            request = _request(exchange, found, path, query)
+            packed = values.pack(_as_it_came(exchange, request) if exchange.raw else request, "the request")
         except ValueError as error:
             self._respond(exchange, answers.error(400, str(error)))
             return
@@ -182,7 +181,11 @@ class GatewayService:
         if exchange is None:
             return
         try:
-            rendered = answers.render(effect.status, effect.headers, values.unpack(effect.body))
+            body = values.unpack(effect.body)
+            if exchange.raw:
+                rendered = answers.as_it_is(effect.status, effect.headers, body, exchange.method == "HEAD")
+            else:
+                rendered = answers.render(effect.status, effect.headers, body)
         except (ValueError, BadFrame) as error:
             self._log(Log("error", f"{exchange.method} {exchange.target[:200]}: {error}", "answer"))
             rendered = answers.error(500, str(error))
@@ -302,6 +305,32 @@ def _decode_kept(data: bytes | None) -> Kept | None:
         return None if data is None else _kept.decode(data)
     except msgspec.DecodeError:
         raise StoreUnavailable("a record in the store is not one of ours") from None
+
+
+def _request(exchange: Exchange, found: Match, path: str, query: str) -> dict[str, Any]:
+    """The request as values. Raises ValueError on what cannot be read; behind a raw input that is the application's
+    to judge, and only what may hold the key is read."""
+    headers = exchange.headers
+    request: dict[str, Any] = {
+        "method": exchange.method,
+        "path": bodies.decoded_path(path),
+        "params": found.params,
+        "query": {},
+        "headers": headers,
+        "body": exchange.body,
+    }
+    raw = found.entry.raw
+    with contextlib.suppress(*((ValueError,) if raw else ())):
+        request["query"] = bodies.parse_query(query)
+        if not raw or found.entry.key[:1] == ("body",):
+            request["body"] = bodies.parse_body(headers.get("content-type", ""), exchange.body)
+    return request
+
+
+def _as_it_came(exchange: Exchange, request: dict[str, Any]) -> dict[str, Any]:
+    """What the fluxion behind a raw input gets."""
+    raw = {"target": exchange.target, "headers": exchange.pairs, "body": exchange.body}
+    return {**request, **raw, "client": exchange.client, "scheme": "http"}
 
 
 def _no_match(method: str, path: str, found: NoMatch, retry_after_s: int) -> answers.Rendered:

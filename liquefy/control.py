@@ -39,7 +39,7 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
                   rate, queued, rss, hosts, since_s}
     GraphStatus  {name, version, deadline_ms, inputs: [{name, method, path, to}],
                   fluxions: [{name, code, group, key, streams}],
-                  groups: [{name, stateful, partitions, nodes: {node: count}, rate, load}], streams: ["a >> b"]}
+                  groups: [{name, stateful, pinned, partitions, nodes: {node: count}, rate, load}], streams: ["a >> b"]}
 
 `load` is CPU seconds per second, `utilisation` load / capacity, `rate` messages per second, all smoothed.
 A `what` without a graph is completed when only one deployed graph has such a group or fluxion; else UserError says

@@ -18,12 +18,14 @@ PARTITIONS_MAX = 4096
 
 
 class Input(msgspec.Struct, frozen=True):
-    """Where requests enter: `method` ("GET", ... or "*"), `path` with `{parameters}`, and the fluxion they go to."""
+    """Where requests enter: `method` ("GET", ... or "*"), `path` with `{parameters}`, and the fluxion they go to.
+    `raw`: the fluxion gets the request as it came, and gives the answer as it is to go out."""
 
     name: str
     method: str
     path: str
     to: str
+    raw: bool = False
 
 
 class Fluxion(msgspec.Struct, frozen=True):
@@ -44,11 +46,14 @@ class Fluxion(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """The fluxions that share a context (`stateful`), or one fluxion without any; the unit that is partitioned."""
+    """The fluxions that share a context (`stateful`), or one fluxion without any; the unit that is partitioned.
+    `pinned`: why it
+    stays on its node ("": it does not). What it remembers is in the process that runs it, and lost with it."""
 
     name: str
     stateful: bool
     partitions: int
+    pinned: str = ""
 
 
 class Graph(msgspec.Struct, frozen=True, dict=True):

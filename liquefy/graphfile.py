@@ -20,6 +20,8 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
+import yaml
+
 from liquefy import graphrules as rules
 from liquefy.graph import OUTPUT, PARTITIONS_DEFAULT, PARTITIONS_MAX, Fluxion, Graph, Group, Input
 from liquefy.graphcode import Named, check_code
@@ -47,7 +49,8 @@ _GRAPH_NAME = re.compile(r"[a-z][a-z0-9-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _GRAPH_SETTINGS = ("graph", "deadline_s", "inputs", "fluxions", "streams")
-_FLUXION_SETTINGS = ("code", "group", "key", "partitions", "timeout_s", "language")
+_INPUT_SETTINGS = ("route", "raw")
+_FLUXION_SETTINGS = ("code", "group", "key", "partitions", "timeout_s", "language", "pinned")
 
 
 def read(path: Path) -> Graph:
@@ -217,13 +220,29 @@ def _read_inputs(entry: Entry, problems: Problems) -> list[DeclaredInput]:
     entries = mapping(entry.node, "`inputs`", problems)
     for name, value in entries.items():
         _declared_name(name, value.line, "an input", problems)
-        route = text(value, f"the input {name!r}", problems)
+        route, raw = _route(name, value, problems)
         if route is None:
             inputs.append(DeclaredInput(name, value.line))
         else:
-            inputs.append(rules.parse_route(name, value.line, route, problems))
+            inputs.append(rules.parse_route(name, value.line, route, problems, raw))
     _check_count(entry, len(entries), "inputs", problems)
     return inputs
+
+
+def _route(name: str, entry: Entry, problems: Problems) -> tuple[str | None, bool]:
+    """Route and `raw` of an input: `GET /path`, or {route: "GET /path", raw: true}."""
+    what = f"the input {name!r}"
+    if not isinstance(entry.node, yaml.MappingNode):
+        return text(entry, what, problems), False
+    settings = mapping(entry.node, what, problems)
+    _check_settings(settings, _INPUT_SETTINGS, what, problems)
+    raw = text(settings["raw"], f"{what}: raw", problems) if "raw" in settings else "false"
+    if raw not in ("true", "false"):
+        problems.add(entry.line, f"{what}: raw is {raw!r}", "write true or false")
+    if "route" not in settings:
+        problems.add(entry.line, f"{what} has no route", 'add `route: "GET /path"`')
+        return None, False
+    return text(settings["route"], f"{what}: route", problems), raw == "true"
 
 
 def _check_count(entry: Entry, count: int, what: str, problems: Problems) -> None:
@@ -262,6 +281,7 @@ def _read_fluxion(name: str, entry: Entry, problems: Problems) -> DeclaredFluxio
         _partitions(known, what, problems),
         round(_seconds(known, "timeout_s", TIMEOUT_S_DEFAULT, f"{what}: timeout_s", problems) * 1000),
         texts.get("language", LANGUAGES[0]),
+        texts.get("pinned", ""),
     )
     if settings:
         _check_fluxion(fluxion, problems)
@@ -286,6 +306,7 @@ def _check_fluxion(fluxion: DeclaredFluxion, problems: Problems) -> None:
         _declared_name(fluxion.group, fluxion.lines["group"], "a group", problems)
     if fluxion.key:
         rules.check_key(fluxion, problems)
+    rules.check_pinned(fluxion, problems)
     if fluxion.language and fluxion.language not in LANGUAGES:
         problems.add(
             fluxion.lines["language"],
@@ -328,7 +349,7 @@ def _build(
         name=name,
         version=0,
         bundle="",
-        inputs=tuple(Input(i.name, i.method, i.path, leads_to[i.name][0]) for i in inputs),
+        inputs=tuple(Input(i.name, i.method, i.path, leads_to[i.name][0], i.raw) for i in inputs),
         fluxions=tuple(
             Fluxion(
                 f.name,
@@ -353,7 +374,7 @@ def _groups(fluxions: Sequence[DeclaredFluxion]) -> tuple[Group, ...]:
         members.setdefault(fluxion.group_name, []).append(fluxion)
     groups = []
     for name, those in members.items():
-        one_context = those[0].stateful and not those[0].key
+        one = (those[0].stateful and not those[0].key) or those[0].pinned
         given = max(f.partitions for f in those)
-        groups.append(Group(name, those[0].stateful, 1 if one_context else given or PARTITIONS_DEFAULT))
+        groups.append(Group(name, those[0].stateful, 1 if one else given or PARTITIONS_DEFAULT, those[0].pinned))
     return tuple(groups)

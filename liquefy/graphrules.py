@@ -41,6 +41,7 @@ class DeclaredInput(NamedTuple):
     line: int
     method: str = ""
     path: str = ""
+    raw: bool = False
 
     @property
     def shape(self) -> str:
@@ -64,10 +65,11 @@ class DeclaredFluxion(NamedTuple):
     partitions: int = 0
     timeout_ms: int = 0
     language: str = "python"
+    pinned: str = ""
 
     @property
     def stateful(self) -> bool:
-        return bool(self.group or self.key)
+        return bool(self.group or self.key) and not self.pinned
 
     @property
     def group_name(self) -> str:
@@ -82,7 +84,7 @@ class Stream(NamedTuple):
     to: str
 
 
-def parse_route(name: str, line: int, route: str, problems: Problems) -> DeclaredInput:
+def parse_route(name: str, line: int, route: str, problems: Problems, raw: bool = False) -> DeclaredInput:
     """`GET /users/{id}` as method and path."""
     remedy = 'write it as "METHOD /path/{parameter}", for example "GET /{id}"'
     method, _, path = route.partition(" ")
@@ -106,7 +108,7 @@ def parse_route(name: str, line: int, route: str, problems: Problems) -> Declare
         if wrong:
             problems.add(line, f"input {name!r}: path {path!r}: {wrong}", remedy)
     return (
-        DeclaredInput(name, line, method, path)
+        DeclaredInput(name, line, method, path, raw)
         if len(problems.errors) == refused
         else DeclaredInput(name, line)
     )
@@ -130,6 +132,16 @@ def _segment_problem(segment: str, last: bool, seen: set[str]) -> str:
         return f"the parameter {name!r} stands twice"
     seen.add(name)
     return ""
+
+
+def check_pinned(fluxion: DeclaredFluxion, problems: Problems) -> None:
+    """What is pinned has no key: one process has it all."""
+    if fluxion.pinned and fluxion.key:
+        problems.add(
+            fluxion.lines["key"],
+            f"fluxion {fluxion.name!r} is pinned and has a key",
+            "remove one of them: a key spreads it, `pinned` keeps it in one process",
+        )
 
 
 def check_key(fluxion: DeclaredFluxion, problems: Problems) -> None:
@@ -294,7 +306,14 @@ def check_groups(fluxions: Sequence[DeclaredFluxion], problems: Problems) -> Non
 
 def _check_member(group: str, first: DeclaredFluxion, member: DeclaredFluxion, problems: Problems) -> None:
     line = member.lines.get("group", member.line)
-    if not (first.stateful and member.stateful):
+    if first.pinned or member.pinned:
+        if first.pinned != member.pinned:
+            problems.add(
+                member.lines.get("pinned", line),
+                f"group {group!r}: {first.name!r} and {member.name!r} are not pinned for the same reason",
+                "give all fluxions of a group the same `pinned`",
+            )
+    elif not (first.stateful and member.stateful):
         stateless = member if not member.stateful else first
         problems.add(
             line,
@@ -323,6 +342,8 @@ def _check_partitions(group: str, members: Sequence[DeclaredFluxion], problems: 
                 f"and {member.partitions} by {member.name!r}",
                 "say it once",
             )
+    if members[0].pinned and first.partitions != 1:
+        problems.add(first.lines["partitions"], f"group {group!r} is pinned: one partition", "remove `partitions`")
     if all(member.stateful and not member.key for member in members) and first.partitions != 1:
         problems.add(
             first.lines["partitions"],

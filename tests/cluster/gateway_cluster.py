@@ -43,15 +43,16 @@ ROUTES = {
     "late": "POST /late",
     "keyed": "POST /keyed",
     "count": "POST /count/{id}",
+    "raw": "* /raw/{path...}",
 }
-KEYS = {"keyed": "body.user.id", "count": "params.id"}
+KEYS = {"keyed": "body.user.id", "count": "params.id", "raw": "body.user"}
 
 
 def graph(deadline_ms: int = 1_000) -> Graph:
     inputs, fluxions, groups = [], [], []
     for name, route in ROUTES.items():
         method, _, path = route.partition(" ")
-        inputs.append(Input(f"in-{name}", method, path, name))
+        inputs.append(Input(f"in-{name}", method, path, name, raw=name == "raw"))
         fluxions.append(Fluxion(name, f"app:{name}", name, KEYS.get(name, "")))
         groups.append(Group(name, name == "count", 8))
     return Graph("test", 1, "", tuple(inputs), tuple(fluxions), tuple(groups), deadline_ms)
@@ -67,6 +68,7 @@ class Node:
         """How often each message came."""
         self.counted: dict[str, int] = {}
         self.handled: set[bytes] = set()
+        self.raw: list[dict[str, Any]] = []
         self.answered_late: list[m.Message] = []
         self.acked = 0
         self._out = Outgoing()
@@ -200,6 +202,13 @@ def _answer(node: Node, message: m.Message) -> Any:
     return body["status"], body.get("headers", {}), SHAPES.get(body.get("shape"), body.get("body"))
 
 
+def _raw(node: Node, message: m.Message) -> Any:
+    body = {**values.unpack(message.body), "key": message.key}
+    node.raw.append(body)
+    head = {"X-As-Written": "yes", "content-length": "17"}
+    return (302, head, None) if body["method"] == "HEAD" else (418, head, body["body"])
+
+
 def _keyed(node: Node, message: m.Message) -> Any:
     return 0, {}, {"key": message.key}
 
@@ -222,6 +231,7 @@ BEHAVIOUR: dict[str, Callable[[Node, m.Message], Any]] = {
     "late": _late,
     "keyed": _keyed,
     "count": _count,
+    "raw": _raw,
 }
 
 

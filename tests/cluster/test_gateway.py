@@ -175,6 +175,30 @@ def test_answers(cluster: Cluster, told: Any, status: int, content_type: str, bo
     assert got[2] == body or body is None
 
 
+def test_a_raw_input_takes_requests_as_they_come(cluster: Cluster) -> None:
+    with Raw(cluster) as raw:
+        body = b'{"user": "ann", x'
+        extra = "X-Two: a\r\nx-two: b\r\nContent-Type: application/json\r\n"
+        raw.send(request("/raw/a%2Fb//c?x=1&x=%ff", "PUT", body, extra))
+        status, headers, answer = raw.answer()
+        assert (status, answer, headers["X-As-Written"]) == (418, body, "yes")
+        assert "content-type" not in headers
+        assert headers["content-length"] == str(len(body))
+        seen = cluster.node.raw[-1]
+        assert (seen["target"], seen["path"], seen["body"]) == ("/raw/a%2Fb//c?x=1&x=%ff", "/raw/a/b//c", body)
+        assert [pair for pair in seen["headers"] if pair[0].lower() == "x-two"] == [["X-Two", "a"], ["x-two", "b"]]
+        assert seen["client"].startswith("127.0.0.1:")
+        raw.send(request("/raw/", "HEAD"))
+        status, headers, answer = raw.answer(head=True)
+        assert (status, headers["content-length"], answer) == (302, "17", b"")
+        body = b'{"user": "ann"}'
+        raw.send(request("/raw/", "POST", body, "Content-Type: application/json\r\n"))
+        raw.answer()
+        assert cluster.node.raw[-1]["key"] == "ann"
+        raw.send(request("/raw/", extra="Connection: Upgrade\r\nUpgrade: websocket\r\n"))
+        assert raw.answer()[0] == 501
+
+
 def test_answers_without_a_body(cluster: Cluster) -> None:
     with Raw(cluster) as raw:
         for status in (204, 304):

@@ -480,6 +480,36 @@ def test_pins_move_there_and_stay() -> None:
     assert len(world.counts()) == 3
 
 
+def test_what_remembers_in_its_process_stays_while_that_lives() -> None:
+    world = cluster(3)
+    live = graph("live")
+    group = msgspec.structs.replace(live.groups[0], stateful=False, partitions=1, pinned="keeps sessions in memory")
+    fluxion = msgspec.structs.replace(live.fluxions[0], key="")
+    world.deploy(msgspec.structs.replace(live, groups=(group,), fluxions=(fluxion,)))
+    at = world.owners()["live/store/0"]
+    other = next(name for name in world.workers if name != at)
+    assert "keeps sessions in memory" in world.error("migrate", what="live/store", node=other)
+    assert world.result("drain", node=at)["left"] == 1
+    world.run(30_000)
+    assert world.owners()["live/store/0"] == at
+    world.worker_down(at)
+    world.run(10_000)
+    assert world.owners()["live/store/0"] != at
+    assert [e.fields["partition"] for e in world.events("forgotten")] == ["live/store/0"]
+
+
+def test_what_remembers_in_a_process_that_ends_may_go() -> None:
+    world = cluster(2)
+    live = graph("live")
+    group = msgspec.structs.replace(live.groups[0], stateful=False, partitions=1, pinned="keeps sessions in memory")
+    fluxion = msgspec.structs.replace(live.fluxions[0], key="")
+    world.deploy(msgspec.structs.replace(live, groups=(group,), fluxions=(fluxion,)))
+    at = world.owners()["live/store/0"]
+    world.said(world.workers[at], m.Leaving())
+    world.run(1_000)
+    assert world.workers[at].owned == {}
+
+
 def test_freeze_stops_automatic_moves() -> None:
     world = cluster(2)
     assert world.result("freeze", reason="release") == {"frozen": "release"}

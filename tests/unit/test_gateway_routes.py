@@ -45,6 +45,7 @@ def test_an_entry_knows_where_requests_go() -> None:
         "key": ("params", "id"),
         "stateful": True,
         "deadline_ms": 30_000,
+        "raw": False,
     }
 
 
