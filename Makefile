@@ -5,6 +5,7 @@
 # make simulate [SEEDS=10000]     the simulation with so many seeds
 # make chaos [ROUNDS=200]         kill -9 at random moments, for so many rounds
 # make prove-migration            20 migrations in a row at 2,000 requests/s: answers, counters, pauses
+# make equivalence CORPUS=folder  services as they are and compiled: the same answers
 # make prove-balance              a skew on one node: even within 15 s, and quiet for five minutes
 # make docker-check               what README.md says about Docker, tried on the engine that is there (four minutes)
 # make clean                      remove what was made here, .venv and all
@@ -23,8 +24,9 @@ APP ?= examples/visits
 SEEDS ?= 10000
 ROUNDS ?= 200
 NODES ?= 3
+CORPUS ?= tests/equivalence/services
 
-.PHONY: up install test lint simulate chaos prove-migration prove-balance docker-check clean
+.PHONY: up install test lint simulate chaos equivalence prove-migration prove-balance docker-check clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -41,7 +43,7 @@ lint: $(DEV)
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" lint-imports
 
-TESTS := $(wildcard tests/unit tests/simulation tests/cluster)
+TESTS := $(wildcard tests/unit tests/simulation tests/cluster tests/equivalence)
 test: lint
 	$(PY) -m pytest -m "not slow" $(TESTS)
 
@@ -50,6 +52,9 @@ simulate: $(DEV)
 
 chaos: $(DEV)
 	$(PY) tests/chaos/run.py --rounds $(ROUNDS)
+
+equivalence: $(DEV)
+	$(PY) tests/equivalence/run.py $(CORPUS)
 
 prove-migration: $(DEV)
 	$(PY) tests/chaos/migration.py
