@@ -2,7 +2,8 @@
 `python tests/equivalence/run.py FOLDER [NAME ...]`.
 
 `--each` moves before every request in turn as well, a run for each; `--together` also sends many requests at once,
-where the folder has a `conc.py` that knows an invariant of the service. Exit code 1 if one answers otherwise without a word.
+where the folder has a `conc.py` that knows an invariant of the service. Exit code 1 if one answers otherwise without
+a word.
 """
 
 from __future__ import annotations
