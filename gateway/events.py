@@ -127,6 +127,25 @@ class Refuse(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Stream(NamedTuple):
+    """Part of a fluxion's answer, of which more comes unless it is the `last`. Status and headers count with the
+    `first`. `body` is packed by `liquefy.values`."""
+
+    ticket: int
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    first: bool
+    last: bool
+
+
+class BreakOff(NamedTuple):
+    """End the connection in the middle of the answer, so that nobody takes it for whole."""
+
+    ticket: int
+    reason: str
+
+
 class Reconnect(NamedTuple):
     """Give the connection to the broker up and make a new one."""
 
@@ -151,4 +170,7 @@ class Store(NamedTuple):
     kept: Kept
 
 
-Effect = ToBroker | Relay | SendFrame | Log | Count | Answer | Refuse | Reconnect | Begin | Look | Store
+Effect = (
+    ToBroker | Relay | SendFrame | Log | Count | Answer | Stream | BreakOff | Refuse | Reconnect
+    | Begin | Look | Store
+)  # fmt: skip

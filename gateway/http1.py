@@ -41,6 +41,9 @@ SWEEP_S = 0.1
 RAW_BODY_FACTOR = 8
 """A chunked body may take this many times `body_bytes_max` on the wire (chunks of one byte take six)."""
 
+STREAM_BUFFER_BYTES_MAX = 16 * 1024 * 1024
+"""Of a streamed answer, for a client that does not read as fast as it comes; beyond it the client is cut off."""
+
 NAMES_MAX = 256
 """Different names of headers whose lower case is remembered."""
 
@@ -68,14 +71,18 @@ class Exchange:
         "_pairs",
         "answer",
         "body",
+        "chunked",
+        "head_out",
         "headers",
         "keep_alive",
         "method",
+        "pieces",
         "raw",
         "safe",
         "target",
         "ticket",
         "version",
+        "whole",
     )
 
     def __init__(self, connection: Connection) -> None:
@@ -88,10 +95,16 @@ class Exchange:
         self.body = b""
         self.keep_alive = True
         self.safe = False
+        self.head_out = False
+        self.chunked = False
         self.ticket = 0
         self.raw = False
         """For the application's own use, both."""
         self.answer: tuple[int, list[tuple[str, str]], bytes] | None = None
+        self.pieces: list[bytes] | None = None
+        """Of a streamed answer: those not written yet. Then the body of `answer` is empty."""
+        self.whole = True
+        """False while more pieces are to come."""
 
     @property
     def pairs(self) -> list[list[str]]:
@@ -102,6 +115,25 @@ class Exchange:
     def client(self) -> str:
         """Address and port of the other side, `127.0.0.1:4711`."""
         return self._connection.peer
+
+    def stream(self, status: int, headers: list[tuple[str, str]]) -> None:
+        """As `respond`, but the body follows, by `write`."""
+        if self.answer is None:
+            self.pieces, self.whole = [], False
+            self.answer = (status, headers, b"")
+            self._connection.answered(self)
+
+    def write(self, data: bytes, last: bool) -> None:
+        """The next piece of a streamed body."""
+        if self.pieces is not None and not self.whole:
+            self.pieces.append(data)
+            self.whole = last
+            self._connection.answered(self)
+
+    def break_off(self) -> None:
+        """End the connection in the middle of a streamed body."""
+        if not self.whole:
+            self._connection.abort()
 
     def respond(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """`headers` without content-length, date and connection; they are made here. Names and values must be
@@ -214,8 +246,8 @@ class Connection(asyncio.Protocol):
         self._server.connections.discard(self)
         self._deaf = True
         for exchange in self._begun:
-            if exchange.answer is None:
-                exchange.answer = (0, [], b"")
+            if exchange.answer is None or not exchange.whole:
+                exchange.answer, exchange.whole = (0, [], b""), True
                 self._server.on_gone(exchange)
         self._begun.clear()
         self._waiting.clear()
@@ -421,8 +453,14 @@ class Connection(asyncio.Protocol):
     def _write_answers(self) -> None:
         begun = self._begun
         while begun and begun[0].answer is not None:
-            exchange = begun.popleft()
-            self._write(exchange)
+            exchange = begun[0]
+            if exchange.pieces is None:
+                self._write(exchange)
+            else:
+                self._write_pieces(exchange, exchange.pieces)
+                if not exchange.whole:
+                    return
+            begun.popleft()
             self._since_s = self._server.now_s if self._phase == _IDLE else self._since_s
             if not exchange.keep_alive:
                 self._waiting.clear()
@@ -444,6 +482,33 @@ class Connection(asyncio.Protocol):
             head += "connection: keep-alive\r\n"
         data = f"{head}date: {self._server.date}\r\n\r\n".encode("latin-1")
         self._transport.write(data if exchange.method == "HEAD" else data + body)
+
+    def _write_pieces(self, exchange: Exchange, pieces: list[bytes]) -> None:
+        """What is there of a streamed answer."""
+        assert exchange.answer is not None
+        if not exchange.head_out:
+            exchange.head_out = True
+            status, headers, _ = exchange.answer
+            head = _REASONS.get(status) or f"HTTP/1.1 {status} \r\n"
+            head += "".join(f"{name}: {value}\r\n" for name, value in headers)
+            measured = any(name.lower() == "content-length" for name, _ in headers)
+            exchange.chunked = not measured and exchange.version == "1.1"
+            exchange.keep_alive = exchange.keep_alive and (measured or exchange.chunked)
+            if exchange.chunked:
+                head += "transfer-encoding: chunked\r\n"
+            if not exchange.keep_alive:
+                head += "connection: close\r\n"
+            self._transport.write(f"{head}date: {self._server.date}\r\n\r\n".encode("latin-1"))
+        data = b"".join(pieces)
+        if exchange.chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if exchange.chunked and exchange.whole:
+            data += b"0\r\n\r\n"
+        pieces.clear()
+        if data and exchange.method != "HEAD":
+            self._transport.write(data)
+        if self._transport.get_write_buffer_size() > STREAM_BUFFER_BYTES_MAX:
+            self._transport.abort()
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer, after those before it, what is not read any further."""

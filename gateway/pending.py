@@ -50,6 +50,7 @@ from gateway.events import (
 from gateway.keys import ID_LENGTH_MAX, KeyMissing, key_of
 from gateway.records import PassedOn, Request, Storing, Strays, Wait
 from gateway.routes import Router
+from gateway.streams import Streams
 from liquefy import values
 from liquefy.commits import DEDUPE_RETENTION_MS
 from liquefy.config import GatewayConfig
@@ -60,6 +61,7 @@ from liquefy.messages import (
     Fenced,
     Grant,
     Graphs,
+    Hangup,
     Hello,
     Message,
     Ping,
@@ -102,6 +104,7 @@ class GatewayState:
         self._polled: dict[bytes, Request] = {}
         self._storing: dict[bytes, Storing] = {}
         self._strays = Strays()
+        self._streams = Streams(config.stream_silence_ms_max, self._claim)
         self._graphs: set[str] = set()
         self._connected = False
         self._heard_ms = 0
@@ -138,6 +141,7 @@ class GatewayState:
             "requests_outstanding": sum(self._outstanding.values()),
             "window": sum(self._windows.values()),
             "messages_unacknowledged": len(self._outgoing),
+            "answers_streaming": len(self._streams),
             "answers_storing": len(self._storing),
             "answers_to_pass_on": len(self._strays),
         }
@@ -272,10 +276,17 @@ class GatewayState:
         request.seq = self._outgoing.post(request.destination, request.message, request, resend)
 
     def _cancelled(self, event: Cancelled, now_ms: int) -> list[Effect]:
+        hung_up = self._streams.cancelled(event.ticket)
+        if hung_up:
+            return hung_up
         wait = self._waits.pop(event.ticket, None)
-        if wait is not None:
-            wait.ticket = None
-        return []
+        if wait is None:
+            return []
+        wait.ticket = None
+        route = self._outgoing.route(wait.request.destination)
+        if not wait.request.entry.raw or route is None:
+            return []
+        return [Relay(route.session, Hangup(wait.request.message.root))]
 
     def _finish(self, request: Request) -> list[int]:
         """The request is answered: its place is free. Returns the tickets of the clients who still wait."""
@@ -309,7 +320,10 @@ class GatewayState:
         for part in event.parts:
             for posted in part:
                 message = posted.message
-                if message.remember:
+                if message.piece or message.root in self._streams:
+                    self._acks.add(event.session, posted.seq)
+                    effects += self._streams.take(event.session, message, now_ms)
+                elif message.remember:
                     effects += self._remember(event.session, posted)
                 elif message.root in self._requests or not self._is_stray(message, now_ms):
                     self._acks.add(event.session, posted.seq)
@@ -334,6 +348,12 @@ class GatewayState:
         owner = request.waits[0].ticket if request.waits and first else None
         for ticket in self._finish(request):
             effects.append(Answer(ticket, status, headers, body, ticket != owner))
+
+    def _claim(self, root: bytes) -> int | None:
+        """The client who waits for this request, if one does; what it waits for now begins to come."""
+        request = self._requests.get(root)
+        tickets = self._finish(request) if request is not None else []
+        return tickets[0] if tickets else None
 
     def _is_stray(self, message: Message, now_ms: int) -> bool:
         return message.gateway not in ("", self._config.name) and now_ms < message.deadline_ms
@@ -471,7 +491,7 @@ class GatewayState:
         if self._strays:
             effects += [Relay(sender, Ack([posted.seq])) for sender, posted in self._strays.late(now_ms)]
         self._outgoing.on_tick(now_ms)
-        return effects
+        return effects + self._streams.silent(now_ms)
 
     def _expire(self, deadlines: dict[int, tuple[int, Wait]], now_ms: int, effects: list[Effect]) -> None:
         late = []

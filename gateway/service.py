@@ -18,6 +18,7 @@ from gateway import answers, bodies
 from gateway.events import (
     Answer,
     Begin,
+    BreakOff,
     Cancelled,
     DataFromPeer,
     Down,
@@ -34,6 +35,7 @@ from gateway.events import (
     Store,
     Stored,
     StoreFailed,
+    Stream,
     Tick,
     Up,
 )
@@ -86,6 +88,8 @@ class GatewayService:
         self._loop = asyncio.get_running_loop()
         self._perform = {
             Answer: self._answer,
+            Stream: self._stream,
+            BreakOff: self._break_off,
             Refuse: self._refuse,
             SendFrame: self._send_frame,
             Relay: lambda e: self._link.send((e.to, messages.encode(e.message))),
@@ -192,6 +196,31 @@ class GatewayService:
         if effect.replayed:
             rendered[1].append(("idempotency-replayed", "true"))
         self._respond(exchange, rendered)
+
+    def _stream(self, effect: Stream) -> None:
+        exchange = self._exchanges.get(effect.ticket)
+        if exchange is None:
+            return
+        if effect.last:
+            del self._exchanges[effect.ticket]
+        try:
+            body = values.unpack(effect.body)
+            status, headers, data = answers.as_it_is(effect.status, effect.headers, body, True)
+        except (ValueError, BadFrame) as error:
+            self._log(Log("error", f"{exchange.method} {exchange.target[:200]}: {error}", "answer"))
+            exchange.break_off()
+            return
+        if effect.first:
+            self._statuses[status] += 1
+            exchange.stream(status, headers)
+        exchange.write(data, effect.last)
+
+    def _break_off(self, effect: BreakOff) -> None:
+        exchange = self._exchanges.pop(effect.ticket, None)
+        if exchange is not None:
+            text = f"{exchange.method} {exchange.target[:200]}: the answer is broken off: {effect.reason}"
+            self._log(Log("warning", text, "answer"))
+            exchange.break_off()
 
     def _refuse(self, effect: Refuse) -> None:
         exchange = self._exchanges.pop(effect.ticket, None)

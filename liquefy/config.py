@@ -98,7 +98,9 @@ class ControllerConfig:
 @dataclasses.dataclass(frozen=True)
 class GatewayConfig:
     """`header_timeout_ms`, `body_timeout_ms`: a client slower than that to send them is cut off. `keep_alive_ms`: an
-    idle connection is closed. `idempotency_retention_s`: how long an Idempotency-Key and its answer are known."""
+    idle connection is closed. `stream_silence_ms_max`: a streamed answer of which nothing more comes for so long is
+    broken
+    off. `idempotency_retention_s`: how long an Idempotency-Key and its answer are known."""
 
     broker: str = BROKER_DEFAULT
     redis: str = REDIS_DEFAULT
@@ -110,6 +112,7 @@ class GatewayConfig:
     header_timeout_ms: int = 10_000
     body_timeout_ms: int = 30_000
     keep_alive_ms: int = 60_000
+    stream_silence_ms_max: int = 3_600_000
     idempotency_retention_s: int = 3_600
     retry_after_s: int = 1
     beat_interval_ms: int = 100

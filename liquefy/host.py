@@ -21,6 +21,7 @@ from pathlib import Path
 from time import perf_counter_ns, thread_time_ns
 from typing import NoReturn
 
+from liquefy import streaming
 from liquefy.context import Context
 from liquefy.errors import BadFrame
 from liquefy.handling import CallTimeout, Row, Runner, emissions, explain, message_of, results
@@ -30,9 +31,11 @@ from liquefy.hosting import (
     Emitted,
     Forget,
     FrameReader,
+    Gone,
     Item,
     Load,
     Loaded,
+    Piece,
     Ran,
     Refused,
     Run,
@@ -40,6 +43,7 @@ from liquefy.hosting import (
     frame,
 )
 from liquefy.loading import LoadError, Spec, load
+from liquefy.streaming import Stream
 
 RECEIVE_BYTES = 64 * 1024
 """Read at once. More is no faster: beyond it each read would map fresh memory."""
@@ -65,6 +69,7 @@ class Host:
         self._tasks: set[asyncio.Task[None]] = set()
         self._latest: dict[tuple[str, str], asyncio.Task[None]] = {}
         """By partition and key: the last coroutine that was given that context, while it runs."""
+        self._streams: dict[int, Stream] = {}
         self._rows: list[Row] = []
         self._cpu_mark_ns = 0
 
@@ -87,6 +92,8 @@ class Host:
                 self._load(message)
             elif type(message) is Forget:
                 self._runner.forget(message.partition, message.keys)
+            elif type(message) is Gone and message.ticket in self._streams:
+                self._streams[message.ticket].hung_up()
 
     def _load(self, order: Load) -> None:
         graph = order.graph
@@ -102,7 +109,7 @@ class Host:
         self._asynchronous = self._asynchronous or bool(asynchronous)
         self._send(Loaded(graph.name, graph.version, asynchronous))
 
-    def _send(self, message: Loaded | Refused | Ran) -> None:
+    def _send(self, message: Loaded | Refused | Ran | Piece) -> None:
         self._connection.sendall(frame(message))
 
     def _send_results(self, done: list[Done]) -> None:
@@ -191,6 +198,11 @@ class Host:
         if before is not None:
             await asyncio.wait((before,))
         start = perf_counter_ns()
+        limit = asyncio.timeout(None)
+        stream = Stream(item.ticket, self._send, lambda: limit.reschedule(None))
+        if context is None:
+            self._streams[item.ticket] = stream
+            streaming.enter(stream)
         emitted: list[Emitted] = []
         sets: dict[str, bytes] = {}
         removes: tuple[str, ...] = ()
@@ -202,6 +214,8 @@ class Host:
                 async with limit:
                     result = await spec.function(*given)
                 emitted = emissions(spec, result)
+                if stream.number:
+                    emitted.append(stream.end())
                 if context is not None:
                     sets, removes = context.changes()
             except BaseException as raised:
@@ -210,11 +224,12 @@ class Host:
                     context.rollback()
                 timed_out = limit.expired()
                 error, trace = explain(_timeout(raised) if timed_out else raised, spec, self._folder)
-                if timed_out:
+                if timed_out or stream.number:
                     break
             else:
                 error = trace = ""
                 break
+        self._streams.pop(item.ticket, None)
         elapsed = perf_counter_ns() - start
         if not self._rows:
             asyncio.get_running_loop().call_soon(self._flush_async)

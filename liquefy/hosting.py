@@ -60,6 +60,19 @@ class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
     keys: list[str] = []
 
 
+class Gone(msgspec.Struct, frozen=True, array_like=True, tag="gone"):
+    """The client who waits for the answer of this one is gone."""
+
+    ticket: int
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True, tag="piece"):
+    """Part of an answer, ahead of its Done; only of fluxions without a context. Done brings the last one."""
+
+    ticket: int
+    emitted: Emitted
+
+
 class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):
     """The code is in. `asynchronous`: the names of those that are coroutine functions."""
 
@@ -87,6 +100,8 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     delay_ms: int = 0
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
+    piece: int = 0
+    """As in `messages.Message`."""
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -112,8 +127,8 @@ class Ran(msgspec.Struct, frozen=True, array_like=True, tag="ran"):
     results: list[Done]
 
 
-ToHost = Load | Run | Forget
-FromHost = Loaded | Refused | Ran
+ToHost = Load | Run | Forget | Gone
+FromHost = Loaded | Refused | Ran | Piece
 
 _encoder = msgspec.msgpack.Encoder()
 _to_host: msgspec.msgpack.Decoder[ToHost] = msgspec.msgpack.Decoder(ToHost)

@@ -61,6 +61,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Only on messages to `output`: the HTTP status, 0 for the default (200)."""
     headers: tuple[tuple[str, str], ...] = ()
     """Only on messages to `output`."""
+    piece: int = 0
+    """Only on messages to `output`: 0 for a whole answer; of one that is streamed the number of the piece, from 1 on,
+    and
+    minus that for the last. All pieces of one handling have the same id, those of another handling another one."""
 
 
 class Posted(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -281,6 +285,14 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=True):
     seqs: list[int]
 
 
+class Hangup(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Gateway to worker: the client that waited for the answer to this request is gone. No order: handling goes on,
+    but whoever
+    streams an answer, or holds one back for others, may stop."""
+
+    root: bytes
+
+
 class Graphs(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Controller to workers and gateways: the graphs in force, all of them. Replaces what came before."""
 
@@ -382,7 +394,8 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True, tag=True):
 Control = (
     Hello | Beat | Hold | Release | Handover | Disown | Activated | Assign | Unassign | Expel
     | Welcome | Routes | Ping | Grant | Held | Activate | Drop | Fenced | PeerUp | PeerDown | Landed | Orphans
-    | Ack | Graphs | Prepare | Prepared | Move | Abort | MoveEnded | Report | Leaving | Inventory | Replay | LogLine
+    | Ack | Hangup | Graphs | Prepare | Prepared | Move | Abort | MoveEnded | Report | Leaving | Inventory | Replay |
+    LogLine
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

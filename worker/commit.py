@@ -33,6 +33,10 @@ class Built(NamedTuple):
     outgoing: list[Outgoing]
 
 
+PIECES_INDEX = 2**30
+"""Index, with the ticket of the handling added, of all pieces of one answer: pieces of two handlings are told apart."""
+
+
 def child(
     entry: Entry, index: int, emitted: Emitted, graph: Graph | None, born_ms: int, now_ms: int
 ) -> tuple[str, Message]:
@@ -44,6 +48,8 @@ def child(
         key = graph.key_of(emitted.to, emitted.key, parent.key, parent.root.hex())
     else:
         key = parent.key
+    if emitted.piece:
+        index = PIECES_INDEX + entry.ticket % PIECES_INDEX
     message = Message(
         id=child_id(parent.id, index),
         fluxion=emitted.to,
@@ -59,6 +65,7 @@ def child(
         remember=parent.remember,
         status=emitted.status,
         headers=emitted.headers,
+        piece=emitted.piece,
     )
     return destination_of(message, graph), message
 

@@ -12,8 +12,8 @@ from typing import Any
 from liquefy.commits import DEDUPE_RETENTION_MS, ContextAnswer, Verdict
 from liquefy.config import WorkerConfig
 from liquefy.effects import Count, Log
-from liquefy.graph import Graph
-from liquefy.hosting import Done, Forget, Run
+from liquefy.graph import OUTPUT, Graph
+from liquefy.hosting import Done, Forget, Gone, Piece, Run
 from liquefy.messages import Message, Part, Posted, Session
 from liquefy.sending import Acks, Outgoing
 from worker.accounting import Accounting
@@ -151,6 +151,30 @@ class Flow:
             if entry is None or entry.partition.life is not Life.ACTIVE:
                 continue
             self._handled(entry, done)
+
+    def piece(self, host: Host, piece: Piece) -> None:
+        """Part of an answer, ahead of the rest. It leaves at once, and is safe as any message that was emitted."""
+        host.progress_ms = self.now_ms
+        entry = host.running.get(piece.ticket, (None, None))[0]
+        if entry is None or entry.ticket != piece.ticket or entry.partition.life is not Life.ACTIVE:
+            return
+        graph = self._fleet.graphs.get(entry.partition.graph)
+        if entry.partition.stateful or piece.emitted.to != OUTPUT:
+            text = f"{entry.partition.name}: part of an answer that may not leave before its commit; passed over"
+            self._effects.append(Log("error", text, "piece"))
+            return
+        message = entry.message
+        destination, part = child(entry, 0, piece.emitted, graph, message.born_ms, self.now_ms)
+        if destination:
+            entry.children += 1
+            self._post(destination, part, entry, entry.partition.name)
+
+    def hung_up(self, root: bytes) -> None:
+        """Nobody waits for the answer to this request any more: tell who handles it."""
+        for host in self._fleet.hosts.values():
+            for ticket, (entry, _) in host.running.items():
+                if entry.message.root == root and entry.ticket == ticket:
+                    self._effects.append(TellHost(host.name, Gone(ticket)))
 
     def _handled(self, entry: Entry, done: Done) -> None:
         partition = entry.partition

@@ -14,7 +14,7 @@ from typing import Any
 from liquefy.config import WorkerConfig
 from liquefy.effects import Log, Relay, ToBroker
 from liquefy.errors import BadFrame
-from liquefy.hosting import Loaded, Ran, Refused
+from liquefy.hosting import Loaded, Piece, Ran, Refused
 from liquefy.letters import decode_letter
 from liquefy.messages import (
     Abort,
@@ -25,6 +25,7 @@ from liquefy.messages import (
     Drop,
     Fenced,
     Graphs,
+    Hangup,
     Held,
     Hello,
     Inventory,
@@ -95,6 +96,7 @@ class WorkerState:
             Held: lambda m, s: self.ownership.held(m.partition, m.epoch),
             Drop: self._drop,
             Ack: lambda m, s: self.flow.acknowledged(m.seqs),
+            Hangup: lambda m, s: self.flow.hung_up(m.root),
             Prepare: self._prepare,
             Graphs: self._graphs,
             Move: self._move,
@@ -225,6 +227,8 @@ class WorkerState:
         message = event.message
         if isinstance(message, Ran):
             self.flow.ran(host, message.results)
+        elif isinstance(message, Piece):
+            self.flow.piece(host, message)
         elif isinstance(message, Loaded):
             if self.fleet.loaded(host, message):
                 for partition in self.flow.partitions.values():

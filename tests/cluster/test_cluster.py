@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,86 @@ def checked(cluster: LiveCluster, load: SteadyLoad) -> Verdict:
     verdict = load.check(cluster.contexts("visits", "store", load.users))
     assert verdict.clean, f"{verdict} {load.statuses}"
     return verdict
+
+
+LIVE = '''
+import asyncio
+from liquefy import streaming
+
+gone = []
+
+async def app(message):
+    stream = streaming.current()
+    path = message["path"]
+    if path == "/live/gone":
+        stream.send(200, (("content-type", "text/plain"),), repr(gone).encode())
+        return
+    stream.on_gone = lambda: gone.append(path)
+    for number in range(int(message["params"]["n"])):
+        stream.send(201, (("X-Live", "yes"),), b"%d\\n" % number)
+        if path.startswith("/live/wait") and number == 2:
+            while not stream.gone:
+                await asyncio.sleep(0.01)
+            return
+    if path.startswith("/live/fail"):
+        raise RuntimeError("in the middle")
+'''
+
+LIVE_GRAPH = """
+graph: live
+inputs:
+  app: {route: "* /live/{what}/{n}", raw: true}
+  gone: {route: "GET /live/gone", raw: true}
+fluxions:
+  live: {code: "live:app", pinned: "streams", timeout_s: 5}
+streams:
+  - app >> live >> output
+  - gone >> live
+"""
+
+
+def test_answers_in_pieces(cluster: LiveCluster, tmp_path: Path) -> None:
+    (tmp_path / "live.py").write_text(LIVE)
+    (tmp_path / "graph.yaml").write_text(LIVE_GRAPH)
+    cluster.ctl("deploy", str(tmp_path), "--wait")
+    host, port = cluster.http.removeprefix("http://").split(":")
+
+    def ask(path: str) -> tuple[socket.socket, bytes]:
+        connection = socket.create_connection((host, int(port)), timeout=20)
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return connection, b""
+
+    def until(connection: socket.socket, data: bytes, end: bytes) -> bytes:
+        while end not in data:
+            more = connection.recv(65536)
+            if not more:
+                return data
+            data += more
+        return data
+
+    whole, data = ask("/live/all/3")
+    data = until(whole, data, b"0\r\n\r\n")
+    assert data.startswith(b"HTTP/1.1 201 ")
+    assert b"X-Live: yes\r\n" in data
+    with urllib.request.urlopen(cluster.http + "/live/all/3") as answer:
+        assert answer.read() == b"0\n1\n2\n"
+    failed, data = ask("/live/fail/2")
+    data = until(failed, data, b"0\r\n\r\n")
+    assert b"1\n" in data
+    assert not data.endswith(b"0\r\n\r\n")
+    waiting, data = ask("/live/wait/9")
+    assert b"2\n" in until(waiting, data, b"2\n")  # as it comes, not at the end
+    waiting.close()
+
+    def told() -> bool:
+        gone, data = ask("/live/gone")
+        with gone:
+            return b"/live/wait/9" in until(gone, data, b"0\r\n\r\n")
+
+    wait_for(told, "the host to be told that the client is gone")
+    whole.close()
+    failed.close()
+    cluster.ctl("undeploy", "live")
 
 
 def more(load: SteadyLoad, requests: int) -> None:
