@@ -261,8 +261,11 @@ class Connection(asyncio.Protocol):
             self._feed(data)
 
     def eof_received(self) -> bool:
-        """A client may close its side and still wait for the answers."""
+        """A client may close its side and still wait for the answers; but of one that is streamed to, or is held by an
+        application, nobody would ever learn that it is gone, and its own server would take this for leaving, too."""
         if self._phase == _LINGER or not (self._begun or self._waiting):
+            return False
+        if any(exchange.raw or not exchange.whole for exchange in self._begun):
             return False
         self.finish()
         return True
