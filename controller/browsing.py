@@ -179,7 +179,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, float)):
         return value
     if isinstance(value, int):
-        return value if -(2**63) <= value < 2**64 else repr(value)
+        return int(value) if -(2**63) <= value < 2**64 else repr(value)
     if isinstance(value, dict):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -11,9 +11,12 @@ unless the answer's headers name a content type. Headers of the connection are t
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 import msgspec
+
+from liquefy.foreign import BigInt, Date, Undefined
 
 Rendered = tuple[int, list[tuple[str, str]], bytes]
 """Status, headers, body."""
@@ -87,6 +90,12 @@ def _encode_json(body: Any) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, complex):
         return [value.real, value.imag]
+    if isinstance(value, Undefined):
+        return None
+    if isinstance(value, BigInt):
+        return int(value)
+    if isinstance(value, Date):
+        return datetime.fromisoformat(value.isoformat())
     kind = type(value).__name__
     raise TypeError(f"{kind} has none as a key" if isinstance(value, _ONLY_NO_KEYS) else f"{kind} has none")
 

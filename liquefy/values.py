@@ -7,9 +7,17 @@ extension types:
                  packed form (equal sets, equal bytes)  9 Decimal    str()
     3 frozenset  as 2                                  10 UUID       16 bytes
     4 int        beyond 64 bits: big-endian, signed    11 complex    two big-endian doubles
-    5 datetime   ISO 8601, then `*` if fold = 1,       12 bytearray  the bytes
+    5 datetime   ISO 8601, then `*` if fold = 1,       12 bytearray  the bytes (a Uint8Array)
                  then `[zone]` if a ZoneInfo is set
     6 date       ISO 8601
+
+and for what JavaScript has (`liquefy.foreign`; `liquefy/node/values.mjs` is this module in JavaScript):
+
+    13 undefined  nothing                              18 Error      [class, hidden properties, others]
+    14 Map        array: key, value, key, value ...    19 BigInt     up to 53 bits, as 4
+    15 Set        array, in its order                  20 buffer     [class, bytes]: typed arrays, ArrayBuffer
+    16 Date       milliseconds, a big-endian double    21 hole       nothing: an element that an array has not
+    17 RegExp     [source, flags, lastIndex]           22 object without prototype: map
 
 Everything else is refused with a ValueError that says where in the value it is; nothing is pickled, so
 unpacking runs no code of anybody. Does not know what the values are for; their size is the caller's to limit.
@@ -20,7 +28,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -31,6 +39,7 @@ import msgspec
 from msgpack import ExtType
 
 from liquefy.errors import BadFrame
+from liquefy.foreign import UNDEFINED, BareDict, BigInt, Date, Foreign, Map, OrderedSet, Undefined
 
 DEPTH_MAX = 100
 """Tuples, sets and frozensets inside each other. Lists and dicts may be nested LIST_DEPTH_MAX deep between
@@ -41,12 +50,22 @@ LIST_DEPTH_MAX = 500
 
 _TUPLE, _SET, _FROZENSET, _INT, _DATETIME, _DATE, _TIME, _TIMEDELTA = range(1, 9)
 _DECIMAL, _UUID, _COMPLEX, _BYTEARRAY = range(9, 13)
+_UNDEFINED, _MAP, _ORDERED_SET, _JS_DATE, _REGEXP, _ERROR, _BIGINT, _BUFFER, _HOLE, _BARE = range(13, 23)
 
 IMMUTABLE: frozenset[type] = frozenset(
-    (type(None), bool, int, float, str, bytes, complex, datetime, date, time, timedelta, Decimal, UUID)
+    (
+        *(type(None), bool, int, float, str, bytes, complex, datetime, date, time, timedelta, Decimal, UUID),
+        *(Undefined, BigInt, Date, Foreign),
+    )
 )
 """Types whose values cannot change: what was read once needs no second look."""
 
+_SMALL_INT = 2**53 - 1
+"""JavaScript's numbers are exact up to it."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_double = struct.Struct(">d")
 _doubles = struct.Struct(">dd")
 _binary = re.compile(b"[\xc4-\xc6]").search
 
@@ -112,6 +131,11 @@ def _sequence(value: Iterable[Any], depth: int) -> bytes:
     return data
 
 
+def _mapping(value: BareDict, depth: int) -> bytes:
+    data: bytes = _packers.at(depth).pack(dict(value))
+    return data
+
+
 def _unordered(value: set[Any] | frozenset[Any], depth: int) -> bytes:
     packer = _packers.at(depth)
     parts = sorted(packer.pack(element) for element in value)
@@ -133,6 +157,18 @@ def _moment(value: datetime | time) -> bytes:
     return f"{text}{'*' if value.fold else ''}{name}".encode()
 
 
+def _js_date(value: Date, _: int) -> ExtType:
+    if value.tzinfo is not UTC or value.microsecond % 1000:
+        return ExtType(_DATETIME, _moment(value))
+    since: timedelta = datetime.fromisoformat(value.isoformat()) - _EPOCH
+    return ExtType(_JS_DATE, _double.pack(since // _MILLISECOND))
+
+
+def _js_bigint(value: BigInt, _: int) -> ExtType:
+    # Beyond it an int is one to JavaScript, too; BigInts are made from smaller ones only, but by anybody.
+    return ExtType(_BIGINT if abs(value) <= _SMALL_INT else _INT, _int(value))
+
+
 _TO_EXT: dict[type, Callable[[Any, int], ExtType]] = {
     tuple: lambda v, depth: ExtType(_TUPLE, _sequence(v, depth)),
     set: lambda v, depth: ExtType(_SET, _unordered(v, depth)),
@@ -145,16 +181,26 @@ _TO_EXT: dict[type, Callable[[Any, int], ExtType]] = {
     Decimal: lambda v, _: ExtType(_DECIMAL, str(v).encode()),
     UUID: lambda v, _: ExtType(_UUID, v.bytes),
     complex: lambda v, _: ExtType(_COMPLEX, _doubles.pack(v.real, v.imag)),
+    Undefined: lambda _, __: ExtType(_UNDEFINED, b""),
+    BigInt: _js_bigint,
+    Date: _js_date,
+    Map: lambda v, depth: ExtType(_MAP, _sequence((x for pair in v.items() for x in pair), depth)),
+    OrderedSet: lambda v, depth: ExtType(_ORDERED_SET, _sequence(v.order, depth)),
+    BareDict: lambda v, depth: ExtType(_BARE, _mapping(v, depth)),
+    Foreign: lambda v, _: ExtType(v.code, v.data),
 }
 
 _packers = _Packers()
 _packers.at(0)
 
 
+_DICTS = (dict, Map, BareDict)
+
+
 def _loses_type(value: Any) -> bool:
     """Whether a bytearray or memoryview is anywhere in it."""
     kind = type(value)
-    if kind is dict:
+    if kind in _DICTS:
         return any(_loses_type(v) for v in value.values())
     if kind is list or kind is tuple:
         return any(_loses_type(v) for v in value)
@@ -167,8 +213,8 @@ def _tag_bytearrays(value: Any) -> Any:
         return ExtType(_BYTEARRAY, bytes(value))
     if kind is memoryview:
         raise TypeError("memoryview")
-    if kind is dict:
-        return {k: _tag_bytearrays(v) for k, v in value.items()}
+    if kind in _DICTS:
+        return kind((k, _tag_bytearrays(v)) for k, v in value.items())
     if kind is list or kind is tuple:
         return kind(_tag_bytearrays(v) for v in value)
     return value
@@ -192,6 +238,36 @@ def _parse_moment(kind: type[datetime] | type[time], data: bytes) -> Any:
     return value.replace(fold=1) if text.endswith("*") else value
 
 
+def _parse_js_date(data: bytes) -> Any:
+    (ms,) = _double.unpack(data)
+    try:
+        return Date.fromtimestamp(0, UTC) + ms * _MILLISECOND
+    except (ValueError, OverflowError):  # no date at all, or one that Python's calendar does not reach
+        return Foreign(_JS_DATE, data)
+
+
+def _parse_map(data: bytes) -> Any:
+    parts = unpack(data)
+    try:
+        found = Map(zip(parts[::2], parts[1::2], strict=True))
+    except TypeError:  # a key that is a list or dict
+        return Foreign(_MAP, data)
+    return found if 2 * len(found) == len(parts) else Foreign(_MAP, data)  # 1 and True are two keys there
+
+
+def _parse_ordered_set(data: bytes) -> Any:
+    parts = unpack(data)
+    try:
+        found = OrderedSet(parts)
+    except TypeError:
+        return Foreign(_ORDERED_SET, data)
+    return found if len(found) == len(parts) else Foreign(_ORDERED_SET, data)
+
+
+def _foreign(code: int) -> Callable[[bytes], Any]:
+    return lambda data: Foreign(code, data)
+
+
 _FROM_EXT: dict[int, Callable[[bytes], Any]] = {
     _TUPLE: lambda data: tuple(unpack(data)),
     _SET: lambda data: set(unpack(data)),
@@ -205,6 +281,13 @@ _FROM_EXT: dict[int, Callable[[bytes], Any]] = {
     _UUID: lambda data: UUID(bytes=data),
     _COMPLEX: lambda data: complex(*_doubles.unpack(data)),
     _BYTEARRAY: bytearray,
+    _UNDEFINED: lambda _: UNDEFINED,
+    _MAP: _parse_map,
+    _ORDERED_SET: _parse_ordered_set,
+    _JS_DATE: _parse_js_date,
+    _BIGINT: lambda data: BigInt(int.from_bytes(data, "big", signed=True)),
+    _BARE: lambda data: BareDict(unpack(data)),
+    **{code: _foreign(code) for code in (_REGEXP, _ERROR, _BUFFER, _HOLE)},
 }
 
 _decode = msgspec.msgpack.Decoder(ext_hook=_from_ext).decode
@@ -229,7 +312,7 @@ def _explain(value: Any, where: str, depth: int, lists: int) -> str:
         return "" if _is_text(value) else f"{where} cannot be stored: half of a surrogate pair is no text"
     if kind in (dict, list):
         lists += 1
-    elif kind in (tuple, set, frozenset):
+    elif kind in (tuple, set, frozenset, Map, BareDict, OrderedSet):
         depth += 1
     elif kind in (bytes, bytearray) or kind in IMMUTABLE:
         zone = getattr(value, "tzinfo", None)
@@ -240,7 +323,7 @@ def _explain(value: Any, where: str, depth: int, lists: int) -> str:
         return _refusal(value, where)
     if depth > DEPTH_MAX or lists > LIST_DEPTH_MAX:
         return f"{where[:100]}... cannot be stored: nested too deep (or it contains itself); store it flatter"
-    if kind is dict:
+    if kind in _DICTS:
         for k, v in value.items():
             found = _explain(k, f"the key {str(k)[:50]!r} of {where}", depth, lists)
             found = found or _explain(v, _step(where, k), depth, lists)

