@@ -6,10 +6,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from compiler.program import Fluxion, Group, Keeping, Role, Stream
+from compiler.program import Fluxion, Group, Keeping, Program, Role, Stream
 
 REQUEST = ("method", "path", "params", "query", "headers", "body")
 """The variables of the message that an entry brings to a step."""
+
+MODULES = {"python": "service.py", "javascript": "service.mjs"}
+"""The file that the functions of a program of steps go to, if it names none."""
+
+
+def entry(program: Program) -> str:
+    return program.entry or MODULES.get(program.language, "")
 
 
 def unique(names: Iterable[str]) -> tuple[str, ...]:
@@ -53,11 +60,12 @@ def incoming(fluxions: Sequence[Fluxion]) -> dict[str, list[tuple[Fluxion, Strea
 
 
 def reads(fluxion: Fluxion, arriving: Iterable[tuple[Fluxion, Stream]]) -> tuple[str, ...]:
-    """The variables that come to it and are named in its body."""
+    """The variables that come to it and are named in its body, or sent on."""
     names = unique(variable for _, stream in arriving for variable in stream.variables)
     if fluxion.entries and fluxion.role is Role.STEP:
         names = unique((*names, *REQUEST))
-    return tuple(name for name in names if mentions(fluxion.body, name))
+    sent = {variable for stream in fluxion.streams for variable in stream.variables}
+    return tuple(name for name in names if name in sent or mentions(fluxion.body, name))
 
 
 def mentions(body: str, name: str) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compiler.facts import NOWHERE
+from compiler.facts import NOWHERE, Place
 from compiler.flx import derive
-from compiler.flx.words import shown_names, shown_path, shown_place, shown_prose, shown_word
+from compiler.flx.words import quoted, shown_names, shown_path, shown_place, shown_prose, shown_word
 from compiler.program import Entry, Fluxion, Group, Kept, Program, Role, Sorted, Stream
 
 Anchor = tuple[str | int, ...]
@@ -88,6 +88,8 @@ class _Printer:
         ):
             if value:
                 self._line((keyword,), f"{keyword} {shown_word(value)}")
+        if program.env:
+            self._line(("env",), f"env {', '.join(shown_word(name) for name in program.env)}")
 
     def _group(self, group: Group) -> None:
         anchor = ("group", group.name)
@@ -133,10 +135,7 @@ class _Printer:
         self._prose(anchor, "why", variable.why)
 
 
-def _at(place: object) -> str:
-    from compiler.facts import Place
-
-    assert isinstance(place, Place)
+def _at(place: Place) -> str:
     return "" if place == NOWHERE else f" at {shown_place(place)}"
 
 
@@ -161,7 +160,7 @@ def _fluxion_line(fluxion: Fluxion) -> str:
 
 
 def _entry_line(entry: Entry) -> str:
-    method = entry.method if is_method(entry.method) else shown_word_quoted(entry.method)
+    method = entry.method if is_method(entry.method) else quoted(entry.method)
     via = f" via {shown_prose(entry.route)}" if entry.route else ""
     return f"{method} {shown_path(entry.path)}{via}"
 
@@ -169,12 +168,6 @@ def _entry_line(entry: Entry) -> str:
 def is_method(word: str) -> bool:
     """GET, M-SEARCH, `*`: what can begin the line of an entry."""
     return word == "*" or (word.isascii() and word.isupper() and word.replace("-", "").replace("_", "").isalpha())
-
-
-def shown_word_quoted(text: str) -> str:
-    from compiler.flx.words import quoted
-
-    return quoted(text)
 
 
 def _stream_line(stream: Stream) -> str:

@@ -1,0 +1,143 @@
+"""Whether what a `.flx` says makes sense: names that exist, variables that arrive where they are read. Whether it can
+be read is `compiler.flx.parsing`'s question, what a body of a step does with its variables `compiler.flx.bodies`'."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from compiler.flx import bodies, derive
+from compiler.flx.parsing import Parsed
+from compiler.flx.printing import Anchor
+from compiler.flx.words import FlxError, FlxErrors
+from compiler.program import Fluxion, Keeping, Program, Role
+from liquefy.graph import OUTPUT
+from liquefy.graphyaml import nearest
+
+LANGUAGES = ("javascript", "python")
+
+_SERVICE = re.compile(r"[a-z][a-z0-9-]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_HOLE = re.compile(r"⟪([^⟪⟫\n]*)⟫")
+
+
+def check(parsed: Parsed, file: str) -> None:
+    """Raises FlxErrors with all that is wrong."""
+    checker = _Checker(parsed, file)
+    checker.run()
+    if checker.errors:
+        raise FlxErrors(checker.errors)
+
+
+def is_steps(program: Program) -> bool:
+    """Whether it is made of functions of their messages alone, and no framework."""
+    return not program.framework and all(fluxion.role is Role.STEP for fluxion in program.fluxions)
+
+
+class _Checker:
+    def __init__(self, parsed: Parsed, file: str) -> None:
+        self._program, self._lines, self._file = parsed.program, parsed.lines, file
+        self.errors: list[FlxError] = []
+
+    def _add(self, anchor: Anchor, problem: str, remedy: str, line: int = 0) -> None:
+        self.errors.append(FlxError(self._file, line or self._lines.get(anchor, 1), 1, problem, remedy))
+
+    def run(self) -> None:
+        program = self._program
+        self._head()
+        self._names()
+        self._groups()
+        self._streams()
+        self._holes()
+        if not self.errors and is_steps(program):
+            self._arrivals()
+            for wrong in bodies.check(program):
+                line = self._lines.get(("flx", wrong.fluxion, "body"), self._lines["flx", wrong.fluxion])
+                column = wrong.column + 4 if wrong.line else 1
+                self.errors.append(FlxError(self._file, line + wrong.line, column, wrong.problem, wrong.remedy))
+
+    def _head(self) -> None:
+        program = self._program
+        if not _SERVICE.fullmatch(program.name):
+            remedy = "use lower-case letters, digits and -, beginning with a letter"
+            self._add(("service",), f"{program.name!r} cannot name a service", remedy)
+        if program.language not in LANGUAGES:
+            said = f"the language {program.language!r} cannot be run" if program.language else "no language is said"
+            self._add(("language",), said, f"write `language {LANGUAGES[0]}` or `language {LANGUAGES[1]}`")
+        if not any(fluxion.entries for fluxion in program.fluxions):
+            self._add(("service",), "no request enters anywhere", "give a fluxion a line such as `GET /{id}`")
+
+    def _names(self) -> None:
+        first: dict[str, int] = {}
+        for i, fluxion in enumerate(self._program.fluxions):
+            anchor = ("flx", i)
+            if not _NAME.fullmatch(fluxion.name) or fluxion.name in ("input", OUTPUT):
+                remedy = "use letters, digits, _ and -, beginning with a letter; input and output have a meaning"
+                self._add(anchor, f"{fluxion.name!r} cannot name a fluxion", remedy)
+            if fluxion.name in first:
+                before = self._lines["flx", first[fluxion.name]]
+                remedy = "give one of them another name"
+                self._add(anchor, f"there is a fluxion {fluxion.name!r} in line {before} already", remedy)
+            first.setdefault(fluxion.name, i)
+
+    def _groups(self) -> None:
+        members: dict[str, list[tuple[int, Fluxion]]] = {}
+        for i, fluxion in enumerate(self._program.fluxions):
+            members.setdefault(fluxion.group, []).append((i, fluxion))
+        for group in self._program.groups:
+            if group.name not in members:
+                known = nearest(group.name, members)
+                remedy = "remove it, or name it after & at a fluxion"
+                self._add(("group", group.name), f"no fluxion is of the group {group.name!r}{known}", remedy)
+            for i, fluxion in members.get(group.name, ()):
+                missing = [name for name in fluxion.context if name not in group.variables]
+                if missing:
+                    remedy = f"add it to the {{variables}} of `group {group.name}`, or remove it here"
+                    problem = f"the group {group.name!r} does not hold {', '.join(missing)}"
+                    self._add(("flx", i), problem, remedy)
+                if fluxion.key and group.keeping not in (Keeping.KEYED,):
+                    remedy = "remove `by`, or make the group keyed"
+                    problem = f"{fluxion.name!r} has a key, and its group {group.name!r} is {group.keeping.value}"
+                    self._add(("flx", i), problem, remedy)
+
+    def _streams(self) -> None:
+        names = [*(fluxion.name for fluxion in self._program.fluxions), OUTPUT]
+        for i, fluxion in enumerate(self._program.fluxions):
+            for j, stream in enumerate(fluxion.streams):
+                if stream.to not in names:
+                    remedy = f"name one of {', '.join(sorted(names)[:12])}"
+                    problem = f"there is no fluxion {stream.to!r}{nearest(stream.to, names)}"
+                    self._add(("flx", i, "stream", j), problem, remedy)
+
+    def _holes(self) -> None:
+        """Each hole in a file is filled by one fluxion."""
+        names = {fluxion.name for fluxion in self._program.fluxions}
+        for path, text in self._program.files.items():
+            start = self._lines.get(("file", path), 0)
+            for number, line in enumerate(text.split("\n"), 1):
+                for hole in _HOLE.findall(line):
+                    if hole not in names:
+                        problem = f"no fluxion fills the hole {hole!r}{nearest(hole, names)}"
+                        remedy = "write the name of a fluxion between ⟪ and ⟫"
+                        self._add((), problem, remedy, start + number)
+
+    def _arrivals(self) -> None:
+        """What a step reads comes along each stream that leads to it."""
+        arriving = derive.incoming(self._program.fluxions)
+        at = {fluxion.name: i for i, fluxion in enumerate(self._program.fluxions)}
+        for i, fluxion in enumerate(self._program.fluxions):
+            request: Iterable[str] = derive.REQUEST if fluxion.entries else ()
+            for sender, stream in arriving.get(fluxion.name, ()):
+                missing = [name for name in fluxion.reads if name not in (*stream.variables, *request)]
+                if missing:
+                    brought = ", ".join(stream.variables) or "nothing"
+                    where = ("flx", at[sender.name], "stream", sender.streams.index(stream))
+                    problem = (
+                        f"{fluxion.name!r} reads {', '.join(missing)}, and the stream from {sender.name!r} brings "
+                        f"{brought}{nearest(missing[0], stream.variables)}"
+                    )
+                    self._add(where, problem, f"write [{', '.join(fluxion.reads)}], or change the body of it")
+            alone = [name for name in fluxion.reads if not arriving.get(fluxion.name) and name not in request]
+            if alone:
+                problem = f"{fluxion.name!r} reads {', '.join(alone)}, which no stream brings"
+                self._add(("flx", i, "reads"), problem, "remove it from `reads`, or lead a stream there")

@@ -1,0 +1,89 @@
+"""Any Program can be printed as `.flx` and read again; any `.flx` that can be read is formatted as its Program is
+printed."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler.facts import NOWHERE, Place
+from compiler.flx.parsing import formatted, parse, parse_all
+from compiler.flx.printing import show
+from compiler.program import Entry, Fluxion, Group, Keeping, Kept, Program, Role, Sort, Sorted, Stream
+
+WORDS = ["a", "b", "store", "app.todos", "app.makeStore.items", "at", "in", "&", ">>", "->", "by", "waits", "#x", "{i}"]
+PIECES = ["\n", "  ", "    ", "\t", "\r", '"', "⟪store⟫", "{", "#", "end", "flx a", "service x", "file x", "\x00", "é"]
+words = st.sampled_from(WORDS) | st.text(max_size=8)
+texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=6), max_size=8).map("".join)
+prose = st.text(max_size=20) | st.sampled_from(["it is written by every request", ' "x"', '"x', "# no comment"])
+numbers = st.integers(0, 99_999)
+places = st.just(NOWHERE) | st.builds(Place, words, numbers, numbers)
+names = st.lists(words, max_size=3).map(tuple)
+wheres = words | st.builds("{} >> {}".format, words, words)
+entries = st.builds(Entry, st.sampled_from(["GET", "*", "M-SEARCH", "get", "", "FOO BAR"]) | words, words, prose)
+streams = st.builds(Stream, words, names, st.booleans())
+fluxions = st.builds(
+    Fluxion,
+    words,
+    st.sampled_from(Role),
+    words,
+    texts,
+    names,
+    names,
+    st.just("") | words,
+    st.sampled_from(["", "int"]) | words,
+    st.lists(entries, max_size=2).map(tuple),
+    st.lists(streams, max_size=2).map(tuple),
+    st.booleans(),
+    st.just("") | words,
+    places,
+    numbers,
+)
+groups = st.builds(Group, words, st.sampled_from(Keeping), names, prose)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    parts = draw(st.lists(fluxions, max_size=4))
+    said = draw(st.lists(groups, max_size=3, unique_by=lambda group: group.name))
+    known = {group.name for group in said}
+    # Each group that a fluxion names is among the groups, as the front ends take care of.
+    missing = [f.group for f in parts if f.group not in known]
+    others = {name: Group(name, draw(st.sampled_from(Keeping)), draw(names)) for name in missing}
+    return Program(
+        *(draw(words) for _ in range(4)),
+        tuple(parts),
+        tuple(draw(st.permutations([*said, *others.values()]))),
+        tuple(draw(st.lists(st.builds(Sorted, words, st.sampled_from(Sort), wheres, places, prose), max_size=2))),
+        tuple(draw(st.lists(st.builds(Kept, words, prose, places, prose), max_size=2))),
+        draw(st.dictionaries(words, texts, max_size=2)),
+        draw(names),
+        draw(words),
+        draw(names),
+    )
+
+
+@given(programs())
+@settings(max_examples=400, deadline=None)
+def test_what_is_printed_is_read_as_the_same(program: Program) -> None:
+    text = show(program)
+    assert parse(text) == program
+    assert formatted(text) == text
+
+
+@given(programs(), st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_comments_stay_above_what_they_stand_above(program: Program, chance: st.DrawFn) -> None:
+    anchors = list(parse_all(show(program)).lines)
+    comments = {anchor: ["# one", "# two"] for anchor in anchors if chance.random() < 0.3}  # type: ignore[attr-defined]
+    text = show(program, comments)
+    parsed = parse_all(text)
+    assert parsed.program == program
+    assert parsed.comments == comments
+    assert formatted(text) == text
+
+
+def test_positions_do_not_matter_but_the_order_of_like_things() -> None:
+    text = "service a\nflx one\n-> two\n"
+    program = parse(text.replace("\n->", "\n   ->"))
+    assert parse(formatted(text.replace("\n->", "\n ->"))) == program
