@@ -43,7 +43,7 @@ lint: $(DEV)
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" lint-imports
 
-TESTS := $(wildcard tests/unit tests/simulation tests/cluster tests/equivalence)
+TESTS := $(wildcard tests/unit tests/compiler tests/simulation tests/cluster tests/equivalence)
 test: lint
 	$(PY) -m pytest -m "not slow" $(TESTS)
 
