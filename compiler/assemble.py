@@ -16,7 +16,8 @@ from pathlib import Path
 from compiler.classify import Classified, Part
 from compiler.facts import Facts, Place, Unit
 from compiler.holes import cut_out
-from compiler.program import Entry, Fluxion, Kept, Program, Role, Sorted
+from compiler.program import Entry, Fluxion, Kept, Program, Role, Sorted, Stream
+from liquefy.graph import OUTPUT
 
 ASSETS_MAX = 20_000
 """Files of a service's folder that go along; as many as a bundle takes."""
@@ -123,6 +124,7 @@ def _handler(part: Part, unit: Unit) -> Fluxion:
         key=part.key,
         key_convert=part.key_convert,
         entries=tuple(Entry(start.method, start.path, start.route) for start in part.starts),
+        streams=(Stream(OUTPUT),),
         waits=part.waits,
         unit=unit.id,
         place=unit.place,

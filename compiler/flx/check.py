@@ -18,7 +18,7 @@ LANGUAGES = ("javascript", "python")
 
 _SERVICE = re.compile(r"[a-z][a-z0-9-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_HOLE = re.compile(r"⟪([^⟪⟫\n]*)⟫")
+_HOLE = re.compile(r"⟪([A-Za-z_][\w-]*)⟫")
 
 
 def check(parsed: Parsed, file: str) -> None:
@@ -110,16 +110,13 @@ class _Checker:
                     self._add(("flx", i, "stream", j), problem, remedy)
 
     def _holes(self) -> None:
-        """Each hole in a file is filled by one fluxion."""
+        """Each part of a handler has its place in a file."""
+        holes = {hole for text in self._program.files.values() for hole in _HOLE.findall(text)}
         names = {fluxion.name for fluxion in self._program.fluxions}
-        for path, text in self._program.files.items():
-            start = self._lines.get(("file", path), 0)
-            for number, line in enumerate(text.split("\n"), 1):
-                for hole in _HOLE.findall(line):
-                    if hole not in names:
-                        problem = f"no fluxion fills the hole {hole!r}{nearest(hole, names)}"
-                        remedy = "write the name of a fluxion between ⟪ and ⟫"
-                        self._add((), problem, remedy, start + number)
+        for i, fluxion in enumerate(self._program.fluxions):
+            if fluxion.body and fluxion.role is not Role.STEP and fluxion.name not in holes:
+                problem = f"no file has a place for the body of {fluxion.name!r}{nearest(fluxion.name, holes - names)}"
+                self._add(("flx", i), problem, f"write ⟪{fluxion.name}⟫ where it belongs in its file")
 
     def _arrivals(self) -> None:
         """What a step reads comes along each stream that leads to it."""
