@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from ctl.commands import (
+    compile,
     context_get,
     context_list,
     cordon,
@@ -19,6 +20,7 @@ from ctl.commands import (
     drain,
     events,
     explain,
+    fmt,
     freeze,
     graph,
     logs,
@@ -38,6 +40,7 @@ from ctl.options import Group
 
 PANELS: dict[str, list[Callable[..., None]]] = {
     "A cluster on this machine": [up.up, down.down],
+    "From regular code": [compile.compile, fmt.fmt],
     "Services": [deploy.deploy, undeploy.undeploy, graph.graph],
     "Looking": [status.status, top.top, nodes.nodes, explain.explain, events.events, logs.logs],
     "Moving": [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from ctl import compiling
 from ctl.asking import TICK_S, Controller, Refused, Unreachable
 from liquefy import bundle, graphfile
 from liquefy.errors import UserError
@@ -29,12 +30,34 @@ def graph_path(path: Path) -> Path:
         if not (path / GRAPH_FILE).is_file():
             raise UserError(
                 f"{path}: there is no {GRAPH_FILE} in this folder\n"
-                "  remedy: name a folder that has one, or the file itself"
+                "  remedy: name a folder that has one or a package.json, a graph.yaml, an app.js, an app.py or a .flx"
             )
         return path / GRAPH_FILE
     if not path.exists():
-        raise UserError(f"{path}: does not exist\n  remedy: name a graph.yaml or a folder with one")
+        remedy = "name a graph.yaml, an app.js, an app.py, a .flx, or a folder with one"
+        raise UserError(f"{path}: does not exist\n  remedy: {remedy}")
     return path
+
+
+class Prepared(NamedTuple):
+    """Something to deploy: `folder` is the bundle to be, `source` the folder that a person knows. `streams`: of a
+    service that was compiled, as the compiler found them; else none."""
+
+    graph: Graph
+    folder: Path
+    source: Path
+    streams: list[str]
+
+
+def prepared(path: Path, app: str | None, progress: Callable[[str], None]) -> Prepared:
+    """A graph.yaml read, or source code compiled; with all checks. Raises UserError."""
+    if not compiling.is_source(path):
+        graph, folder = read(path)
+        return Prepared(graph, folder, folder, [])
+    program = compiling.compiled(path, app, progress)
+    folder = compiling.bundle_folder(program)
+    graph, _ = read(folder)
+    return Prepared(graph, folder, path if path.is_dir() else path.parent, program.streams())
 
 
 def read(path: Path) -> tuple[Graph, Path]:

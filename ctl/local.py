@@ -199,7 +199,7 @@ def hints(graph: Graph | None, app: Path | None, http: str, nodes: int, flag: st
     if graph is None or app is None:
         return [("deploy a service", f"{ctl} deploy examples/visits{flag}"), ("look", f"{ctl} status{flag}")]
     made = [("call it", curl_line(graph, http))] if graph.inputs else []
-    group = next((g for g in graph.groups if g.stateful), graph.groups[0])
+    group = next((g for g in graph.groups if g.stateful and not g.pinned), graph.groups[0])
     fluxion = next(f.name for f in graph.fluxions if f.group == group.name)
     made.append(("move a fluxion", f"{ctl} migrate {fluxion} node{nodes}{flag}"))
     made.append(("watch", f"{ctl} top{flag}"))

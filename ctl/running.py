@@ -60,6 +60,7 @@ class Options(NamedTuple):
     ready_s: float = READY_S
     roles: Mapping[str, list[str]] | None = None
     redis_sync: str = local.SYNCS[0]
+    application: str = ""
 
 
 class Stop:
@@ -98,7 +99,14 @@ def run(options: Options, console: Console) -> int:
     """Bring the cluster up and keep it up until asked to stop. Returns the exit code. Raises UserError for
     what can be seen to be wrong before anything is started."""
     folder = options.folder.absolute()
-    graph, app = deploying.read(options.app) if options.app else (None, None)
+    found = None
+    if options.app is not None:
+        with render.Progress(f"compiling {options.app}") as progress:
+            found = deploying.prepared(options.app, options.application or None, progress)
+        if found.streams:
+            console.print(Text("\n".join([*found.streams, ""])), soft_wrap=True)
+    graph, app = (found.graph, found.folder) if found is not None else (None, None)
+    source = found.source if found is not None else None
     with locked(folder), local.claimed_ports(options.http_port, bool(options.redis_url)) as ports:
         cluster = local.compose(folder, ports, options.nodes, options.redis_url, options.roles, options.redis_sync)
         logs = folder / "logs"
@@ -109,8 +117,8 @@ def run(options: Options, console: Console) -> int:
         flag = local.flag_for(cluster.controller, folder, Path.cwd(), os.environ)
         first = record.ClusterRecord(
             pid, created_s, time.time(), cluster.controller, cluster.broker, cluster.redis, cluster.http,
-            app=str(app.absolute()) if app else "", notes=ports.notes,
-            hints=local.hints(graph, app, cluster.http, options.nodes, flag),
+            app=str(source.absolute()) if source else "", notes=ports.notes,
+            hints=local.hints(graph, source, cluster.http, options.nodes, flag),
         )  # fmt: skip
         return _Run(options, folder, cluster, first, graph, app, console).run()
 

@@ -38,7 +38,7 @@ text { font: 13px system-ui, 'Helvetica Neue', Arial, sans-serif; fill: #1f2933 
 
 
 def draw(graph: dict[str, Any]) -> str:
-    """GraphStatus -> the text of an SVG file."""
+    """GraphStatus -> the text of an SVG file. `version` may be None, and no group have nodes."""
     labels = _labels(graph)
     edges = [(a, b) for a, _, b in (s.partition(" >> ") for s in graph["streams"]) if a in labels and b in labels]
     sizes = {name: _size(lines) for name, lines in labels.items()}
@@ -57,13 +57,18 @@ def draw(graph: dict[str, Any]) -> str:
         f'orient="auto-start-reverse"><path d="M0 0L10 5L0 10z" fill="{EDGE_COLOUR}"/></marker></defs>',
         f'<rect class="page" width="{width:.0f}" height="{height:.0f}"/>',
         f'<text class="title" x="{MARGIN:.0f}" y="{MARGIN + 12:.0f}">{escape(graph["name"])} '
-        f'<tspan class="small">version {graph["version"]}</tspan></text>',
+        f'<tspan class="small">{_version(graph)}</tspan></text>',
         f'<g transform="translate({MARGIN:.0f} {MARGIN + HEAD:.0f})">',
         *_edges(layout, {e for e in edges if e[0] == e[1]}),
     ]
     for name, box in layout.boxes.items():
         parts += _box(box, labels[name], colours.get(group_of.get(name, ""), EDGE_COLOUR))
     return "\n".join([*parts, "</g>", "</svg>", ""])
+
+
+def _version(graph: dict[str, Any]) -> str:
+    """"" for a graph that is not deployed."""
+    return "" if graph["version"] is None else f"version {graph['version']}"
 
 
 def _short(group: str) -> str:

@@ -14,17 +14,24 @@ from ctl.options import AsJson, At
 
 
 def deploy(
-    path: Annotated[Path, typer.Argument(help="A graph.yaml, or a folder with one.")],
+    path: Annotated[Path, typer.Argument(help="A graph.yaml, app.js, app.py or .flx, or a folder with one.")],
+    app: Annotated[
+        str,
+        typer.Option(metavar="MODULE:ATTRIBUTE", help="The Python application, if it cannot be found."),
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, deploy nothing. Needs no cluster.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return only when every partition has a node.")] = False,
     controller: At = None,
     as_json: AsJson = False,
 ) -> None:
-    """Deploy a graph, or bring a new version of it in while it serves.
+    """Deploy a service, or bring a new version of it in while it serves. Code is compiled first.
 
-    Example: liquefy-ctl deploy examples/visits/graph.yaml
+    Example: liquefy-ctl deploy app.js
     """
-    graph, folder = deploying.read(path)
+    with render.Progress(f"compiling {path}") as progress:
+        graph, folder, _, streams = deploying.prepared(path, app or None, progress)
+    if streams and not as_json:
+        typer.echo("\n".join([*streams, ""]))
     if dry_run:
         with render.Progress(f"checking {graph.name}") as progress:
             checked = deploying.dry_run(controller, graph, folder, progress)

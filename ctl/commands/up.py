@@ -21,8 +21,12 @@ DETACH_S = 400.0
 def up(
     app: Annotated[
         Path | None,
-        typer.Argument(help="A graph.yaml, or a folder with one, to deploy.", show_default="none"),
+        typer.Argument(help="A graph.yaml, app.js, app.py or .flx to deploy, or its folder.", show_default="none"),
     ] = None,
+    application: Annotated[
+        str,
+        typer.Option("--app", metavar="MODULE:ATTRIBUTE", help="The Python application, if it cannot be found."),
+    ] = "",
     nodes: Annotated[int, typer.Option(help="How many nodes (worker processes) to start.")] = 3,
     state: Annotated[Path, typer.Option(help="The folder for logs, data and cluster.json.")] = Path(
         record.FOLDER_DEFAULT
@@ -47,13 +51,13 @@ def up(
 ) -> None:
     """Start a cluster on this machine, deploy a service, follow the log. Ctrl-C stops everything.
 
-    What dies is started again. Example: liquefy-ctl up examples/visits
+    What dies is started again; code is compiled first. Example: liquefy-ctl up app.js
     """
     if detach:
-        _detach(app, nodes, state, redis, redis_sync, http_port, ready)
+        _detach(app, application, nodes, state, redis, redis_sync, http_port, ready)
         return
     options = running.Options(
-        state, app, nodes, redis, http_port, not background, ready, redis_sync=redis_sync
+        state, app, nodes, redis, http_port, not background, ready, redis_sync=redis_sync, application=application
     )
     code = running.run(options, render.console())
     if code and (failed := record.read(state)) is not None:
@@ -65,10 +69,21 @@ def up(
 
 
 def _detach(
-    app: Path | None, nodes: int, state: Path, redis: str, redis_sync: str, http_port: int | None, ready: float
+    app: Path | None,
+    application: str,
+    nodes: int,
+    state: Path,
+    redis: str,
+    redis_sync: str,
+    http_port: int | None,
+    ready: float,
 ) -> None:
     if app is not None:
-        deploying.read(app)  # what is wrong with it is said here, not in a log
+        # What is wrong with it is said here, not in a log.
+        with render.Progress(f"compiling {app}") as progress:
+            streams = deploying.prepared(app, application or None, progress).streams
+        if streams:
+            typer.echo("\n".join([*streams, ""]))
     record.made(state)
     running_now = record.read(state)
     if running_now is not None and not record.alive(running_now):
@@ -77,6 +92,7 @@ def _detach(
     command += [f"--nodes={nodes}", f"--state={state}", f"--ready={ready}", f"--redis-sync={redis_sync}"]
     command += [f"--redis={redis}"] if redis else []
     command += [f"--http-port={http_port}"] if http_port is not None else []
+    command += [f"--app={application}"] if application else []
     command += [str(app)] if app is not None else []
     output = state / "up.out"
     with output.open("wb") as log:
