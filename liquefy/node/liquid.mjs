@@ -1,0 +1,160 @@
+// A compiled service in a host: the program loaded once, its requests run as fluxions, its variables bound to contexts.
+// The generated `liquid_service.mjs` has one small function per fluxion that calls `run` of what `service` returns.
+// What is to be known of the service is in `liquefy.json`, written by the compiler: see `manifest` in
+// compiler/javascript/emit.py. Knows no sockets, and of the frameworks only how a request is found in what they pass.
+
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { Application } from "./application.mjs";
+import { Base } from "./base.mjs";
+import { PASS } from "./injection.mjs";
+import { contextKey, keyIn, requestIn, incoming, withKey } from "./keys.mjs";
+import { registry } from "./registry.mjs";
+import { Keyed, Whole } from "./state.mjs";
+
+const STATE = "state"; // the field of a context with all variables of a group
+const CHECKED_CHARS_MAX = 100_000; // of a state that is looked at before a request, too, whether it changed on its own
+
+// The service whose generated module has this URL. `tools`: `answer` and `emit` of the host.
+export function service(url, tools) {
+  const folder = dirname(fileURLToPath(url));
+  return new Service(folder, JSON.parse(readFileSync(join(folder, "liquefy.json"), "utf8")), tools);
+}
+
+export class Service {
+  constructor(folder, manifest, { answer, emit }) {
+    this.folder = folder;
+    this.fluxions = manifest.fluxions;
+    this.groups = manifest.groups;
+    this.sources = manifest.sources;
+    this.application = new Application(folder, manifest.entry);
+    this.answer = answer;
+    this.emit = emit;
+    this.states = null;
+    this.starting = null;
+    registry.guards = (name, given) => this.guard(name, given);
+  }
+
+  // What the fluxion sends for the message: an answer, or the request to the fluxion that it belongs to.
+  async run(name, message, context) {
+    this.starting ??= this.start();
+    await this.starting;
+    const group = this.fluxions[name].group;
+    const pass = { name, group, key: message.key, context, reached: false, entered: null, forwarded: Boolean(message.body.forwarded) };
+    const request = requestIn(message.body);
+    const keeping = this.groups[group].keeping;
+    const run = keeping === "whole" ? this.whole : keeping === "keyed" ? this.keyed : this.free;
+    const { to, key, error, ...answer } = await run.call(this, pass, request);
+    if (error) throw error;
+    if (to) return this.emit(to, withKey(message.body, this.fluxions[to].key, key));
+    return this.answer(answer.body, answer.status, answer.headers);
+  }
+
+  async start() {
+    await this.application.start();
+    registry.loading = false;
+    const text = this.sources.map((file) => readFileSync(join(this.folder, file), "utf8")).join("\n");
+    const base = new Base((f) => text.includes(Function.prototype.toString.call(f)));
+    base.add(registry.values());
+    this.states = {};
+    for (const [name, { keeping, variables }] of Object.entries(this.groups)) {
+      if (keeping === "whole") this.states[name] = new Whole(variables.flatMap((id) => registry.find(id)), base);
+      if (keeping === "keyed") {
+        this.states[name] = new Keyed(variables.flatMap((id) => registry.find(id).map((found) => [found.name, found])), base);
+      }
+    }
+  }
+
+  // Nothing is remembered, or it is in this process.
+  free(pass, request) {
+    return this.application.handle(request, pass);
+  }
+
+  async whole(pass, request) {
+    const state = this.states[pass.group];
+    this.checkUnchanged(state);
+    state.bring(pass.context[STATE]);
+    try {
+      const answer = await this.application.handle(request, pass);
+      if (answer.to || answer.error) return answer;
+      await settled();
+      const text = state.take();
+      // The first time even if nothing changed: what was made at start is from then on what was stored.
+      if (text !== pass.context[STATE]) pass.context[STATE] = text;
+      return answer;
+    } catch (error) {
+      state.lost();
+      throw error;
+    }
+  }
+
+  // What works on after the answer would be lost without a word.
+  checkUnchanged(state) {
+    const before = state.live;
+    if (before === null || before.length > CHECKED_CHARS_MAX || state.take() === before) return;
+    state.lost();
+    throw new Error("variables changed after the answer, when no request was handled; they cannot be kept in a context");
+  }
+
+  async keyed(pass, request) {
+    const state = this.states[pass.group];
+    try {
+      const answer = await this.application.handle(request, pass);
+      if (pass.entered === null) return answer;
+      await settled();
+      const { key } = pass.entered;
+      pass.entered = null;
+      for (const [field, text] of Object.entries(state.take(key, pass.context))) {
+        if (text === undefined) delete pass.context[field];
+        else pass.context[field] = text;
+      }
+      return answer;
+    } finally {
+      if (pass.entered !== null) state.drop(pass.entered.key);
+    }
+  }
+
+  // -- before a handler ----------------------------------------------------------------------------------------------
+
+  // Called by the framework before the handler of the fluxion. Goes on to the handler if the message that is being
+  // handled has what the handler needs; else sends the request on, and nothing has happened.
+  guard(name, given) {
+    const next = given.at(-1);
+    const pass = incoming(given[0])?.socket?.[PASS];
+    if (pass === undefined || this.enters(pass, name, given[0])) return next();
+    return undefined;
+  }
+
+  enters(pass, name, request) {
+    const { group, key: path, convert } = this.fluxions[name];
+    const { keeping } = this.groups[group];
+    if (keeping !== "whole" && keeping !== "keyed") {
+      pass.reached = true;
+      return true;
+    }
+    const real = path === "" ? "" : keyIn(request, path, convert);
+    const key = path === "" ? "" : contextKey(real);
+    if (group === pass.group && (keeping === "whole" || key === pass.key)) {
+      if (keeping === "keyed" && pass.entered === null) {
+        pass.entered = { key: real };
+        this.states[group].bring(real, pass.context);
+      }
+      pass.reached = true;
+      return true;
+    }
+    if (pass.forwarded || pass.reached) {
+      const error = new Error(`a request for '${pass.name}' (key '${pass.key}') came to the handler of '${name}' (key '${key}')`);
+      pass.leave({ error });
+    } else {
+      pass.leave({ to: name, key });
+    }
+    return false;
+  }
+}
+
+// What the program does at once after its answer is still of the request.
+function settled() {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,69 @@
+// The program's variables, as its instrumented sources tell them while they load: for each a way to read it and, unless
+// it is constant, to assign it. Found by the sources at `globalThis[Symbol.for("liquefy")]`. Knows no values' meaning.
+
+export class Registry {
+  constructor() {
+    this.loading = true;
+    this.variables = new Map(); // id -> [{name, get, set}], one for each time that its function ran
+    this.guards = null; // name of a fluxion -> what is put before its handler
+  }
+
+  // Of a module or a function that runs: {id: [get, set]}.
+  add(table) {
+    if (!this.loading) return;
+    for (const [id, [get, set]] of Object.entries(table)) {
+      const known = this.variables.get(id) ?? [];
+      const name = known.length ? `${id}#${known.length + 1}` : id;
+      known.push({ name, get, set });
+      this.variables.set(id, known);
+    }
+  }
+
+  guard(name) {
+    return (...given) => this.guards(name, given);
+  }
+
+  // The variables that an id means; a property, where what is before the last dot is one. Raises Error.
+  find(id) {
+    const found = this.variables.get(id) ?? this.property(id);
+    if (found.length) return found;
+    throw new Error(`there is no variable ${id} in what the program loaded; compile it again`);
+  }
+
+  property(id) {
+    const dot = id.lastIndexOf(".");
+    if (dot < 0) return [];
+    const key = id.slice(dot + 1);
+    const module = `${id.slice(0, dot)}.exports`;
+    const holders = this.variables.get(id.slice(0, dot)) ?? this.variables.get(module) ?? [];
+    return holders.map(({ name, get }) => ({
+      name: `${name}.${key}`,
+      get: () => get()?.[key],
+      set: (value) => {
+        get()[key] = value;
+      },
+    }));
+  }
+
+  // Names and values of all, those left out that have none yet.
+  values() {
+    const found = [];
+    for (const { name, get } of [...this.variables.values()].flat()) {
+      const value = read(get);
+      if (value !== undefined) found.push([name, value]);
+    }
+    return found;
+  }
+}
+
+function read(get) {
+  try {
+    return get();
+  } catch (error) {
+    if (error instanceof ReferenceError) return undefined; // its declaration has not been reached
+    throw error;
+  }
+}
+
+export const registry = new Registry();
+Object.defineProperty(globalThis, Symbol.for("liquefy"), { value: registry });
