@@ -102,9 +102,10 @@ def lines(program: Program) -> Iterator[str]:
 
 def _title(program: Program) -> str:
     under = f" under {program.framework}" if program.framework else ""
+    source = f", from {program.entry}" if program.entry else ""
     count = len({fluxion.group for fluxion in program.fluxions})
     return (
-        f"{program.name}: {program.language}{under}, from {program.entry or program.name}: "
+        f"{program.name}: {program.language}{under}{source}: "
         f"{_count(len(program.fluxions), 'fluxion')} in {_count(count, 'group')}"
     )
 

@@ -20,13 +20,15 @@ GIVEN = ("message", "context", "emit", "answer")
 
 
 class Wrong(NamedTuple):
-    """In the body of the fluxion number `fluxion`, in its line `line` (from 1; 0: the fluxion as a whole)."""
+    """In the body of the fluxion number `fluxion`, in its line `line` (from 1); or, with line 0, in its stream number
+    `stream`, or in the fluxion as a whole."""
 
     fluxion: int
     line: int
     column: int
     problem: str
     remedy: str
+    stream: int = -1
 
 
 def of(program: Program, fluxion: Fluxion) -> Body:
@@ -67,7 +69,7 @@ def _unknown(
     for name, (line, column) in body.used.items():
         if name not in own:
             there = ", ".join(sorted(brought)) or "nothing"
-            near = nearest(name, [*brought, *own])
+            near = nearest(name, [*brought, *fluxion.context, *body.assigned])
             yield Wrong(
                 at, line, column, f"{fluxion.name!r} uses {name}, and its message brings {there}{near}",
                 f"send {name} along the streams to {fluxion.name!r}, correct the name, or define it in a `file`",
@@ -79,12 +81,13 @@ def _unsent(at: int, fluxion: Fluxion, body: Body) -> Iterator[Wrong]:
     if body.returns:
         return
     own = {*fluxion.reads, *fluxion.context, *body.assigned}
-    for stream in fluxion.streams:
+    for number, stream in enumerate(fluxion.streams):
         for name in stream.variables:
             if name not in own:
                 to = "the answer" if stream.to == OUTPUT else repr(stream.to)
                 problem = f"{fluxion.name!r} sends {name} to {to} and gives it no value{nearest(name, own)}"
-                yield Wrong(at, 0, 0, problem, f"write `{name} = ...` in its body, or take it out of the stream")
+                remedy = f"write `{name} = ...` in its body, or take it out of the stream"
+                yield Wrong(at, 0, 0, problem, remedy, number)
 
 
 def _known(program: Program) -> frozenset[str] | None:

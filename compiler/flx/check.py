@@ -52,9 +52,16 @@ class _Checker:
         if not self.errors and is_steps(program):
             self._arrivals()
             for wrong in bodies.check(program):
-                line = self._lines.get(("flx", wrong.fluxion, "body"), self._lines["flx", wrong.fluxion])
-                column = wrong.column + 4 if wrong.line else 1
-                self.errors.append(FlxError(self._file, line + wrong.line, column, wrong.problem, wrong.remedy))
+                self._wrong_body(wrong)
+
+    def _wrong_body(self, wrong: bodies.Wrong) -> None:
+        anchor: Anchor = ("flx", wrong.fluxion)
+        if wrong.line:
+            line = self._lines[(*anchor, "body")] + wrong.line
+            self.errors.append(FlxError(self._file, line, wrong.column + 4, wrong.problem, wrong.remedy))
+        else:
+            where: Anchor = (*anchor, "stream", wrong.stream)
+            self._add(where if where in self._lines else anchor, wrong.problem, wrong.remedy)
 
     def _head(self) -> None:
         program = self._program

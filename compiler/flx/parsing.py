@@ -69,7 +69,7 @@ class _Parser:
                 self._one()
             except FlxError as error:
                 self._errors.append(error)
-                self._skip_text()
+                self._skip_what_hangs_on_it()
         if self._pending:
             self._comments[END] = self._pending
         if "name" not in self._settings and not self._errors:
@@ -107,6 +107,7 @@ class _Parser:
             return
         scanner = Scanner(self._file, self._next, line)
         if stripped.startswith("\t"):
+            scanner.at = indent
             raise scanner.error("this line is indented by a tab", "indent by spaces: 2 for a part, 4 for a text")
         if indent >= INDENT:
             raise scanner.error(
@@ -141,10 +142,14 @@ class _Parser:
             self._comments[anchor] = self._pending
             self._pending = []
 
-    def _skip_text(self) -> None:
-        """After a mistake: the text that hangs on it."""
-        while self._next < len(self._lines) and self._lines[self._next].startswith(TEXT):
+    def _skip_what_hangs_on_it(self) -> None:
+        """After a mistake: its text, and if it is that of a statement, its parts."""
+        wrong = self._next
+        statement = not self._lines[self._next - 1].startswith((" ", "\t"))
+        while self._next < len(self._lines) and self._lines[self._next].startswith(" " if statement else TEXT):
             self._next += 1
+        for anchor in [anchor for anchor, line in self._parsed_lines.items() if statement and line == wrong]:
+            del self._parsed_lines[anchor]
 
     def _text(self, newlines: int) -> str:
         """The lines from here on that are indented by 4, without that; empty lines at the end are not of it."""
