@@ -8,7 +8,7 @@ import pytest
 
 from compiler.flx.parsing import parse
 from compiler.flx.read import read
-from compiler.flx.words import FlxErrors
+from compiler.flx.words import FlxError, FlxErrors
 
 HEAD = "service a\nlanguage python\n"
 
@@ -105,5 +105,5 @@ def test_all_mistakes_are_told_at_once_and_none_twice() -> None:
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     file = tmp_path / "a.flx"
     file.write_bytes(b"service \xff")
-    with pytest.raises(FlxErrors.__mro__[1], match="byte 8 is not UTF-8"):
+    with pytest.raises(FlxError, match="byte 8 is not UTF-8"):
         read(file)
