@@ -17,8 +17,9 @@ from liquefy.errors import BadFrame
 from liquefy.failures import describe
 from liquefy.fluxion import Answer, Emit, Message
 from liquefy.graph import OUTPUT
-from liquefy.hosting import Done, Emitted, Item
+from liquefy.hosting import Done, Emitted, Item, Step
 from liquefy.loading import Spec, Target
+from liquefy.messages import child_id
 from liquefy.values import pack, unpack
 
 KEY_BYTES_MAX = 512
@@ -40,7 +41,16 @@ class ResultError(Exception):
     """What a function returned cannot be sent. Its text is shown without the name of this class."""
 
 
-Row = tuple[int, list[Emitted], dict[str, bytes], tuple[str, ...], str, str, int, int, bool]
+ONWARD_NS_MAX = 20_000_000
+"""Messages go on in the host for so long after the handling began; then they are left to the worker, so that
+nothing waits long for a result and nobody takes the host for hung."""
+
+Passed = tuple[int, list[Emitted], int, int, list["Passed"]]
+"""A Step without its processor time: index, emitted, elapsed and weight in nanoseconds, its own steps."""
+
+Row = tuple[
+    int, list[Emitted], dict[str, bytes], tuple[str, ...], str, str, int, int, bool, list[Passed]
+]
 """A result without its processor time: as Done, with `elapsed` in nanoseconds."""
 
 
@@ -118,18 +128,22 @@ class Runner:
         sets: dict[str, bytes] = {}
         removes: tuple[str, ...] = ()
         error = trace = ""
+        first_try = True
         try:
             result = self._call(spec, item, context, start)
             emitted = emissions(spec, result) if result is not None else []
             if context is not None:
                 sets, removes = context.changes()
         except BaseException as first:
+            first_try = False
             emitted, sets, removes, error, trace = self._again(spec, item, context, first)
         end = perf_counter_ns()
-        if context is None:
-            return (item.ticket, emitted, sets, removes, error, trace, end - start, 0, False), end
-        size, empty = context.size, context.is_empty()
-        return (item.ticket, emitted, sets, removes, error, trace, end - start, size, empty), end
+        size, empty = (0, False) if context is None else (context.size, context.is_empty())
+        row = (item.ticket, emitted, sets, removes, error, trace, end - start, size, empty)
+        if not (item.onward and first_try):
+            return (*row, []), end
+        passed = self._onward(item, item.fluxion, item.id, emitted, start + ONWARD_NS_MAX, set(), perf_counter_ns)
+        return (*row, passed), perf_counter_ns()
 
     def _call(self, spec: Spec, item: Item, context: Context | None, start: int) -> Any:
         self._limit_ns = spec.limit_ns
@@ -142,6 +156,45 @@ class Runner:
         if self._expired:
             raise CallTimeout
         return result
+
+    def go_on(self, item: Item, emitted: list[Emitted]) -> list[Passed]:
+        """What a coroutine emitted goes on, as far as the item allows."""
+        self._arm()
+        try:
+            until = perf_counter_ns() + ONWARD_NS_MAX
+            return self._onward(item, item.fluxion, item.id, emitted, until, set(), thread_time_ns)
+        finally:
+            self._running = False
+
+    def _onward(
+        self, item: Item, sender: str, parent: bytes, emitted: list[Emitted], until: int, shut: set[str],
+        clock: Callable[[], int],
+    ) -> list[Passed]:  # fmt: skip
+        """Handle the messages that may go on, depth first. What raises is left to the worker, for all that a
+        failed message is due; so is what follows to the same fluxion (`shut`), or it would overtake."""
+        allowed = item.onward.get(sender, ())
+        passed: list[Passed] = []
+        for index, each in enumerate(emitted if allowed else ()):
+            start = perf_counter_ns()
+            if each.to not in allowed or each.key or each.delay_ms or each.to in shut or start > until:
+                continue
+            begun = clock()
+            child = Item(
+                0, item.graph, each.to, "", item.key, child_id(parent, index), each.body, None,
+                item.deadline_ms, item.trace,
+            )  # fmt: skip
+            spec = self.spec(child)
+            try:
+                result = self._call(spec, child, None, start)
+                sent = emissions(spec, result) if result is not None else []
+            except BaseException as error:
+                self._failed(None, error)
+                shut.add(each.to)
+                continue
+            elapsed, weight = perf_counter_ns() - start, clock() - begun
+            further = self._onward(item, each.to, child.id, sent, until, shut, clock)
+            passed.append((index, sent, elapsed, weight, further))
+        return passed
 
     def _again(
         self, spec: Spec, item: Item, context: Context | None, first: BaseException
@@ -233,17 +286,44 @@ def explain(error: BaseException, spec: Spec, folder: str) -> tuple[str, str]:
 
 
 def results(rows: list[Row], cpu_ns: int, weights: list[int]) -> list[Done]:
-    """The rows as results, the processor time of all divided among them by the weights."""
-    share = cpu_ns / (sum(weights) * 1000 or 1)
-    done, spent, told = [], 0.0, 0
+    """The rows as results, the processor time of all divided among them and their steps by the weights."""
+    total = sum(weights) + sum(weight_of(row[9]) for row in rows if row[9])
+    share = _Share(cpu_ns / (total * 1000 or 1))
+    done = []
     for row, weight in zip(rows, weights, strict=True):
-        ticket, emitted, sets, removes, error, trace, elapsed, size, empty = row
-        # Rounding the running sum, not each share, loses nothing of calls shorter than the unit.
-        spent += weight * share
-        cpu_us = int(spent) - told
-        told += cpu_us
-        done.append(Done(ticket, emitted, sets, removes, error, trace, cpu_us, elapsed // 1000, size, empty))
+        ticket, emitted, sets, removes, error, trace, elapsed, size, empty, passed = row
+        cpu_us = share.of(weight)
+        steps = _steps(passed, share) if passed else []
+        done.append(
+            Done(ticket, emitted, sets, removes, error, trace, cpu_us, elapsed // 1000, size, empty, steps)
+        )
     return done
+
+
+class _Share:
+    """Divides. Rounding the running sum, not each share, loses nothing of calls shorter than the unit."""
+
+    def __init__(self, us_per_weight: float) -> None:
+        self._us_per_weight = us_per_weight
+        self._spent, self._told = 0.0, 0
+
+    def of(self, weight: int) -> int:
+        self._spent += weight * self._us_per_weight
+        us = int(self._spent) - self._told
+        self._told += us
+        return us
+
+
+def weight_of(passed: list[Passed]) -> int:
+    """Of all steps, and theirs."""
+    return sum(weight + weight_of(further) for _, _, _, weight, further in passed)
+
+
+def _steps(passed: list[Passed], share: _Share) -> list[Step]:
+    return [
+        Step(index, emitted, share.of(weight), elapsed // 1000, _steps(further, share))
+        for index, emitted, elapsed, weight, further in passed
+    ]
 
 
 # -- what a function returned -----------------------------------------------------------------------------

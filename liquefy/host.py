@@ -24,7 +24,7 @@ from typing import NoReturn
 from liquefy import streaming
 from liquefy.context import Context
 from liquefy.errors import BadFrame
-from liquefy.handling import CallTimeout, Row, Runner, emissions, explain, message_of, results
+from liquefy.handling import CallTimeout, Passed, Row, Runner, emissions, explain, message_of, results, weight_of
 from liquefy.hosting import (
     HOST_FD,
     Done,
@@ -206,8 +206,11 @@ class Host:
         emitted: list[Emitted] = []
         sets: dict[str, bytes] = {}
         removes: tuple[str, ...] = ()
+        passed: list[Passed] = []
+        tries = 0
         error = trace = ""
-        for _ in range(2):
+        while tries < 2:
+            tries += 1
             limit = asyncio.timeout(spec.limit_s)
             try:
                 given = (message_of(item),) if context is None else (message_of(item), context)
@@ -234,13 +237,18 @@ class Host:
         if not self._rows:
             asyncio.get_running_loop().call_soon(self._flush_async)
         size, empty = (context.size, context.is_empty()) if context is not None else (0, False)
-        self._rows.append((item.ticket, emitted, sets, removes, error, trace, elapsed, size, empty))
+        if item.onward and emitted and tries == 1:
+            passed = self._runner.go_on(item, emitted)
+        self._rows.append((item.ticket, emitted, sets, removes, error, trace, elapsed, size, empty, passed))
 
     def _flush_async(self) -> None:
         rows, self._rows = self._rows, []
         now_ns = thread_time_ns()
-        # How long a call took says nothing of its processor time, as most of it was waiting: in equal parts.
-        done = results(rows, now_ns - self._cpu_mark_ns, [1] * len(rows))
+        # How long a call took says nothing of its processor time, as most of it was waiting: in equal parts, after
+        # what the steps have used.
+        cpu_ns = now_ns - self._cpu_mark_ns
+        part_ns = max(1, (cpu_ns - sum(weight_of(row[9]) for row in rows)) // len(rows))
+        done = results(rows, cpu_ns, [part_ns] * len(rows))
         self._cpu_mark_ns = now_ns
         self._send_results(done)
 

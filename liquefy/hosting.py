@@ -31,7 +31,9 @@ class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
 
 class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message to handle. `ticket` comes back with the result. `partition` names the context cache; `fields`
-    is the context as stored (packed values), or None if the host has it already or the fluxion has none."""
+    is the context as stored (packed values), or None if the host has it already or the fluxion has none.
+    `onward`: fluxion -> those to which its messages may go on in the host, at once, if they inherit their key
+    and have no delay; the result then says what came of it. A host need not make use of it."""
 
     ticket: int
     graph: str
@@ -43,6 +45,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fields: dict[str, bytes] | None = None
     deadline_ms: int = 0
     trace: str = ""
+    onward: dict[str, tuple[str, ...]] = {}
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, tag="run"):
@@ -104,10 +107,22 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """As in `messages.Message`."""
 
 
+class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The emitted message of this index went on in the host, and this is what came of it: it need not be sent,
+    what it emitted is sent instead. `onward`: the same of its own messages. Those that failed are not here."""
+
+    index: int
+    emitted: list[Emitted]
+    cpu_us: int = 0
+    elapsed_us: int = 0
+    onward: list[Step] = []
+
+
 class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The result of one Item. `error` is "" or what the fluxion raised twice (then `traceback` is set, nothing
     was emitted and the context is as before). `cpu_us`: processor time; `elapsed_us`: from start to end.
-    `context_bytes` is the size of the context's packed fields now; `empty`: it has no field left."""
+    `context_bytes` is the size of the context's packed fields now; `empty`: it has no field left. `onward`: what
+    came of those emitted messages that went on at once."""
 
     ticket: int
     emitted: list[Emitted]
@@ -119,6 +134,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
     elapsed_us: int = 0
     context_bytes: int = 0
     empty: bool = False
+    onward: list[Step] = []
 
 
 class Ran(msgspec.Struct, frozen=True, array_like=True, tag="ran"):

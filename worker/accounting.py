@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from liquefy.hosting import Done
+from liquefy.hosting import Done, Step
 from liquefy.messages import PartitionLoad, Report
 from worker.mailbox import Partition
 
@@ -31,12 +31,13 @@ class Accounting:
         self._reported_cpu_s: tuple[float, float] | None = None
         self._rss_bytes = 0
 
-    def handled(self, partition: str, done: Done) -> None:
+    def handled(self, partition: str, done: Done | Step) -> None:
         used = self._used[partition]
         used.cpu_us += done.cpu_us
         used.elapsed_us += done.elapsed_us
         used.messages += 1
-        used.context_bytes += sum(map(len, done.sets.values()))
+        if isinstance(done, Done) and done.sets:
+            used.context_bytes += sum(map(len, done.sets.values()))
 
     def sent(self, source: str, destination: str) -> None:
         self._traffic[source, destination] += 1

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from liquefy import values
 from liquefy.commits import ContextChange, PartitionCommit
 from liquefy.graph import OUTPUT, Graph
-from liquefy.hosting import Done, Emitted
+from liquefy.hosting import Done, Emitted, Step
 from liquefy.letters import DeadLetter, encode_letter
 from liquefy.messages import Message, child_id, encode, partition_index, partition_name
 from worker.mailbox import Entry, Partition, bucketed
@@ -37,19 +37,35 @@ PIECES_INDEX = 2**30
 """Index, with the ticket of the handling added, of all pieces of one answer: pieces of two handlings are told apart."""
 
 
+def children(
+    parent: Message, done: Done | Step, graph: Graph | None, born_ms: int, now_ms: int, source: str, ticket: int = 0
+) -> list[tuple[str, Message, str]]:
+    """What leaves once `source` has handled the parent (`ticket`): destination, message, and the partition that sends
+    it. A message that went on in the host does not leave; its own children do, with the ids they have in any case."""
+    steps = {step.index: step for step in done.onward}
+    leaving: list[tuple[str, Message, str]] = []
+    for index, emitted in enumerate(done.emitted):
+        destination, message = child(parent, index, emitted, graph, born_ms, now_ms, ticket)
+        step = steps.get(index)
+        if step is not None:
+            leaving += children(message, step, graph, born_ms, now_ms, destination)
+        elif destination:
+            leaving.append((destination, message, source))
+    return leaving
+
+
 def child(
-    entry: Entry, index: int, emitted: Emitted, graph: Graph | None, born_ms: int, now_ms: int
+    parent: Message, index: int, emitted: Emitted, graph: Graph | None, born_ms: int, now_ms: int, ticket: int = 0
 ) -> tuple[str, Message]:
-    """The `index`-th message that handling the entry emitted, and its destination ("" when it is an answer for
+    """The `index`-th message that handling the parent emitted, and its destination ("" when it is an answer for
     which nobody waits). `born_ms` is the parent's, or the time of the commit (see `docs/PROTOCOL.md`, section 4)."""
-    parent = entry.message
     due_ms = now_ms + emitted.delay_ms if emitted.delay_ms > 0 else 0
     if graph is not None and emitted.to in graph.fluxion_by_name:
         key = graph.key_of(emitted.to, emitted.key, parent.key, parent.root.hex())
     else:
         key = parent.key
     if emitted.piece:
-        index = PIECES_INDEX + entry.ticket % PIECES_INDEX
+        index = PIECES_INDEX + ticket % PIECES_INDEX
     message = Message(
         id=child_id(parent.id, index),
         fluxion=emitted.to,
@@ -111,20 +127,19 @@ def build(partition: Partition, graph: Graph | None, now_ms: int) -> Built:
     outgoing: list[Outgoing] = []
     for entry in entries:
         done: Done = entry.result
-        emitted: list[Emitted] = done.emitted
         if done.error:
             letter_id, letter, answer = failure(entry, done, now_ms)
             dead.append((letter_id, letter))
-            emitted = [answer]
+            done = Done(0, [answer], {}, ())
         elif done.sets or done.removes:
             _merge(changes, partition, entry.message.key, done)
         if entry.replays:
             replayed.append(entry.replays)
-        for index, each in enumerate(emitted):
-            destination, message = child(entry, index, each, graph, now_ms, now_ms)
-            if destination:
-                outgoing.append(Outgoing(partition.next_out, destination, message))
-                partition.next_out += 1
+        for destination, message, _ in children(
+            entry.message, done, graph, now_ms, now_ms, partition.name, entry.ticket
+        ):
+            outgoing.append(Outgoing(partition.next_out, destination, message))
+            partition.next_out += 1
     acknowledged, partition.acknowledged = partition.acknowledged, []
     move = partition.move
     commit = PartitionCommit(

@@ -69,7 +69,11 @@ class Fleet:
 
     def host_for(self, graph: Graph, fluxion: str, partition: str) -> Host:
         """The host that handles messages of the partition to the fluxion."""
-        slot = zlib.crc32(partition.encode()) % self._slots if self._slots > 1 else 0
+        slot = 0
+        if self._slots > 1:  # what feeds one another, and so has one index, is in one host
+            _, group, index = partition.split("/")
+            alone = graph.group_by_name[group].partitions == 1
+            slot = zlib.crc32((group if alone else index).encode()) % self._slots
         return self.hosts[_name(graph.name, graph.fluxion_by_name[fluxion].bundle, slot)]
 
     def reconcile(self, now_ms: int) -> None:

@@ -9,20 +9,23 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Any
 
+from msgspec.structs import replace
+
 from liquefy.commits import DEDUPE_RETENTION_MS, ContextAnswer, Verdict
 from liquefy.config import WorkerConfig
 from liquefy.effects import Count, Log
 from liquefy.graph import OUTPUT, Graph
-from liquefy.hosting import Done, Forget, Gone, Piece, Run
+from liquefy.hosting import Done, Forget, Gone, Piece, Run, Step
 from liquefy.messages import Message, Part, Posted, Session
 from liquefy.sending import Acks, Outgoing
 from worker.accounting import Accounting
 from worker.cache import Cache
-from worker.commit import Built, build, child, destination_of
+from worker.commit import Built, build, child, children, destination_of
 from worker.events import CommitBatch, ReadContexts, TellHost
 from worker.fleet import Fleet
-from worker.hosts import SOLO_AFTER_CRASHES, Dispatcher, Host
+from worker.hosts import SOLO_AFTER_CRASHES, Dispatcher, Host, Streams
 from worker.mailbox import LOCAL, Entry, Life, Partition, Stage
+from worker.onward import Onward, passages, sound
 
 ANSWER_GRACE_MS = 5_000
 """An answer that no gateway takes is dropped so long after its client stopped waiting."""
@@ -49,8 +52,9 @@ class Flow:
         self._fleet = fleet
         self._effects = effects
         self._dispatcher = Dispatcher(
-            config.batch_messages_max, config.batches_in_flight_max, config.async_in_flight_max
+            config.batch_messages_max, config.batches_in_flight_max, config.async_in_flight_max, self._onward_of
         )
+        self._onward = Onward(self.partitions, self.outgoing.clear_of, self._elsewhere, config.hops_max)
         self._acks = Acks()
         self._local_acks: list[int] = []
         self._dirty: dict[Partition, None] = {}
@@ -83,14 +87,14 @@ class Flow:
             present.sender, present.seq = sender, seq
             return
         entry = Entry(partition, message, sender, seq, resend)
-        partition.working[message.id] = entry
+        partition.take(entry)
         if partition.life is Life.ACTIVE:
             self.admit(entry)
 
     def replay(self, partition: Partition, entry: Entry) -> None:
         """Handle a dead letter again."""
         if entry.message.id not in partition.working:
-            partition.working[entry.message.id] = entry
+            partition.take(entry)
             self.admit(entry)
 
     def admit(self, entry: Entry) -> None:
@@ -143,6 +147,12 @@ class Flow:
         while items := self._dispatcher.next_batch(host, self.now_ms):
             self._effects.append(TellHost(host.name, Run(items)))
 
+    def _onward_of(self, host: Host, partition: Partition, entry: Entry) -> Streams:
+        return self._onward.of(host, partition, entry, self._fleet.graphs.get(partition.graph))
+
+    def _elsewhere(self, graph: Graph, fluxion: str, partition: str, host: Host) -> bool:
+        return self._fleet.host_for(graph, fluxion, partition) is not host
+
     def ran(self, host: Host, results: list[Done]) -> None:
         """Results, in order."""
         host.progress_ms = self.now_ms
@@ -164,7 +174,7 @@ class Flow:
             self._effects.append(Log("error", text, "piece"))
             return
         message = entry.message
-        destination, part = child(entry, 0, piece.emitted, graph, message.born_ms, self.now_ms)
+        destination, part = child(message, 0, piece.emitted, graph, message.born_ms, self.now_ms, piece.ticket)
         if destination:
             entry.children += 1
             self._post(destination, part, entry, entry.partition.name)
@@ -178,8 +188,9 @@ class Flow:
 
     def _handled(self, entry: Entry, done: Done) -> None:
         partition = entry.partition
+        graph = self._fleet.graphs.get(partition.graph)
         self.accounting.handled(partition.name, done)
-        fault = "" if done.error else self._oversized(done)
+        fault = "" if done.error else self._oversized(done) or self._oversized_context(done)
         if fault:
             entry.doomed = fault
             if partition.stateful:
@@ -187,38 +198,59 @@ class Flow:
                 self.reset(partition)
                 return
             done = Done(done.ticket, [], {}, (), fault)
+        if done.onward and graph is not None:
+            done = self._gone_on(entry, done, graph)
         entry.result = done
         if partition.stateful:
             self._cache.resized(partition, entry.message.key, done.context_bytes)
-        graph = self._fleet.graphs.get(partition.graph)
         if partition.stateful or done.error or entry.replays or any(e.delay_ms for e in done.emitted):
             entry.stage = Stage.RAN
             self._to_commit(partition, entry)
         elif graph is not None:
             partition.busy -= 1
-            entry.stage = Stage.EMITTED
+            partition.handled(entry)
             self._emit(entry, done, graph)
         if partition.ready and not partition.scheduled:
             self.schedule(partition)
 
-    def _oversized(self, done: Done) -> str:
+    def _gone_on(self, entry: Entry, done: Done, graph: Graph) -> Done:
+        """What went on in the host, as far as it counts, is in the books of those who did it."""
+
+        def fits(fluxion: str, step: Step) -> bool:
+            delayed = any(e.delay_ms for e in step.emitted)
+            if delayed:  # that takes a commit, of the partition whose it is
+                self._onward.bar(graph, fluxion)
+            return not delayed and not self._oversized(step)
+
+        steps = sound(done, graph, fits)
+        for source, destination, step in passages(done, steps, graph, entry.partition.name, entry.message.key):
+            self.accounting.sent(source, destination)
+            self.accounting.handled(destination, step)
+        return done if steps == done.onward else replace(done, onward=steps)
+
+    def _oversized(self, done: Done | Step) -> str:
         config = self._config
         if len(done.emitted) > config.emits_max:
             return f"it emitted {len(done.emitted)} messages (limit emits_max {config.emits_max})"
         largest = max((len(e.body) for e in done.emitted), default=0)
         if largest > config.body_bytes_max:
             return f"it emitted a body of {largest} bytes (limit body_bytes_max {config.body_bytes_max})"
-        if done.context_bytes > config.context_bytes_max:
-            return f"its context has {done.context_bytes} bytes (limit context_bytes_max {config.context_bytes_max})"
+        return ""
+
+    def _oversized_context(self, done: Done) -> str:
+        limit = self._config.context_bytes_max
+        if done.context_bytes > limit:
+            return f"its context has {done.context_bytes} bytes (limit context_bytes_max {limit})"
         return ""
 
     def _emit(self, entry: Entry, done: Done, graph: Graph) -> None:
         """Without a commit: what was emitted leaves at once; the message is safe when all of it is."""
-        for index, emitted in enumerate(done.emitted):
-            destination, message = child(entry, index, emitted, graph, entry.message.born_ms, self.now_ms)
-            if destination:
-                entry.children += 1
-                self._post(destination, message, entry, entry.partition.name)
+        parent = entry.message
+        for destination, message, source in children(
+            parent, done, graph, parent.born_ms, self.now_ms, entry.partition.name, entry.ticket
+        ):
+            entry.children += 1
+            self._post(destination, message, entry, source)
         if not entry.children:
             self._finish(entry)
 
@@ -237,7 +269,7 @@ class Flow:
 
     def _finish(self, entry: Entry) -> None:
         """The message is safe: acknowledge it."""
-        entry.partition.working.pop(entry.message.id, None)
+        entry.partition.let_go(entry)
         if entry.sender is None:
             return
         if entry.sender == LOCAL:

@@ -8,6 +8,7 @@ place; it changes host (a new version of its graph) when nothing of it runs. Kno
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import Enum, auto
 
 from liquefy.graph import Graph
@@ -20,6 +21,10 @@ RESTART_MS_MAX = 5_000
 
 SOLO_AFTER_CRASHES = 2
 """A message that was running in so many hosts when they died is handled alone from then on."""
+
+
+Streams = dict[str, tuple[str, ...]]
+"""From a fluxion to others, as in Item."""
 
 
 class HostLife(Enum):
@@ -56,6 +61,8 @@ class Host:
         """Why we have ended it; its death says no more than how."""
         self.asynchronous: frozenset[str] = frozenset()
         self.fluxions = frozenset(self.only)
+        self.onward: tuple[Graph, frozenset[str], frozenset[str], dict[str, Streams]] | None = None
+        """What `onward` knows of the graph, as it was with these coroutines and without those fluxions."""
         self.running: dict[int, tuple[Entry, Batch | None]] = {}
         self.batches = 0
         self.solo = False
@@ -97,14 +104,18 @@ class Host:
         return lost
 
 
+Permit = Callable[[Host, Partition, Entry], Streams]
+
+
 class Dispatcher:
     """Gives hosts their batches. `batch_max` messages a Run, `batches_max` Runs of plain functions under way,
-    `awaiting_max` coroutines."""
+    `awaiting_max` coroutines. `onward` says what may follow a message at once."""
 
-    def __init__(self, batch_max: int, batches_max: int, awaiting_max: int) -> None:
+    def __init__(self, batch_max: int, batches_max: int, awaiting_max: int, onward: Permit) -> None:
         self._batch_max = batch_max
         self._batches_max = batches_max
         self._awaiting_max = awaiting_max
+        self._onward = onward
         self._next_ticket = 1
 
     def next_batch(self, host: Host, now_ms: int) -> list[Item]:
@@ -174,7 +185,7 @@ class Dispatcher:
             fields, record.fields = record.fields, None
         return Item(
             ticket, partition.graph, message.fluxion, partition.name, message.key, message.id, message.body,
-            fields, message.deadline_ms, message.trace,
+            fields, message.deadline_ms, message.trace, self._onward(host, partition, entry),
         )  # fmt: skip
 
     def finish(self, host: Host, ticket: int) -> Entry | None:

@@ -92,6 +92,8 @@ class Partition:
         self.stateful = False
         self.working: dict[bytes, Entry] = {}
         """Everything admitted and not acknowledged, in order of arrival."""
+        self.unhandled: dict[str, int] = {}
+        """Without a context: how many of those have not been handled for good, by key."""
         self.ready: deque[Entry] = deque()
         self.waiting: dict[str, deque[Entry]] = {}
         self.awaiting: dict[str, deque[Entry]] = {}
@@ -120,6 +122,31 @@ class Partition:
         self.acknowledged_since_ms = 0
         self.scheduled = False
         self.move: Move | None = None
+
+    def take(self, entry: Entry) -> None:
+        """It is here from now on."""
+        self.working[entry.message.id] = entry
+        if not self.stateful and entry.stage is not Stage.EMITTED:
+            key = entry.message.key
+            self.unhandled[key] = self.unhandled.get(key, 0) + 1
+
+    def handled(self, entry: Entry) -> None:
+        """All that it emitted is on its way."""
+        entry.stage = Stage.EMITTED
+        self._count_down(entry.message.key)
+
+    def let_go(self, entry: Entry) -> None:
+        """It is safe."""
+        there = self.working.pop(entry.message.id, None)
+        if there is not None and not self.stateful and entry.stage is not Stage.EMITTED:
+            self._count_down(entry.message.key)
+
+    def _count_down(self, key: str) -> None:
+        left = self.unhandled.get(key, 0) - 1
+        if left > 0:
+            self.unhandled[key] = left
+        else:
+            self.unhandled.pop(key, None)
 
     def admit(self, entry: Entry) -> bool:
         """Queue an entry that is in `working`. Returns True if it may be handled now, False if it waits."""

@@ -98,6 +98,8 @@ class Ownership:
             del self._loaded[name]
             partition.life = Life.ACTIVE
             partition.stateful = graph.group_by_name[partition.group].stateful
+            if partition.stateful:
+                partition.unhandled.clear()
             partition.sequence = state.sequence
             partition.next_out = max((seq for seq, _ in state.outbox), default=0) + 1
             self._effects.append(ToBroker(Activated(name, partition.epoch)))
@@ -230,7 +232,7 @@ class Ownership:
             if not entry.children:
                 entry.partition, entry.check = fresh, True
                 entry.stage, entry.ticket, entry.result = Stage.QUEUED, 0, None
-                fresh.working[entry.message.id] = entry
+                fresh.take(entry)
         self._to_load.append(fresh.name)
 
     def _end_move(self, partition: Partition, error: str) -> None:

@@ -83,6 +83,9 @@ async def keep(message, context):
     await asyncio.sleep(message.body if isinstance(message.body, float) else 0)
     return context["n"]
 
+def plain(message):
+    return 1 + message.body if message.body else 1 / message.body
+
 async def call(message):
     if message.body == "raise":
         raise ValueError("as asked")
@@ -383,6 +386,25 @@ def test_a_run_that_was_given_up_is_waited_for(folder):
         bench.host.send(frame(Run([item(0.0, "keep", fields={"n": pack(10)}, ticket=2)])))
         await bench.until(lambda: len(bench.done()) == 2)
         assert [(done.ticket, unpack(done.sets["n"])) for done in bench.done()] == [(1, 1), (2, 11)]
+
+    with_host(folder, steps)
+
+
+def test_what_a_coroutine_emits_goes_on_in_the_same_call(folder):
+    async def steps(bench):
+        streams = {"call": ("plain",), "plain": ("output",)}
+        fluxions = tuple(Fluxion(n, f"code:{n}", n, streams=s, timeout_ms=400) for n, s in streams.items())
+        chain = Graph("g", 1, "b", (), fluxions, tuple(Group(n, False, 4) for n in streams))
+        await bench.load(chain, ("call", "plain"))
+        onward = {"call": ("plain",)}
+        asked = Item(1, "g", "call", "g/call/0", "a", b"\x01", pack(0.01), onward=onward)
+        (done,) = await bench.run(asked)
+        (step,) = done.onward
+        assert unpack(step.emitted[0].body) == 1.01
+        assert (done.emitted[0].to, step.emitted[0].to) == ("plain", "output")
+        failing = Item(2, "g", "call", "g/call/0", "a", b"\x02", pack(0), onward=onward)
+        (done,) = await bench.run(failing)
+        assert (done.error, len(done.emitted), done.onward) == ("", 1, [])
 
     with_host(folder, steps)
 

@@ -6,15 +6,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from core import Violation
 from workload import AWAITING, handle, is_stateful, read_body
 
 from liquefy.graph import Graph
-from liquefy.hosting import Done, Forget, Item, Load, Loaded, Ran, Refused, Run
+from liquefy.hosting import Done, Emitted, Forget, Item, Load, Loaded, Ran, Refused, Run, Step
+from liquefy.messages import child_id
 from worker import events as ev
 
 if TYPE_CHECKING:
     from processes import WorkerProcess
+
+
+FLAKY = 0.05
+"""How often a message that goes on fails, and would not if it were tried again."""
+
+
+class Poisoned(Exception):
+    """A message that went on ends the host."""
 
 
 class FakeHost:
@@ -91,7 +101,12 @@ class FakeHost:
                 sim.after(at - sim.now, self._awaited, item)
                 continue
             at = self._busy(sim.between(0.02, 2.0) * self.slow)
-            results.append(self._handle(item))
+            try:
+                results.append(self._handle(item))
+            except Poisoned:
+                sim.after(at - sim.now + 0.1, self.die, "poison")
+                self.dying = True
+                return
             if sim.chance(0.3):
                 self._say(at, Ran(results))
                 results = []
@@ -101,7 +116,11 @@ class FakeHost:
     def _awaited(self, item: Item) -> None:
         if self.alive and not self.stuck:
             self._awaiting.pop((item.partition, item.key), None)
-            self._say(self.sim.now, Ran([self._handle(item)]))
+            try:
+                self._say(self.sim.now, Ran([self._handle(item)]))
+            except Poisoned:
+                self.dying = True
+                self.sim.after(0.1, self.die, "poison")
 
     def _handle(self, item: Item) -> Done:
         fields: dict[str, bytes] = {}
@@ -111,12 +130,41 @@ class FakeHost:
             elif (item.partition, item.key) not in self.contexts:
                 raise Violation(f"{self.name} was not given the context {item.key!r}", item.key)
             fields = self.contexts[item.partition, item.key]
-        done = handle(item, fields, self.worker.incarnation)
+        done = handle(item, fields, self._handled_by(item))
         if not done.error:
             fields.update(done.sets)
             for name in done.removes:
                 fields.pop(name, None)
+        if item.onward:
+            steps = self._onward(item, item.fluxion, item.id, done.emitted, set())
+            done = msgspec.structs.replace(done, onward=steps)
         return done
+
+    def _handled_by(self, item: Item) -> str:
+        """This process; what was sent again may be handled again behind what came later, so it is in no order with
+        what was not."""
+        partition = self.worker.state.flow.partitions.get(item.partition)
+        entry = partition.working.get(item.id) if partition is not None else None
+        return f"{self.worker.incarnation}{'again' if entry is not None and entry.check else ''}"
+
+    def _onward(self, item: Item, sender: str, parent: bytes, emitted: list[Emitted], shut: set[str]) -> list[Step]:
+        """What may go on, goes on; now and then it does not, or fails."""
+        steps = []
+        for index, each in enumerate(emitted):
+            if each.to not in item.onward.get(sender, ()) or each.key or each.delay_ms or each.to in shut:
+                continue
+            fail = read_body(each.body).plan.fail
+            if fail == "poison":
+                raise Poisoned
+            if fail or self.sim.chance(FLAKY):
+                shut.add(each.to)
+                continue
+            child = Item(0, item.graph, each.to, "", item.key, child_id(parent, index), each.body)
+            done = handle(child, {}, self._handled_by(item))
+            further = self._onward(item, each.to, child.id, done.emitted, shut)
+            steps.append(Step(index, done.emitted, 10, 10, further))
+            self.worker.world.gone_on += 1
+        return steps
 
     def _say(self, at: float, message: Any) -> None:
         """In order with what was said before, not before `at`."""

@@ -18,6 +18,8 @@ from liquefy.sending import Outgoing
 from worker.cache import Cache
 from worker.flow import Flow
 from worker.hosts import Dispatcher
+from worker.mailbox import Life
+from worker.onward import Onward, target_of
 from worker.ownership import Ownership
 
 Patch = Callable[[Any, str, Any], None]
@@ -42,7 +44,7 @@ def acknowledged_before_the_commit(patch: Patch) -> None:
     def to_commit(self: Any, partition: Any, entry: Any) -> None:
         real(self, partition, entry)
         if entry.sender:
-            self._acks[entry.sender].append(entry.seq)
+            self._acks.add(entry.sender, entry.seq)
 
     patch(Flow, "_to_commit", to_commit)
 
@@ -200,11 +202,22 @@ def coroutines_of_one_key_at_once(patch: Patch) -> None:
     patch(Dispatcher, "_take", take)
 
 
+def going_on_overtakes(patch: Patch) -> None:
+    """A host goes on with a message although earlier ones of its key have not come so far."""
+    patch(Onward, "_alone", lambda self, partition, entry: True)
+    patch(Onward, "_free", _only_here)
+
+
+def _only_here(self: Any, host: Any, graph: Any, fluxion: str, message: Any) -> bool:
+    target = self._partitions.get(target_of(graph, fluxion, message.key))
+    return target is not None and target.life is Life.ACTIVE
+
+
 MUTANTS = [
     no_fencing, acknowledged_before_the_commit, outbox_not_sent_again, no_dedupe, held_before_returned,
     path_kept_at_failover, local_delivery_overtakes, sent_again_out_of_order, not_sent_again, applied_twice,
     evicted_while_read, contexts_kept_after_refusal, same_epoch_at_failover, returned_forgotten,
-    coroutines_of_one_key_at_once,
+    coroutines_of_one_key_at_once, going_on_overtakes,
 ]  # fmt: skip
 
 

@@ -5,7 +5,8 @@ A handling leaves an entry in its context (the *book*): which message, from whom
 body say from whom, and its place in the order of what they sent: messages with one `src` must reach one context in
 rising order of `n`. A message that is promised no order has no `src`. What comes by way of fluxions without context
 is promised order among what went through the same processes ("@node1.7" in `src`); while no process fails, migrations
-keep it in order whichever way it went.
+keep it in order whichever way it went. Without a context, what is sent again may be handled again, behind what came
+later: it is promised order only among the like ("again").
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from liquefy.hosting import Done, Emitted, Item
 STATEFUL = {"count": "acct", "sum": "acct", "ledger": "book", "only": "single", "flip": "toggle"}
 """Fluxions with a context, and their groups. `count` and `sum` share theirs; `flip` keeps a bit and no book."""
 
-STATELESS = ("pass", "spread", "call", "fetch")
+STATELESS = ("pass", "spread", "echo", "call", "fetch")
+CHAIN = ("count", "echo", "spread", "ledger")
 AWAITING = ("call", "fetch")
 SINGLE_KEY = "-"
 
@@ -65,6 +67,8 @@ class Shape(NamedTuple):
     poison: float
     hot: bool = False
     """Much traffic between few keys, where order is easily lost."""
+    chain: bool = False
+    """All of it by one way, from context to context past fluxions without: there order is lost if these overtake."""
 
 
 _body = msgspec.msgpack.Decoder(Body)
@@ -126,11 +130,14 @@ def make_plan(rng: random.Random, shape: Shape) -> Plan:
 
 
 def _plan(rng: random.Random, shape: Shape, depth: int, answered: list[bool], root: bool) -> Plan:
-    if shape.hot:
-        fluxion = rng.choice(("count", "sum", "ledger", "ledger", "pass"))
+    if shape.chain:
+        fluxion = CHAIN[-1 - depth] if rng.random() < 0.95 else "call"
+    elif shape.hot:
+        fluxion = rng.choice(("count", "sum", "ledger", "ledger", "pass", "spread", "echo", "call"))
     else:
         fluxion = rng.choice(("count", "count", "sum", "ledger", "only", "flip", *STATELESS))
-    key = "" if not root and rng.random() < 0.4 else f"k{int(shape.keys * rng.random() ** 2)}"
+    inherits = fluxion in STATELESS and fluxion != "pass"
+    key = "" if not root and (inherits or rng.random() < 0.4) else f"k{int(shape.keys * rng.random() ** 2)}"
     if fluxion == "only":
         key = SINGLE_KEY
     elif fluxion == "flip" and not key:

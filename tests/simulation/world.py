@@ -34,18 +34,22 @@ class World:
         self.sim = sim = Sim(seed)
         rng = sim.rng
         self.wildness = rng.choice((0.0, 0.3, 1.0, 1.0, 2.5))
+        self.gone_on = 0
+        """Messages handled in one call with the one that caused them."""
         self.end_ms = rng.choice((1_500.0, 3_000.0, 5_000.0))
         self.hot = hot = rng.random() < 0.35
         self.slow = rng.choice((1.0, 1.0, 4.0, 10.0) if hot else (1.0, 1.0, 1.0, 6.0))
+        chain = hot and rng.random() < 0.4
         self.shape = Shape(
             partitions=rng.choice((1, 2) if hot else (1, 2, 4)),
             keys=rng.choice((1, 2) if hot else (1, 3, 8, 20)),
-            depth=rng.choice((1, 2) if hot else (1, 2, 3, 4)),
+            depth=3 if chain else rng.choice((1, 2) if hot else (1, 2, 3, 4)),
             fan=rng.choice((1, 2, 2, 3)),
             delays=rng.choice((0, 0, 0.15)),
             failures=rng.choice((0, 0, 0.05)),
             poison=0 if hot else rng.choice((0, 0, 0, 0.01)),
             hot=hot,
+            chain=chain,
         )
         self.code_bundles = rng.choice((1, 1, 2))
         first = make_graph(self.shape, 1, self.code_bundles)

@@ -340,7 +340,118 @@ def test_results_come_in_order_and_those_of_a_long_batch_in_parts():
 
 
 def test_processor_time_is_divided_and_none_of_it_is_lost():
-    rows = [(t, [], {}, (), "", "", 300, 0, False) for t in range(7)]
+    rows = [(t, [], {}, (), "", "", 300, 0, False, []) for t in range(7)]
     done = results(rows, 10_000, [1, 1, 1, 1, 1, 1, 4])
     assert sum(d.cpu_us for d in done) == 10
     assert done[6].cpu_us == 4
+
+
+# -- going on in the host ------------------------------------------------------------------------------------
+
+ONWARD = {"split": ("show", "end"), "show": ("end",)}
+
+
+def going(**functions):
+    """split >> show >> end, as far as the item allows."""
+    seen = []
+
+    def noting(name, function):
+        def note(message):
+            seen.append((name, message.body, message.id, message.key))
+            return function(message)
+
+        return note
+
+    given = {"split": lambda m: m.body, "show": lambda m: m.body, "end": lambda m: None, **functions}
+    graph = Graph(
+        "g",
+        1,
+        "bundle",
+        (),
+        (
+            Fluxion("split", "m:split", "split", streams=("show", "end"), timeout_ms=300),
+            Fluxion("show", "m:show", "show", streams=("end",), timeout_ms=300),
+            Fluxion("end", "m:end", "end", timeout_ms=300),
+        ),
+        tuple(Group(name, False, 1) for name in ("split", "show", "end")),
+    )
+    batches = []
+    runner = Runner(batches.extend)
+    runner.add("g", [Spec(graph, graph.fluxion_by_name[n], noting(n, f)) for n, f in given.items()])
+
+    def run(*items):
+        runner.run(items)
+        done, batches[:] = batches[:], []
+        return done
+
+    return run, seen
+
+
+def test_messages_go_on_depth_first_and_keep_their_ids():
+    run, seen = going(split=lambda m: [emit("show", 1), emit("show", 2)])
+    (done,) = run(item("split", onward=ONWARD))
+    ids = {1: "010200", 2: "010201"}
+    assert seen[1:] == [
+        ("show", 1, ids[1], "alice"), ("end", 1, ids[1] + "00", "alice"),
+        ("show", 2, ids[2], "alice"), ("end", 2, ids[2] + "00", "alice"),
+    ]  # fmt: skip
+    assert [e.to for e in done.emitted] == ["show", "show"]
+    assert [(s.index, [e.to for e in s.emitted]) for s in done.onward] == [(0, ["end"]), (1, ["end"])]
+    assert [(s.index, s.emitted) for s in done.onward[0].onward] == [(0, [])]
+
+
+def test_only_what_is_allowed_and_comes_without_delay_goes_on():
+    run, seen = going(split=lambda m: [emit("show", 1, delay_s=1), emit("end", 2)])
+    (done,) = run(item("split", onward={"split": ("show",)}))
+    assert (done.onward, len(seen)) == ([], 1)
+    (done,) = run(item("split"))
+    assert done.onward == []
+
+
+def test_what_fails_is_left_to_the_worker_and_what_would_overtake_it_too():
+    def show(message):
+        if message.body == 1:
+            raise ValueError("as asked")
+        return message.body
+
+    run, seen = going(split=lambda m: [emit("show", 1), emit("show", 2), emit("end", 3)], show=show)
+    done, other = run(item("split", onward=ONWARD), item("split", onward=ONWARD, ticket=2))
+    for each in (done, other):
+        assert each.error == ""
+        assert [s.index for s in each.onward] == [2]
+    assert [name for name, *_ in seen] == ["split", "show", "end"] * 2
+
+
+def test_a_step_that_takes_too_long_is_ended_and_left_to_the_worker():
+    run, _ = going(split=lambda m: emit("end", 1), end=lambda m: time.sleep(5))
+    start = time.monotonic()
+    (done,) = run(item("split", onward=ONWARD))
+    assert (done.error, done.onward) == ("", [])
+    assert time.monotonic() - start < 2
+
+
+def test_after_a_long_call_nothing_goes_on():
+    run, seen = going(split=lambda m: spin(0.03) or emit("end", 1))
+    (done,) = run(item("split", onward=ONWARD))
+    assert (done.onward, len(seen)) == ([], 1)
+
+
+def test_after_a_second_try_nothing_goes_on():
+    tries = []
+
+    def split(message):
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError
+        return emit("end", 1)
+
+    run, _ = going(split=split)
+    (done,) = run(item("split", onward=ONWARD))
+    assert (done.error, len(done.emitted), done.onward) == ("", 1, [])
+
+
+def test_processor_time_of_steps_is_their_own():
+    run, _ = going(split=lambda m: emit("end", 1), end=lambda m: spin(0.01))
+    (done,) = run(item("split", onward=ONWARD))
+    assert done.onward[0].cpu_us > 10 * done.cpu_us
+    assert done.onward[0].elapsed_us > 9_000 > done.elapsed_us
