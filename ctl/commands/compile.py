@@ -93,7 +93,7 @@ def _portable(program: Program, path: Path, out: Path | None) -> Program:
         bare = type(fluxions[0].place)("", 0) if fluxions else None
         fluxions = tuple(replace(f, place=bare) if bare and f.place.file == path.name else f for f in fluxions)
     base = (out.parent if out is not None else Path()).resolve()
-    folder = os.path.relpath(program.folder, base) if program.folder else ""
+    folder = os.path.relpath(program.folder, base) if program.assets else ""
     return replace(program, fluxions=fluxions, folder="" if folder == "." else folder)
 
 

@@ -1,0 +1,116 @@
+"""`liquefy-ctl compile`, `fmt`, and `deploy --dry-run` of source code: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ctl import compiling, deploying
+from ctl.__main__ import build
+from ctl.asking import Unreachable
+from liquefy.errors import UserError
+
+VISITS = Path(__file__).parents[2] / "examples/visits-flx/visits.flx"
+STREAMS = [
+    "input >> store",
+    "store >> localProcess",
+    "localProcess >> callExternalDB",
+    "callExternalDB >> send",
+    "send >> output",
+]
+
+
+def ctl(*words: object) -> Result:
+    return CliRunner().invoke(build(), [str(word) for word in words])
+
+
+def test_the_report_begins_with_the_streams() -> None:
+    result = ctl("compile", VISITS)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[:6] == [*STREAMS, ""]
+    assert "group store, one context for each params.id: {visits}" in result.stdout
+
+
+def test_json_has_all_that_the_report_has() -> None:
+    told = json.loads(ctl("compile", VISITS, "--json").stdout)
+    assert told["streams"] == STREAMS
+    store = told["fluxions"][0]
+    assert (store["group"], store["keeping"], store["key"]) == ("store", "keyed", "params.id")
+    assert store["context"] == ["visits"]
+    assert (store["entries"], store["message"], store["line"]) == (["GET /{id}"], ["params"], 8)
+
+
+def test_the_language_is_printed_as_it_was_written() -> None:
+    assert ctl("compile", VISITS, "--emit", "flx").stdout == VISITS.read_text().replace(
+        "# A context for each user, and in it one variable.\n", ""
+    ).replace("# Waits, and keeps nobody else from being served.\n", "").partition("\n")[2]
+
+
+def test_a_bundle_can_be_deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    assert ctl("compile", VISITS, "--emit", "bundle", "-o", out).exit_code == 0
+    graph, _ = deploying.read(out)
+    assert graph.streams() == STREAMS
+    again = ctl("compile", VISITS, "--emit", "bundle", "-o", out)
+    assert (again.exit_code, "is not empty" in again.stderr) == (2, True)
+    nowhere = ctl("compile", VISITS, "--emit", "bundle")
+    assert (nowhere.exit_code, "no folder is given" in nowhere.stderr) == (2, True)
+
+
+def test_the_picture_has_every_fluxion(tmp_path: Path) -> None:
+    file = tmp_path / "a.svg"
+    assert ctl("compile", VISITS, "--svg", file, "--json").exit_code == 0
+    text = "".join(ElementTree.parse(file).getroot().itertext())
+    for name in ("GET /{id}", "store", "localProcess", "callExternalDB", "send", "output"):
+        assert name in text
+    assert "version" not in text
+
+
+def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.js", tmp_path, VISITS.with_name("README.md")):
+        result = ctl("compile", path)
+        assert result.exit_code == 2
+        assert "remedy:" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_source_code_is_deployed_as_what_it_is_compiled_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: str | None) -> None:
+        raise Unreachable("no controller")
+
+    monkeypatch.setattr(deploying.Controller, "found", nobody)
+    result = ctl("deploy", VISITS, "--dry-run")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[:6] == [*STREAMS, ""]
+    assert json.loads(ctl("deploy", VISITS, "--dry-run", "--json").stdout)["graph"] == "visits-flx"
+
+
+def test_fmt_formats_and_keeps_comments(tmp_path: Path) -> None:
+    file = tmp_path / "a.flx"
+    file.write_text("service   a\n# why\nflx b  &  c\n ->   output\n")
+    checked = ctl("fmt", "--check", file)
+    assert (checked.exit_code, file.read_text()[:9]) == (1, "service  ")
+    assert ctl("fmt", file, "--json").stdout == '{"changed":["' + str(file) + '"],"files":1}\n'
+    assert file.read_text() == "service a\n\n# why\nflx b & c\n  -> output\n"
+    assert ctl("fmt", "--check", file).exit_code == 0
+
+
+def test_fmt_changes_nothing_if_one_file_is_wrong(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.flx", tmp_path / "bad.flx"
+    good.write_text("service   a\n")
+    bad.write_text("servic\n")
+    result = ctl("fmt", good, bad)
+    assert (result.exit_code, good.read_text()) == (2, "service   a\n")
+    assert f"{bad}:1:1" in result.stderr
+
+
+def test_a_folder_that_was_compiled_is_told_from_one_with_a_graph(tmp_path: Path) -> None:
+    assert not compiling.is_source(VISITS.parents[1] / "visits")
+    (tmp_path / "package.json").write_text("{")
+    assert compiling.is_source(tmp_path)
+    with pytest.raises(UserError, match="is not JSON"):
+        compiling.compiled(tmp_path, None, lambda _: None)
