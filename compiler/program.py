@@ -146,6 +146,8 @@ class Program:
     folder: str = ""
     env: tuple[str, ...] = ()
     """Names of the environment variables that the code reads: hosts are given them."""
+    app: str = ""
+    """`module:attribute` of the application, where it was told (`--app`)."""
 
     def streams(self) -> list[str]:
         """In the poster's notation, in the order of the fluxions: `input >> store`, `store >> localProcess`."""

@@ -1,0 +1,171 @@
+"""Asked before each handler, inside its framework: may this message's fluxion run it? If not, the handler is not
+called, and what the framework makes of that is thrown away.
+
+A handler is known by several names: its endpoint (Flask, Quart), and module and qualified name of its function or class
+(`app.get_todos`; `app.Todo.get`, `app.Todo` for a class). Knows frameworks where they call handlers; not what may run.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from liquefy.liquid.servers import current
+
+Names = list[str]
+Ask = Callable[[Names, str, Mapping[str, Any]], bool]
+"""Names of the handler, the method, the parameters of the route: whether to go on."""
+
+
+class Dropped(BaseException):
+    """Leaves the framework. No Exception, so that no handler of errors takes it for one."""
+
+
+def _allowed(names: Names, method: str, params: Mapping[str, Any]) -> bool:
+    job = current.get()
+    if job is None or job.work is None:
+        return True
+    allowed: bool = job.work.enters(names, method, params)
+    return allowed
+
+
+def names_of(handler: Any) -> Names:
+    """Qualified names of a function, method or class."""
+    found = []
+    for each in (handler, inspect.unwrap(handler) if callable(handler) and not inspect.isclass(handler) else handler):
+        each = getattr(each, "__func__", each)
+        each = getattr(each, "view_class", each)
+        module, name = getattr(each, "__module__", None), getattr(each, "__qualname__", "")
+        if module and name:
+            found.append(f"{module}.{name.replace('.<locals>', '')}")
+    return list(dict.fromkeys(found))
+
+
+def _named(endpoint: str, handler: Any, method: str) -> Names:
+    found = names_of(handler)
+    view = getattr(handler, "view_class", handler)
+    if inspect.isclass(view):
+        found = [f"{name}.{method.lower()}" for name in found] + found
+    return [f"{endpoint}.{method.lower()}", endpoint, *found] if endpoint else found
+
+
+def flask(_: Any, module: Any) -> None:
+    dispatch = module.Flask.dispatch_request
+
+    def dispatch_request(self: Any, *arguments: Any) -> Any:
+        # Without an argument in Flask to 3.1, with its context in later ones.
+        from flask import request  # type: ignore[import-not-found]
+
+        rule = request.url_rule
+        if request.routing_exception is None and rule is not None:
+            automatic = request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False)
+            view = self.view_functions.get(rule.endpoint)
+            names = _named(rule.endpoint, view, request.method)
+            if not automatic and not _allowed(names, request.method, request.view_args or {}):
+                raise Dropped
+        return dispatch(self, *arguments)
+
+    module.Flask.dispatch_request = dispatch_request
+
+
+def quart(_: Any, module: Any) -> None:
+    dispatch = module.Quart.dispatch_request
+
+    async def dispatch_request(self: Any, *arguments: Any, **options: Any) -> Any:
+        from quart import request  # type: ignore[import-not-found]
+
+        rule = request.url_rule
+        if request.routing_exception is None and rule is not None:
+            automatic = request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False)
+            view = self.view_functions.get(rule.endpoint)
+            names = _named(rule.endpoint, view, request.method)
+            if not automatic and not _allowed(names, request.method, request.view_args or {}):
+                return module.Response("")
+        return await dispatch(self, *arguments, **options)
+
+    module.Quart.dispatch_request = dispatch_request
+
+
+def starlette(_: Any, module: Any) -> None:
+    handle = module.Route.handle
+
+    async def guarded(self: Any, scope: Any, receive: Any, send: Any) -> None:
+        endpoint, method = scope.get("endpoint", self.endpoint), scope["method"]
+        fits = not self.methods or method in self.methods
+        if fits and not _allowed(_named("", endpoint, method), method, scope.get("path_params") or {}):
+            await module.Response("")(scope, receive, send)
+            return
+        await handle(self, scope, receive, send)
+
+    module.Route.handle = guarded
+
+
+def fastapi(_: Any, module: Any) -> None:
+    """Where a route of FastAPI has a way of its own to be handled."""
+    if "handle" in vars(module.APIRoute):
+        from starlette.responses import Response  # type: ignore[import-not-found]
+
+        module.Response = getattr(module, "Response", Response)
+        starlette(_, _Renamed(module.APIRoute, Response))
+
+
+class _Renamed:
+    def __init__(self, route: Any, response: Any) -> None:
+        self.Route, self.Response = route, response
+
+
+def aiohttp(_: Any, module: Any) -> None:
+    plain = module.UrlMappingMatchInfo.handler.fget
+    guarded: dict[Any, Any] = {}
+
+    def handler(self: Any) -> Any:
+        inner = plain(self)
+        if inner not in guarded:
+            guarded[inner] = _aiohttp_handler(inner)
+        return guarded[inner]
+
+    module.UrlMappingMatchInfo.handler = property(handler)
+
+
+def _aiohttp_handler(inner: Any) -> Any:
+    from aiohttp.web import Response  # type: ignore[import-not-found]
+
+    async def handler(request: Any) -> Any:
+        if not _allowed(_named("", inner, request.method), request.method, request.match_info):
+            return Response()
+        return await inner(request)
+
+    handler.__name__ = getattr(inner, "__name__", "handler")
+    handler.__doc__ = inner.__doc__
+    return handler
+
+
+def tornado(_: Any, module: Any) -> None:
+    execute = module.RequestHandler._execute
+
+    async def guarded(self: Any, transforms: Any, *arguments: Any, **options: Any) -> None:
+        method = self.request.method
+        params = list(options.items()) or [(str(i), value) for i, value in enumerate(arguments)]
+        texts = {k: v.decode() if isinstance(v, bytes) else v for k, v in params}
+        if not _allowed(_named("", type(self), method), method, texts):
+            self._transforms = transforms
+            await self.finish()
+            return
+        await execute(self, transforms, *arguments, **options)
+
+    module.RequestHandler._execute = guarded
+
+
+GUARDS: dict[str, Callable[[Any, Any], None]] = {
+    "flask.app": flask,
+    "quart.app": quart,
+    "starlette.routing": starlette,
+    "fastapi.routing": fastapi,
+    "aiohttp.web_urldispatcher": aiohttp,
+    "tornado.web": tornado,
+}
+"""By the module whose import puts them in place."""
+
+FRAMEWORKS = ("flask", "quart", "starlette", "fastapi", "aiohttp", "tornado")
+"""Those that have one."""

@@ -1,0 +1,237 @@
+"""A compiled service in a host: its program loaded once, its requests run as fluxions, its variables bound to contexts.
+
+The generated `liquid_service.py` has one small function per fluxion, which calls `Service.run` or `run_async`. What is
+to be known of the service is in `liquefy.json`, which `compiler/python/emit.py` writes. Knows no framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from liquefy.fluxion import Answer, Emit, Message, answer, emit
+from liquefy.liquid import capture, guard
+from liquefy.liquid.binding import Fields, Keyed, Whole
+from liquefy.liquid.http import Request, Response, request_of
+from liquefy.liquid.keys import forwarded, key_in, original
+from liquefy.liquid.program import RunningProgram
+from liquefy.liquid.servers import Job, Server
+from liquefy.liquid.slots import find_slot, modules_of
+from liquefy.liquid.state import Codec
+
+MANIFEST = "liquefy.json"
+
+
+class Misplaced(Exception):
+    """A request came to a handler with the wrong context, and was forwarded already."""
+
+
+class Service:
+    """`file`: that of the generated module, beside the manifest."""
+
+    def __init__(self, file: str) -> None:
+        self.folder = Path(file).resolve().parent
+        self.manifest: dict[str, Any] = json.loads((self.folder / MANIFEST).read_bytes())
+        self.fluxions: dict[str, dict[str, Any]] = self.manifest["fluxions"]
+        self.groups: dict[str, dict[str, Any]] = self.manifest["groups"]
+        self._routes = _routes(self.fluxions)
+        self._lock = threading.Lock()
+        self._server: Server | None = None
+        self._failure: BaseException | None = None
+        self._names: dict[str, str] = {}
+        self.bindings: dict[str, Whole | Keyed] = {}
+
+    # -- what fluxions call --------------------------------------------------------------------------------
+
+    def run(self, name: str, message: Message, context: Fields | None = None) -> Answer | Emit:
+        """What the fluxion sends for the message: an answer, or the request to the fluxion that it belongs to."""
+        server = self._server or self._start()
+        job = self._job(name, message, context)
+        try:
+            return self._outcome(job, server.run(job))
+        except guard.Dropped:
+            return self._outcome(job, None)
+        finally:
+            job.work.leave()
+
+    async def run_async(self, name: str, message: Message, context: Fields | None = None) -> Answer | Emit:
+        """The same, and others may run meanwhile."""
+        server = self._server if self._server is not None else await asyncio.to_thread(self._start)
+        job = self._job(name, message, context)
+        try:
+            response: Response = await asyncio.wrap_future(server.submit(job))
+            return self._outcome(job, response)
+        except guard.Dropped:
+            return self._outcome(job, None)
+        finally:
+            job.work.leave()
+
+    def _job(self, name: str, message: Message, context: Fields | None) -> Job:
+        body = original(message.body)
+        request = request_of(body)
+        work = Work(self, name, message.key, context, request, "request" in message.body)
+        job = Job(request, work.begin, work.end)
+        job.work = work
+        return job
+
+    def _outcome(self, job: Job, response: Response | None) -> Answer | Emit:
+        work: Work = job.work
+        if work.error is not None:
+            raise work.error
+        if work.to:
+            path = self.fluxions[work.to]["key"] or "key"
+            return emit(work.to, forwarded(work.body, path, work.to_key))
+        assert response is not None
+        return answer(response.body, response.status, response.headers)
+
+    # -- the program ---------------------------------------------------------------------------------------
+
+    def _start(self) -> Server:
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            if self._server is None:
+                capture.PATCHES.update(guard.GUARDS)
+                program = RunningProgram(self.folder, self.manifest["entry"], self.manifest["app"])
+                try:
+                    server = program.start()
+                    self._bind(program.main)
+                except BaseException as error:
+                    self._failure = error  # a second start in this process would find what the first one left
+                    raise
+                self._server = server
+            return self._server
+
+    def _bind(self, main: str) -> None:
+        modules = modules_of(self.manifest["modules"], self.manifest["entry"], main)
+        self._names = {module.__name__: name for name, module in modules.items()}
+        slots = {
+            name: [find_slot(variable, modules) for variable in group["variables"]]
+            for name, group in self.groups.items()
+            if group["keeping"] in ("whole", "keyed")
+        }
+        codec = Codec(modules)
+        codec.remember({slot.id: slot.get() for each in slots.values() for slot in each})
+        for name, each in slots.items():
+            kind: type[Whole] | type[Keyed] = Whole if self.groups[name]["keeping"] == "whole" else Keyed
+            self.bindings[name] = kind(codec, each)
+
+    def fluxion_of(self, names: list[str], method: str) -> str:
+        """The fluxion whose handler has one of these names; "" if none has."""
+        for each in names:
+            module, _, rest = each.partition(".")
+            tries = [each]
+            while rest:
+                if module in self._names:
+                    tries.append(f"{self._names[module]}.{rest}")
+                part, _, rest = rest.partition(".")
+                module = f"{module}.{part}"
+            for text in tries:
+                found = self._routes.get((text, method)) or self._routes.get((text, ""))
+                if found:
+                    return found
+        return ""
+
+
+def _routes(fluxions: Mapping[str, dict[str, Any]]) -> dict[tuple[str, str], str]:
+    """(name of a handler, method) -> fluxion; method "" for any."""
+    found: dict[tuple[str, str], str] = {}
+    for name, fluxion in fluxions.items():
+        for entry in fluxion["entries"]:
+            for text in (entry["route"], fluxion["unit"]):
+                if not text:
+                    continue
+                found[text, entry["method"]] = name
+                if entry["method"] == "GET":
+                    found.setdefault((text, "HEAD"), name)
+                found.setdefault((text, ""), name)
+    return found
+
+
+class Work:
+    """One message of a fluxion, while its request is in the framework."""
+
+    def __init__(
+        self, service: Service, name: str, key: str, context: Fields | None, request: Request, again: bool
+    ) -> None:
+        self._service = service
+        self._name = name
+        self._group: str = service.fluxions[name]["group"]
+        self._key = key
+        self._context = context
+        self._request = request
+        self._again = again
+        self._entered = ""
+        self.to = ""
+        """The fluxion to which the request belongs instead, with `to_key`."""
+        self.to_key = ""
+        self.error: Exception | None = None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        r = self._request
+        headers = [list(pair) for pair in r.headers]
+        found = {"method": r.method, "target": r.target, "headers": headers, "body": r.body}
+        return found | {"client": r.client, "scheme": r.scheme}
+
+    def begin(self) -> None:
+        binding = self._service.bindings.get(self._group)
+        if isinstance(binding, Whole) and self._context is not None:
+            binding.bring(self._context)
+
+    def end(self) -> None:
+        if self.to or self.error is not None or self._context is None:
+            return
+        binding = self._service.bindings.get(self._group)
+        if isinstance(binding, Whole):
+            binding.take(self._context)
+        elif binding is not None and self._entered:
+            key, self._entered = self._entered, ""
+            binding.take(key, self._context)
+        elif binding is not None:
+            binding.check()
+
+    def leave(self) -> None:
+        """Whatever happened."""
+        if self._entered:
+            binding = self._service.bindings[self._group]
+            assert isinstance(binding, Keyed)
+            binding.drop(self._entered)
+
+    def enters(self, names: list[str], method: str, params: Mapping[str, Any]) -> bool:
+        """Whether the handler of these names may be run now. If not, where the request belongs is in `to`."""
+        fluxion = self._service.fluxion_of(names, method)
+        if not fluxion or self.to or self.error is not None:
+            return not self.to and self.error is None
+        group: str = self._service.fluxions[fluxion]["group"]
+        keeping = self._service.groups[group]["keeping"]
+        if keeping == "none":
+            return True
+        if keeping != "keyed":
+            return group == self._group or self._forward(fluxion, group, "")
+        try:
+            known = self._service.fluxions[fluxion]
+            key = key_in(self._request, params, known["key"], known["convert"])
+        except LookupError:
+            return True  # The handler will see that, too; without a key there is no entry that it could touch.
+        if group != self._group or key != self._key:
+            return self._forward(fluxion, group, key)
+        binding = self._service.bindings[group]
+        assert isinstance(binding, Keyed)
+        assert self._context is not None
+        if not self._entered:
+            binding.bring(key, self._context)
+            self._entered = key
+        return True
+
+    def _forward(self, fluxion: str, group: str, key: str) -> bool:
+        if self._again:
+            place = f"'{self._name}' (key '{self._key}')"
+            self.error = Misplaced(f"a request for {place} came to the handler of '{fluxion}' (key '{key}')")
+        else:
+            self.to, self.to_key = self._service.groups[group]["door"], key
+        return False

@@ -1,0 +1,495 @@
+"""What a program remembers, as bytes and back: graphs of objects with identity and cycles, instances of the program's
+own classes among them.
+
+    {"v": {name: child}, "n": [node, ...]}
+    child   a value that cannot change, as it is; or [number of its node]
+    node    [kind, base, content, ...]: `base` names the object that was there when the program was loaded, or None
+
+Objects that the program had when it was loaded, and that are no data (functions, classes, locks, handles of libraries),
+are referred to by name. Nothing is executed to bring values back: only classes of the program's own modules and the few
+standard types here are made, by allocating and setting attributes. Knows neither contexts nor fluxions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import re
+import sys
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from pathlib import PosixPath, PurePosixPath
+from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
+from typing import Any
+
+from liquefy.errors import BadFrame
+from liquefy.liquid.slots import ABSENT
+from liquefy.values import IMMUTABLE, pack, unpack
+
+_LIST, _DICT, _PAIRS, _SET, _TUPLE, _FROZEN, _OBJECT, _REF, _BASE, _NAMED = range(10)
+_DEQUE, _ODICT, _DEFAULT, _COUNTER, _BYTES, _COUNT, _PATTERN, _PATH, _RANGE, _RANDOM, _LOCK, _CYCLE = range(10, 22)
+
+_CONTENT = (list, dict, set, deque, OrderedDict, defaultdict, Counter)
+"""Built-in containers; instances of classes derived from one have its content as well as attributes."""
+
+_REFERABLE = (FunctionType, BuiltinFunctionType, type, ModuleType)
+_LOCKS = {"lock": "threading", "RLock": "threading"}
+
+
+class Unstorable(Exception):
+    """A value that cannot be kept in a context. `path` leads to it, the outermost step first."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.path: list[str] = []
+        super().__init__(what)
+
+    def at(self, step: str) -> Unstorable:
+        self.path.insert(0, step)
+        return self
+
+    def __str__(self) -> str:
+        return f"{''.join(self.path)} cannot be kept in a context: it is {self.what}"
+
+
+class Codec:
+    """For one loaded program. `own`: names of its modules, whose classes may be made. Call `remember` once for what is
+    there after loading, before anything is captured."""
+
+    def __init__(self, own: Mapping[str, ModuleType]) -> None:
+        self._modules = dict(own)
+        self._names = {id(module): name for name, module in own.items()}
+        self._called = {module.__name__: name for name, module in own.items()}
+        self._based: dict[int, str] = {}
+        self._base: dict[str, Any] = {}
+        self._places: dict[int, str] = {}
+        self._loaded: dict[str, Any] = {}
+
+    # -- what is there after loading -----------------------------------------------------------------------
+
+    def remember(self, roots: Mapping[str, Any]) -> None:
+        """`roots`: the variables that will be captured, by name."""
+        for name, value in roots.items():
+            if value is not ABSENT:
+                self._remember(value, name)
+        for name, module in self._modules.items():
+            for attribute, value in vars(module).items():
+                if type(value) in IMMUTABLE or attribute.startswith("__"):
+                    continue
+                place = f"{name}:{attribute}"
+                if id(value) not in self._based:
+                    self._places.setdefault(id(value), place)
+                    self._loaded[place] = value
+
+    def _remember(self, root: Any, name: str) -> None:
+        waiting = [(root, name)]
+        while waiting:
+            value, place = waiting.pop()
+            if type(value) in IMMUTABLE or id(value) in self._based or isinstance(value, _REFERABLE):
+                continue
+            if type(value) not in (tuple, frozenset):
+                self._based[id(value)] = place
+                self._base[place] = value  # kept alive: ids are not given again
+            waiting += _parts(value, place, self._is_own(type(value)))
+
+    def _is_own(self, kind: type) -> bool:
+        return kind.__module__ in self._called
+
+    # -- to bytes ------------------------------------------------------------------------------------------
+
+    def capture(self, values: Mapping[str, Any]) -> bytes:
+        """The values, and all that they lead to. Raises Unstorable."""
+        writer = _Writer(self)
+        found = {}
+        for name, value in values.items():
+            if value is ABSENT:
+                continue
+            try:
+                found[name] = writer.child(value)
+            except Unstorable as problem:
+                raise problem.at(name) from None
+            except RecursionError:
+                raise Unstorable("nested too deep").at(name) from None
+        try:
+            return pack({"v": found, "n": writer.nodes})
+        except ValueError as error:
+            raise Unstorable(str(error)).at(", ".join(found)) from None
+
+    # -- from bytes ----------------------------------------------------------------------------------------
+
+    def restore(self, data: bytes) -> dict[str, Any]:
+        """The values by name. Objects that were there when the program was loaded are those of this process, with
+        their content replaced. Raises BadFrame."""
+        shape = unpack(data)
+        try:
+            reader = _Reader(self, shape["n"])
+            return {name: reader.value(child) for name, child in shape["v"].items()}
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise BadFrame(f"a stored state that does not fit the program: {error!r}") from error
+
+    # -- names ---------------------------------------------------------------------------------------------
+
+    def name_of(self, value: Any) -> str:
+        """Of a function, class or module; "" if it is found nowhere."""
+        if isinstance(value, ModuleType):
+            return f"{self._names.get(id(value), value.__name__)}:"
+        module, path = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+        if module is None or "<" in path:
+            return ""
+        name = f"{self._called.get(module, module)}:{path}"
+        try:
+            return name if self.named(name) is value else ""
+        except (KeyError, AttributeError):
+            return ""
+
+    def named(self, name: str) -> Any:
+        """Raises KeyError, AttributeError. Looks it up; imports nothing."""
+        module, _, path = name.partition(":")
+        found: Any = self._modules.get(module) or sys.modules[module]
+        for part in path.split(".") if path else ():
+            found = found.__dict__[part] if isinstance(found, type | ModuleType) else getattr(found, part)
+            if isinstance(found, staticmethod | classmethod):
+                found = found.__func__
+        return found
+
+    def class_named(self, name: str) -> type:
+        """One that may be made: of the program. Raises KeyError, AttributeError, TypeError."""
+        found = self._loaded.get(name)
+        if not isinstance(found, type):
+            found = self.named(name)
+        if not isinstance(found, type) or not self._is_own(found):
+            raise TypeError(f"{name} is no class of the program")
+        return found
+
+
+def _parts(value: Any, place: str, own: bool) -> list[tuple[Any, str]]:
+    """What it holds, each with its place."""
+    parts: list[tuple[Any, str]] = []
+    if isinstance(value, dict):
+        parts += [(v, f"{place}[{k!r}]") for k, v in value.items() if type(k) in (str, int, bool)]
+    elif isinstance(value, list | tuple | deque):
+        parts += [(v, f"{place}[{i}]") for i, v in enumerate(value)]
+    if own or type(value) is SimpleNamespace:
+        parts += [(v, f"{place}.{k}") for k, v in _attributes(value).items()]
+    return parts
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    found = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name in ("__dict__", "__weakref__"):
+                continue
+            if name.startswith("__") and not name.endswith("__"):
+                name = f"_{kind.__name__.lstrip('_')}{name}"
+            try:
+                found[name] = kind.__dict__[name].__get__(value)
+            except (AttributeError, KeyError):
+                continue
+    return found
+
+
+class _Writer:
+    """One capture."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._numbers: dict[int, int] = {}
+        self._alive: list[Any] = []
+        self.nodes: list[Any] = []
+
+    def child(self, value: Any) -> Any:
+        if type(value) in IMMUTABLE:
+            return value
+        number = self._numbers.get(id(value))
+        return [self._node(value) if number is None else number]
+
+    def _node(self, value: Any) -> int:
+        number = self._numbers[id(value)] = len(self.nodes)
+        self.nodes.append(None)
+        self._alive.append(value)
+        kind = type(value)
+        encode = _ENCODE.get(kind)
+        if encode is None:
+            node = self._other(value, kind)
+        else:
+            node = encode(self, value)
+        if node[0] != _BASE:
+            node[1] = self._codec._based.get(id(value))
+        self.nodes[number] = node
+        return number
+
+    def _other(self, value: Any, kind: type) -> list[Any]:
+        codec = self._codec
+        if isinstance(value, Enum):
+            return [_REF, None, f"{codec.name_of(kind)}.{value.name}"]
+        if isinstance(value, _REFERABLE):
+            if name := codec.name_of(value):
+                return [_REF, None, name]
+        elif codec._is_own(kind):
+            return self._own(value, kind)
+        place = codec._based.get(id(value))
+        if place is not None:
+            return [_BASE, None, place]
+        place = codec._places.get(id(value))
+        if place is not None:
+            return [_REF, None, place]
+        if kind.__name__ in _LOCKS and not _is_locked(value):
+            return [_LOCK, None, kind.__name__]
+        raise Unstorable(f"a {kind.__module__}.{kind.__qualname__}".replace("builtins.", ""))
+
+    def _own(self, value: Any, kind: type) -> list[Any]:
+        name = self._codec.name_of(kind)
+        if not name:
+            raise Unstorable(f"of the class {kind.__qualname__}, which is no class of a module")
+        if isinstance(value, tuple):
+            return [_NAMED, None, name, self._sequence(value)]
+        content = next((base for base in _CONTENT if isinstance(value, base)), None)
+        attributes = {}
+        for key, each in _attributes(value).items():
+            try:
+                attributes[key] = self.child(each)
+            except Unstorable as problem:
+                raise problem.at(f".{key}") from None
+        node: list[Any] = [_OBJECT, None, name, attributes]
+        if content is not None:
+            inner = content if content in (list, set, deque) else dict
+            node.append(_ENCODE[inner](self, value))
+        elif isinstance(value, int | str | float | bytes | frozenset):
+            raise Unstorable(f"of the class {kind.__qualname__}, which is derived from {kind.__mro__[-2].__name__}")
+        return node
+
+    def _sequence(self, value: Iterable[Any]) -> list[Any]:
+        found, index = [], 0
+        try:
+            for index, each in enumerate(value):  # noqa: B007  (where it failed)
+                found.append(each if type(each) in IMMUTABLE else self.child(each))
+        except Unstorable as problem:
+            raise problem.at(f"[{index}]") from None
+        return found
+
+    def _dict(self, value: dict[Any, Any]) -> list[Any]:
+        key: Any = None
+        try:
+            if all(type(k) is str for k in value):
+                found = {}
+                for key, each in value.items():
+                    found[key] = each if type(each) in IMMUTABLE else self.child(each)
+                return [_DICT, None, found]
+            pairs = []
+            for key, each in value.items():
+                pairs += [self.child(key), self.child(each)]
+        except Unstorable as problem:
+            raise problem.at(f"[{key!r}]") from None
+        return [_PAIRS, None, pairs]
+
+    def _set(self, value: Iterable[Any]) -> list[Any]:
+        # In an order of their own where they have one: equal sets, equal bytes.
+        with contextlib.suppress(ValueError):
+            value = sorted(value, key=pack)
+        try:
+            return [self.child(each) for each in value]
+        except Unstorable as problem:
+            raise problem.at("{...}") from None
+
+
+def _is_locked(lock: Any) -> bool:
+    locked = getattr(lock, "locked", None)
+    return bool(locked()) if locked is not None else "locked" in repr(lock).split()[0]
+
+
+_ENCODE: dict[type, Callable[[_Writer, Any], list[Any]]] = {
+    list: lambda w, v: [_LIST, None, w._sequence(v)],
+    dict: _Writer._dict,
+    set: lambda w, v: [_SET, None, w._set(v)],
+    frozenset: lambda w, v: [_FROZEN, None, w._set(v)],
+    tuple: lambda w, v: [_TUPLE, None, w._sequence(v)],
+    deque: lambda w, v: [_DEQUE, None, w._sequence(v), v.maxlen],
+    OrderedDict: lambda w, v: [_ODICT, None, w._dict(v)],
+    Counter: lambda w, v: [_COUNTER, None, w._dict(v)],
+    defaultdict: lambda w, v: [_DEFAULT, None, w._dict(v), w.child(v.default_factory)],
+    bytearray: lambda w, v: [_BYTES, None, bytes(v)],
+    SimpleNamespace: lambda w, v: [_OBJECT, None, "", w._dict(vars(v))[2]],
+    itertools.count: lambda w, v: [_COUNT, None, *_count(v)],
+    re.Pattern: lambda w, v: [_PATTERN, None, v.pattern, v.flags],
+    PosixPath: lambda w, v: [_PATH, None, str(v), True],
+    PurePosixPath: lambda w, v: [_PATH, None, str(v), False],
+    range: lambda w, v: [_RANGE, None, v.start, v.stop, v.step],
+    random.Random: lambda w, v: [_RANDOM, None, w._sequence(v.getstate())],
+}
+
+
+def _count(value: itertools.count[Any]) -> list[Any]:
+    """Start and step; only its text says them."""
+    found = re.fullmatch(r"count\((-?\d+)(?:, (-?\d+))?\)", repr(value))
+    if found is None:
+        raise Unstorable("a count of something else than whole numbers")
+    return [int(found[1]), int(found[2] or 1)]
+
+
+class _Reader:
+    """One restoration: mutable objects are allocated first and filled last, so that cycles close; immutable ones are
+    made in between, when they are asked for."""
+
+    def __init__(self, codec: Codec, nodes: list[Any]) -> None:
+        self._codec = codec
+        self._nodes = nodes
+        self._made: list[Any] = [ABSENT] * len(nodes)
+        for number, node in enumerate(nodes):
+            allocate = _ALLOCATE.get(node[0])
+            if allocate is not None:
+                fresh = allocate(self, node)
+                there = codec._base.get(node[1], ABSENT) if node[1] is not None else ABSENT
+                self._made[number] = there if type(there) is type(fresh) else fresh
+        for late in (False, True):
+            for number, node in enumerate(nodes):
+                if node[0] in _ALLOCATE and (_hashes(node) is late):
+                    self._fill(self._made[number], node)
+
+    def value(self, child: Any) -> Any:
+        if type(child) is not list:
+            return child
+        number = child[0]
+        made = self._made[number]
+        if made is ABSENT:
+            node = self._nodes[number]
+            made = self._made[number] = _MAKE[node[0]](self, node)
+        return made
+
+    def values(self, children: Iterable[Any]) -> list[Any]:
+        return [self.value(child) if type(child) is list else child for child in children]
+
+    def _fill(self, target: Any, node: list[Any]) -> None:
+        kind = node[0]
+        if kind == _OBJECT:
+            self._fill_object(target, node)
+        elif kind == _LIST:
+            target[:] = self.values(node[2])
+        elif kind == _SET:
+            found = self.values(node[2])
+            target.clear()
+            target.update(found)
+        elif kind == _DEQUE:
+            found = self.values(node[2])
+            target.clear()
+            target.extend(found)
+        elif kind == _BYTES:
+            target[:] = node[2]
+        elif kind in (_DICT, _PAIRS):
+            self._fill_dict(target, node)
+        elif kind in (_ODICT, _COUNTER, _DEFAULT):
+            self._fill_dict(target, node[2])
+            if kind == _DEFAULT:
+                target.default_factory = self.value(node[3])
+        elif kind == _RANDOM:
+            version, state, gauss = self.values(node[2])
+            target.setstate((version, tuple(state), gauss))
+
+    def _fill_dict(self, target: Any, node: list[Any]) -> None:
+        if node[0] == _DICT:
+            items = {key: self.value(child) for key, child in node[2].items()}
+        else:
+            found = self.values(node[2])
+            items = dict(zip(found[::2], found[1::2], strict=True))
+        dict.clear(target) if type(target) is not OrderedDict else target.clear()
+        for key, value in items.items():
+            dict.__setitem__(target, key, value) if type(target) is not OrderedDict else target.update({key: value})
+
+    def _fill_object(self, target: Any, node: list[Any]) -> None:
+        attributes = {name: self.value(child) for name, child in node[3].items()}
+        if not node[2]:
+            target.__dict__.clear()
+            target.__dict__.update(attributes)
+            return
+        for name in _attributes(target):
+            if name not in attributes:
+                _delete(target, name)
+        own = getattr(target, "__dict__", None)
+        for name, value in attributes.items():
+            descriptor = _slot_of(type(target), name)
+            if descriptor is not None:
+                descriptor.__set__(target, value)
+            elif own is not None:
+                own[name] = value
+        if len(node) > 4:
+            self._fill(target, node[4]) if node[4][0] in (_LIST, _SET, _DEQUE) else self._fill_dict(target, node[4])
+
+
+def _slot_of(kind: type, name: str) -> Any:
+    for base in kind.__mro__:
+        found = base.__dict__.get(name)
+        if found is not None and type(found).__name__ == "member_descriptor":
+            return found
+    return None
+
+
+def _delete(target: Any, name: str) -> None:
+    descriptor = _slot_of(type(target), name)
+    if descriptor is not None:
+        descriptor.__delete__(target)
+    else:
+        target.__dict__.pop(name, None)
+
+
+def _hashes(node: list[Any]) -> bool:
+    """Whether filling it asks its content for hashes, which their attributes may decide."""
+    inner = node[4] if node[0] == _OBJECT and len(node) > 4 else node
+    if inner[0] in (_ODICT, _COUNTER, _DEFAULT):
+        inner = inner[2]
+    return inner[0] in (_SET, _PAIRS)
+
+
+def _new(reader: _Reader, node: list[Any]) -> Any:
+    if not node[2]:
+        return SimpleNamespace()
+    kind = reader._codec.class_named(node[2])
+    content = next((base for base in _CONTENT if issubclass(kind, base)), object)
+    return content.__new__(kind)
+
+
+_ALLOCATE: dict[int, Callable[[_Reader, list[Any]], Any]] = {
+    _LIST: lambda r, n: [],
+    _DICT: lambda r, n: {},
+    _PAIRS: lambda r, n: {},
+    _SET: lambda r, n: set(),
+    _DEQUE: lambda r, n: deque(maxlen=n[3]),
+    _ODICT: lambda r, n: OrderedDict(),
+    _COUNTER: lambda r, n: Counter(),
+    _DEFAULT: lambda r, n: defaultdict(),
+    _BYTES: lambda r, n: bytearray(),
+    _OBJECT: _new,
+    _RANDOM: lambda r, n: random.Random(),
+}
+
+
+def _lock(_: _Reader, node: list[Any]) -> Any:
+    import threading
+
+    return threading.Lock() if node[2] == "lock" else threading.RLock()
+
+
+def _referred(reader: _Reader, node: list[Any]) -> Any:
+    codec = reader._codec
+    return codec._loaded[node[2]] if node[2] in codec._loaded else codec.named(node[2])
+
+
+def _named_tuple(reader: _Reader, node: list[Any]) -> Any:
+    kind: Any = reader._codec.class_named(node[2])
+    return tuple.__new__(kind, reader.values(node[3]))
+
+
+_MAKE: dict[int, Callable[[_Reader, list[Any]], Any]] = {
+    _TUPLE: lambda r, n: tuple(r.values(n[2])),
+    _FROZEN: lambda r, n: frozenset(r.values(n[2])),
+    _REF: _referred,
+    _BASE: lambda r, n: r._codec._base[n[2]],
+    _NAMED: _named_tuple,
+    _COUNT: lambda r, n: itertools.count(n[2], n[3]),
+    _PATTERN: lambda r, n: re.compile(n[2], n[3]),
+    _PATH: lambda r, n: (PosixPath if n[3] else PurePosixPath)(n[2]),
+    _RANGE: lambda r, n: range(n[2], n[3], n[4]),
+    _LOCK: _lock,
+}
