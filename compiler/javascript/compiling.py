@@ -1,0 +1,45 @@
+"""A folder of JavaScript to a Program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compiler.assemble import Body, assemble
+from compiler.classify import classify
+from compiler.facts import Facts
+from compiler.javascript.flow import Flow
+from compiler.javascript.gather import Gather
+from compiler.javascript.modules import read
+from compiler.javascript.scopes import Function
+from compiler.program import Program
+
+
+def compile(folder: Path, entry: str = "") -> Program:
+    """`entry`: relative to `folder`; "" for the one that package.json names. Raises UserError."""
+    facts, functions = gather(folder, entry)
+    return assemble(facts, classify(facts), folder=folder, bodies=bodies(facts, functions))
+
+
+def gather(folder: Path, entry: str = "") -> tuple[Facts, dict[str, Function]]:
+    """The facts, and the function of each unit."""
+    flow = Flow(read(folder, entry))
+    flow.run()
+    gathered = Gather(flow)
+    facts = gathered.facts()
+    return facts, gathered.found.functions
+
+
+def bodies(facts: Facts, functions: dict[str, Function]) -> dict[str, Body]:
+    """Where the statements of handlers stand."""
+    found = {}
+    for start in facts.starts:
+        function = functions.get(start.unit)
+        if function is None:
+            continue
+        body = function.node.get("body")
+        if body is None or body.type != "statement_block" or not body.kids:
+            continue
+        data = facts.files[function.file].encode()
+        first, last = body.kids[0].start, body.kids[-1].end
+        found[start.unit] = Body(function.file, len(data[:first].decode()), len(data[:last].decode()))
+    return found

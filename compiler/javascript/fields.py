@@ -1,0 +1,319 @@
+"""Properties: reading `a.b`, writing `a.b = c`, of own objects, classes, the request, libraries. Knows no calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from compiler.facts import Harm, Mode
+from compiler.javascript.heap import PATH_MAX, Danger, Heap, Stored, is_word
+from compiler.javascript.libraries import Sort, sort_of
+from compiler.javascript.modules import Source
+from compiler.javascript.scopes import Binding, Class, Function
+from compiler.javascript.syntax import Node
+from compiler.javascript.values import (
+    ANY,
+    NOTHING,
+    REQUEST,
+    RESPONSE,
+    Cls,
+    Func,
+    Key,
+    Lib,
+    Obj,
+    Once,
+    Part,
+    Plain,
+    Value,
+    Values,
+    Via,
+    Word,
+    one,
+)
+
+KINDS = {"params", "query", "headers", "body", "cookies"}
+APP_METHODS = {"use", "get", "post", "put", "delete", "patch", "all", "route", "handle", "listen", "render", "param", "set", "engine"}
+"""Of an application of a framework: what code does to these changes the framework."""
+
+GLOBALS = {"global", "globalThis"}
+
+
+class Fields(Heap):
+    """Reading and writing properties."""
+
+    def call(self, func: Func, this: Values, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        raise NotImplementedError
+
+    def evaluate(self, node: Node) -> Values:
+        raise NotImplementedError
+
+    # Reading
+
+    def read(self, values: Iterable[Value], name: str, node: Node, key: Key | None = None) -> Values:
+        """The property `name` (ANY: a computed one) of what the values may be."""
+        found: set[Value] = set()
+        for value in values:
+            found |= self._read(value, name, node, key)
+        return frozenset(found)
+
+    def _read(self, value: Value, name: str, node: Node, key: Key | None) -> set[Value]:
+        target = value.target
+        if isinstance(target, Obj):
+            return self._of_object(value, target, name, node, key)
+        if isinstance(target, Func):
+            return self._of_function(target, name)
+        if isinstance(target, Cls):
+            return set(self.of_class(target.cls, name, static=True, value=value, node=node))
+        if isinstance(target, Part):
+            return self._of_request(value, target, name)
+        if isinstance(target, Lib):
+            return self._of_library(target, name)
+        if isinstance(target, Word):
+            return self._of_word(target, name)
+        if isinstance(target, Once):
+            return {Value(target)}
+        return {Value(Plain(), value.via)}
+
+    def _of_object(self, value: Value, obj: Obj, name: str, node: Node, key: Key | None) -> set[Value]:
+        if obj.kind == "module-data":
+            return self._of_module(obj, name)
+        if obj.kind not in ("app", "router", "resolver"):
+            self.touch(value, Mode.READ, node, key)
+        if obj.kind == "json":
+            return {Value(Plain(), Via(obj))}
+        if name == ANY:
+            found = set().union(*(v for field, v in obj.fields.items() if field != "__proto__"))
+        else:
+            found = obj.fields.get(name, set()) | obj.fields.get(ANY, set())
+        result = self.inner(value, found, key)
+        for proto in obj.fields.get("__proto__", set()):
+            result |= self._read(proto, name, node, None)
+        if isinstance(obj.maker, Class):
+            result |= self.of_class(obj.maker, name, static=False, value=value, node=node)
+        elif isinstance(obj.maker, Function):
+            prototype = self.extra(obj.maker).fields.get("prototype", set())
+            for item in prototype:
+                result |= self._read(item, name, node, None)
+        getters = [v.target for v in obj.fields.get(f"get {name}", set()) if isinstance(v.target, Func)]
+        for getter in getters:
+            result |= self.call(getter, frozenset({value}), [], node, [])
+        return result
+
+    def _of_function(self, func: Func, name: str) -> set[Value]:
+        own = self.extra(func.function)
+        if name == "prototype" and "prototype" not in own.fields:
+            made = self.obj(func.function.node, "prototype")
+            made.function = func.function.parent or func.function
+            own.fields["prototype"] = {Value(made)}
+        return set(own.fields.get(name, set()) | own.fields.get(ANY, set()))
+
+    def of_class(self, cls: Class, name: str, *, static: bool, value: Value, node: Node) -> Values:
+        """A method, a getter's result or a static field, of the class or those it extends."""
+        found: set[Value] = set()
+        for member in cls.node["body"].kids:
+            if ("static" in member.words) != static or member.type not in ("method_definition", "field_definition"):
+                continue
+            named = member.get("name") or member.get("property")
+            if named is None or (named.text != name and name != ANY and named.type != "computed_property_name"):
+                continue
+            if member.type == "method_definition" and member.info is not None:
+                func = Func(member.info)
+                if "get" in member.words:
+                    found |= self.call(func, frozenset({value}), [], node, [])
+                elif "set" not in member.words:
+                    found.add(Value(func))
+        if static:
+            own = self.extra(cls)
+            found |= own.fields.get(name, set()) | (own.fields.get(ANY, set()))
+            if name == "prototype":
+                found.add(Value(Word("prototype")))
+        for base in self.bases(cls):
+            if isinstance(base.target, Cls):
+                found |= self.of_class(base.target.cls, name, static=static, value=value, node=node)
+            elif isinstance(base.target, Func):
+                for item in self.extra(base.target.function).fields.get("prototype", set()):
+                    found |= self._read(item, name, node, None)
+            elif isinstance(base.target, Lib):
+                found.add(Value(Lib(base.target.package, (*base.target.path, name)[:PATH_MAX])))
+        return frozenset(found)
+
+    def bases(self, cls: Class) -> Values:
+        if cls.base is None:
+            return NOTHING
+        recording, self.recording = self.recording, False
+        try:
+            return self.evaluate(cls.base)
+        finally:
+            self.recording = recording
+
+    def _of_request(self, value: Value, part: Part, name: str) -> set[Value]:
+        fields = self.extra("request").fields
+        if part.path == ():
+            if name in ("res", "response"):
+                return {RESPONSE}
+            if name in ("req", "request"):
+                return {REQUEST}
+            if name in ("app", "socket", "connection"):
+                return {Value(Word(name))}
+            found = set(fields.get(name, set()) | fields.get(ANY, set()))
+            if name == ANY:
+                found = set().union(*fields.values()) if fields else set()
+            found.add(Value(Part((name,)), value.via))
+            return found
+        found = set(fields.get(f"{part.path[0]}.", set()))
+        path = (*part.path, name)
+        found.add(Value(Part(path), value.via) if len(path) <= PATH_MAX else value)
+        return found
+
+    def _of_library(self, lib: Lib, name: str) -> set[Value]:
+        if lib.package == "process":
+            if lib.path == () and name == "env":
+                return {Value(Lib("process", ("env",)))}
+            if lib.path == ("env",):
+                if name != ANY:
+                    self.env.add(name)
+                return {Value(Plain(literal=True))}
+            if lib.path == () and name in ("pid", "hrtime", "uptime"):
+                return {Value(Once(f"process.{name}", self.function))}
+            return {Value(Lib("process", (*lib.path, name)[:PATH_MAX]))}
+        own = self.extras.get(f"lib {lib.package}")
+        stored = set(own.fields.get(name, set())) if own is not None else set()
+        if lib.package in GLOBALS:
+            return stored or {Value(Lib("global", (name,)))}
+        if name == "default" and lib.path == ():
+            return {Value(lib)}
+        if name == "length":
+            return {Value(Plain(literal=True))}
+        if lib.path and lib.path[-1] == "()" and name in ("data", "rows", "body", "status", "rowCount", "affectedRows"):
+            return {Value(Plain())}
+        return {Value(Lib(lib.package, (*lib.path, name)[-PATH_MAX:])), *stored}
+
+    def _of_word(self, word: Word, name: str) -> set[Value]:
+        if word.what == "response":
+            own = self.extra("response").fields
+            if name == "locals":
+                locals_ = self.extra("response.locals")
+                return {Value(locals_)}
+            if name in ("req", "request"):
+                return {REQUEST}
+            return set(own.get(name, set())) or {Value(Plain())}
+        if word.what == "app":
+            return {Value(Word("app"))}
+        return {Value(Plain())}
+
+    # Modules
+
+    def _of_module(self, obj: Obj, name: str) -> set[Value]:
+        source: Source = obj.maker
+        if name == ANY:
+            names = {n for n, _ in self.exported(source)}
+            return set().union(*(self.export(source, n) for n in names)) if names else set()
+        return set(self.export(source, name))
+
+    def exported(self, source: Source) -> list[tuple[str, Node]]:
+        raise NotImplementedError
+
+    def export(self, source: Source, name: str, depth: int = 0) -> Values:
+        raise NotImplementedError
+
+    # Writing
+
+    def write(self, holders: Iterable[Value], name: str, values: Values, node: Node, key: Key | None = None) -> None:
+        for holder in holders:
+            self._write(holder, name, values, node, key)
+
+    def _write(self, holder: Value, name: str, values: Values, node: Node, key: Key | None) -> None:
+        target = holder.target
+        if isinstance(target, Obj):
+            if target.kind in ("app", "router") and name in APP_METHODS:
+                self.danger(Harm.DYNAMIC, f"changes the framework's {name}", node, start=True)
+            self.add(target, name, values)
+            self.touch(holder, Mode.WRITE, node, key)
+            self.store(holder, values, node)
+            self._setters(holder, target, name, values, node)
+        elif isinstance(target, Func | Cls):
+            own = self.extra(target.function if isinstance(target, Func) else target.cls)
+            self.add(own, name, values)
+            called = target.function.name if isinstance(target, Func) else target.cls.name
+            self.note(
+                Danger(
+                    Harm.OPAQUE,
+                    f"keeps state in a property of {called or 'a function'}",
+                    node.place,
+                    "keep it in a variable of the module",
+                )
+            )
+        elif isinstance(target, Part):
+            self._write_request(holder, target, name, values, node)
+        elif isinstance(target, Lib):
+            self._write_library(target, name, values, node)
+        elif is_word(holder, "response"):
+            self.add(self.extra("response"), name, values)
+            if name in ("body", "statusCode", "status"):
+                self.record.answers = True
+                self.walk(values, node)
+        elif isinstance(target, Word) and target.what in ("app", "prototype"):
+            self.danger(Harm.DYNAMIC, f"changes the {target.what} of a framework or class", node, start=True)
+        else:
+            self.touch(holder, Mode.WRITE, node, key)
+            self.store(holder, values, node)
+
+    def _setters(self, holder: Value, obj: Obj, name: str, values: Values, node: Node) -> None:
+        for value in obj.fields.get(f"set {name}", set()).copy():
+            if isinstance(value.target, Func):
+                self.call(value.target, frozenset({holder}), [values], node, [])
+        cls = obj.maker
+        while isinstance(cls, Class):
+            for member in cls.node["body"].kids:
+                if member.type == "method_definition" and "set" in member.words and member["name"].text == name:
+                    self.call(Func(member.info), frozenset({holder}), [values], node, [])
+            cls = next((b.target.cls for b in self.bases(cls) if isinstance(b.target, Cls)), None)
+
+    def _write_request(self, holder: Value, part: Part, name: str, values: Values, node: Node) -> None:
+        own = self.extra("request")
+        if holder.via is not None:
+            self.touch(holder, Mode.WRITE, node)
+        if part.path == ():
+            if name in KINDS or name in ("url", "originalUrl", "path", "method"):
+                self.changed_kinds.add(name)
+            if name == "body":
+                self.record.answers = True
+                self.walk(values, node)
+            self.add(own, name, values)
+        else:
+            if part.path[0] in KINDS:
+                self.changed_kinds.add(part.path[0])
+            self.add(own, f"{part.path[0]}.", values)
+
+    def _write_library(self, lib: Lib, name: str, values: Values, node: Node) -> None:
+        if lib.package == "process" and lib.path[:1] == ("env",):
+            self.note(Danger(Harm.OPAQUE, f"changes process.env.{name}", node.place, "keep it in a variable"))
+            return
+        self.add(self.extra(f"lib {lib.package}"), name, values)
+        sort = sort_of(lib.package)
+        framework = sort is Sort.FRAMEWORK and ({"response", "request", "prototype", "application"} & set(lib.path))
+        if "prototype" in lib.path or "__proto__" in lib.path or framework:
+            self.danger(Harm.DYNAMIC, f"changes {'.'.join((lib.package, *lib.path))}.{name}", node, start=True)
+        elif lib.package in GLOBALS or lib.package == "global":
+            what = f"keeps {name} in the global object"
+            self.note(Danger(Harm.OPAQUE, what, node.place, "keep it in a variable of a module"))
+        else:
+            self.note(Danger(Harm.OPAQUE, f"changes {'.'.join((lib.package, *lib.path))}.{name}", node.place))
+
+    def store(self, into: Value | Binding, values: Values, node: Node) -> None:
+        if self.recording:
+            for value in values:
+                if not (isinstance(value.target, Plain) and value.target.literal):
+                    self.note(Stored(into, value, node.place))
+
+    def remove(self, holders: Iterable[Value], node: Node, key: Key | None) -> None:
+        """`delete holder[key]`."""
+        for holder in holders:
+            self.touch(holder, Mode.WRITE, node, key)
+            if isinstance(holder.target, Part) and holder.target.path:
+                self.changed_kinds.add(holder.target.path[0])
+
+
+def module_values(source: Source, obj: Obj) -> Values:
+    """What `require` or `import * as` gives for an ES module."""
+    obj.maker = source
+    return one(obj)

@@ -1,0 +1,919 @@
+"""Walks the code: what each expression may be, until nothing new is found; then once more, noting what each function
+touches. The order of statements does not matter to it: what may be at some time may be always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from compiler.facts import Harm, Mode
+from compiler.javascript import frameworks
+from compiler.javascript.heap import Record
+from compiler.javascript.libraries import package_of
+from compiler.javascript.modules import Service, Source, required
+from compiler.javascript.scopes import PATTERNS, Binding, Class, Function, Scope
+from compiler.javascript.syntax import Node, string_value
+from compiler.javascript.values import (
+    ANY,
+    DATA,
+    LITERAL,
+    NEXT,
+    NOTHING,
+    PROMISE,
+    Cls,
+    Func,
+    Key,
+    Lib,
+    Obj,
+    Once,
+    Part,
+    Plain,
+    Value,
+    Values,
+    Word,
+    one,
+)
+
+TEXT_MAX = 200
+"""Bytes of a literal text that is followed as a value, since it may be a path."""
+
+ROUNDS_MAX = 40
+"""Passes over the code until nothing new is found; a program that needs more is kept whole."""
+
+GLOBAL_NAMES = frozenset(
+    """Object Array String Number Boolean Math JSON Date Promise Map Set WeakMap WeakSet WeakRef RegExp Error TypeError RangeError
+    SyntaxError EvalError URIError ReferenceError Symbol BigInt Reflect Proxy Intl console parseInt parseFloat isNaN isFinite
+    encodeURIComponent decodeURIComponent encodeURI decodeURI escape unescape setTimeout setInterval setImmediate clearTimeout
+    clearInterval clearImmediate queueMicrotask structuredClone fetch Buffer URL URLSearchParams TextEncoder TextDecoder
+    AbortController AbortSignal Headers Request Response FormData Blob crypto performance eval Function global globalThis
+    Uint8Array Int8Array Uint16Array Int16Array Uint32Array Int32Array Float32Array Float64Array Uint8ClampedArray
+    BigInt64Array BigUint64Array ArrayBuffer SharedArrayBuffer DataView AggregateError Atomics Event EventTarget require btoa atob
+    FinalizationRegistry Iterator WebSocket""".split()
+)
+CONSTANTS = {"__dirname", "__filename", "NaN", "Infinity", "undefined"}
+
+
+class Flow(frameworks.Frameworks):
+    """All of a service."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self.site_arguments = {}
+        self.callbacks = {}
+        self.globals: dict[str, Binding] = {}
+        self.class_code: dict[Class, Function] = {}
+        self.module_objects: dict[str, Obj] = {}
+        self.settled = False
+        self._ways: dict[str, Callable[[Node], Values]] = {
+            name.removeprefix("_e_"): getattr(self, name) for name in dir(self) if name.startswith("_e_")
+        }
+
+    # The whole
+
+    def run(self) -> None:
+        for _ in range(ROUNDS_MAX):
+            self.dirty = False
+            self._round()
+            if not self.dirty:
+                self.settled = True
+                break
+        self.recording = True
+        for record in self.records.values():
+            record.answers = record.goes_on = record.waits = False
+        self._round()
+
+    def _round(self) -> None:
+        for source in self.service.sources.values():
+            if source.names is None:
+                continue
+            for function in source.names.functions:
+                self.function = function
+                self._body(function)
+
+    def _body(self, function: Function) -> None:
+        self.records.setdefault(function, Record())
+        if function.module:
+            for kid in function.node.kids:
+                self.evaluate(kid)
+            return
+        for parameter in function.parameters:
+            self._defaults(parameter)
+        body = function.node.get("body")
+        if body is None:
+            return
+        result = self.evaluate(body)
+        if body.type != "statement_block":
+            self.put(self.returned.setdefault(function, set()), result)
+
+    def _defaults(self, parameter: Node) -> None:
+        """Values that parameters have if none is passed."""
+        for node in parameter.walk():
+            if node.type in ("assignment_pattern", "object_assignment_pattern"):
+                self.assign(node["left"], self.evaluate(node["right"]), declares=True)
+
+    def evaluate(self, node: Node) -> Values:
+        way = self._ways.get(node.type)
+        if way is not None:
+            return way(node)
+        for kid in node.kids:
+            self.evaluate(kid)
+        return DATA
+
+    # Names and literals
+
+    def _e_identifier(self, node: Node) -> Values:
+        binding: Binding | None = node.binding
+        if binding is None:
+            return self._unbound(node)
+        if binding.kind == "builtin":
+            return self._builtin(binding, node)
+        return self.variable(binding, node, quiet=False)
+
+    _e_shorthand_property_identifier = _e_identifier
+
+    def variable(self, binding: Binding, node: Node, *, quiet: bool) -> Values:
+        if binding.kind == "import":
+            return self._imported(binding, node)
+        values = self.held(binding)
+        if binding.kind == "function" and not values:
+            values = self._declared(binding)
+        if binding.kind == "class" and binding.node.parent is not None and binding.node.parent.info is not None:
+            values |= one(Cls(binding.node.parent.info))
+        if self.recording and not quiet and self.persistent(binding) and self._read_matters(binding, values):
+            self.note_variable(binding, Mode.READ, node)
+        return values
+
+    def _read_matters(self, binding: Binding, values: Values) -> bool:
+        """Naming a constant that holds an object touches nothing: what is done with the object does."""
+        if binding.assigned or binding.value is None:
+            return not all(isinstance(v.target, Func | Cls) for v in values)
+        return any(isinstance(v.target, Plain | Once | Part | Lib | Word) for v in values)
+
+    def note_variable(self, binding: Binding, mode: Mode, node: Node) -> None:
+        from compiler.javascript.heap import Touched
+
+        self.note(Touched(binding, mode, node.place))
+
+    def _declared(self, binding: Binding) -> Values:
+        parent = binding.node.parent
+        if parent is not None and parent.info is not None and isinstance(parent.info, Function):
+            self.bind(binding, one(Func(parent.info)))
+            return one(Func(parent.info))
+        return NOTHING
+
+    def _unbound(self, node: Node) -> Values:
+        name = node.text
+        if name in CONSTANTS:
+            return LITERAL
+        if name == "process":
+            return one(Lib("process"))
+        if name == "arguments":
+            function: Function | None = self.function
+            while function is not None and function.arrow:
+                function = function.parent
+            return one(self.extra(f"arguments {function.node.start} {function.file}")) if function else DATA
+        if name in GLOBAL_NAMES:
+            return one(Lib("global", (name,)))
+        return self.variable(self._global_variable(node), node, quiet=False)
+
+    def _global_variable(self, node: Node) -> Binding:
+        """A name that is declared nowhere."""
+        there = self.globals.get(node.text)
+        if there is None:
+            top = next(s.names.top for s in self.service.sources.values() if s.names is not None)
+            there = self.globals[node.text] = Binding(node.text, "global", node, Scope(None, top), assigned=1)
+        return there
+
+    def _builtin(self, binding: Binding, node: Node) -> Values:
+        if binding.name == "require":
+            return one(Lib("global", ("require",)))
+        module = self.module_object(node.file)
+        return one(module) if binding.name == "module" else frozenset(module.fields["exports"])
+
+    def module_object(self, file: str) -> Obj:
+        there = self.module_objects.get(file)
+        if there is None:
+            names = self.service.sources[file].names
+            assert names is not None
+            there = Obj(names.top.node, "module", names.top, label=file)
+            exports = Obj(names.top.node, "exports", names.top, label=file)
+            there.fields["exports"] = {Value(exports)}
+            self.module_objects[file] = there
+        return there
+
+    def _literal(self, node: Node) -> Values:
+        return LITERAL
+
+    def _e_string(self, node: Node) -> Values:
+        return one(Plain(True, string_value(node))) if node.end - node.start <= TEXT_MAX else LITERAL
+
+    _e_number = _e_true = _e_false = _e_null = _e_undefined = _e_meta_property = _literal
+
+    def _e_regex(self, node: Node) -> Values:
+        flags = node.get("flags")
+        if flags is not None and set(flags.text) & {"g", "y"}:
+            return one(self.obj(node, "regex"))
+        return LITERAL
+
+    def _e_template_string(self, node: Node) -> Values:
+        parts = [self.evaluate(kid.kids[0]) for kid in node.kids if kid.type == "template_substitution" and kid.kids]
+        text = self.text_of(node)
+        if text is not None:
+            return one(Plain(True, text))
+        return self.plain(frozenset().union(*parts)) if parts else LITERAL
+
+    def _e_this(self, node: Node) -> Values:
+        function: Function | None = self.function
+        while function is not None and function.arrow:
+            function = function.parent
+        if function is None or function.module:
+            return NOTHING
+        if function.owner is not None and function.static:
+            return one(Cls(function.owner))
+        return frozenset(self.these.get(function, set()))
+
+    def _e_super(self, node: Node) -> Values:
+        return self._e_this(node)
+
+    # Functions, classes, objects
+
+    def _e_function_declaration(self, node: Node) -> Values:
+        func = one(Func(node.info))
+        named = node.get("name")
+        if node.type.endswith("declaration") and named is not None and named.binding is not None:
+            self.bind(named.binding, func)
+        elif named is not None and named.binding is not None:
+            self.bind(named.binding, func)
+        return func
+
+    _e_function_expression = _e_arrow_function = _e_generator_function = _e_function_declaration
+    _e_generator_function_declaration = _e_function_declaration
+
+    def _e_class(self, node: Node) -> Values:
+        cls: Class = node.info
+        code = self.fields_of(cls)
+        if self.starts(self.function):
+            self.starting.add(code)
+        outer = self.function
+        for member in node["body"].kids:
+            if member.type == "field_definition":
+                static = "static" in member.words
+                self.function = outer if static else code
+                value = member.get("value")
+                values = self.evaluate(value) if value is not None else LITERAL
+                name = member["property"].text
+                if static:
+                    self.add(self.extra(cls), name, values)
+                else:
+                    for this in list(self.these.get(code, set())):
+                        if isinstance(this.target, Obj):
+                            self.add(this.target, name, values)
+                self.function = outer
+            elif member.type == "class_static_block":
+                self.evaluate(member)
+        named = node.get("name")
+        if named is not None and named.binding is not None:
+            self.bind(named.binding, one(Cls(cls)))
+        return one(Cls(cls))
+
+    _e_class_declaration = _e_class
+
+    def fields_of(self, cls: Class) -> Function:
+        there = self.class_code.get(cls)
+        if there is None:
+            there = self.class_code[cls] = Function(cls.node, cls.name, cls.file, cls.function, cls)
+        if cls.function is not None and self.starts(cls.function):
+            self.starting.add(there)
+        return there
+
+    def _e_method_definition(self, node: Node) -> Values:
+        return one(Func(node.info))
+
+    def _e_object(self, node: Node) -> Values:
+        made = self.obj(node, "object")
+        for kid in node.kids:
+            if kid.type == "pair":
+                name = self._property(kid["key"])
+                self.add(made, name, self.evaluate(kid["value"]))
+            elif kid.type == "shorthand_property_identifier":
+                self.add(made, kid.text, self.evaluate(kid))
+            elif kid.type == "method_definition":
+                accessor = next((w for w in ("get", "set") if w in kid.words), "")
+                name = self._property(kid["name"])
+                self.add(made, f"{accessor} {name}" if accessor else name, one(Func(kid.info)))
+                self.put(self.these.setdefault(kid.info, set()), one(made))
+            elif kid.type == "spread_element":
+                values = self.evaluate(kid.kids[0])
+                self.walk(values, kid)
+                for value in values:
+                    self._spread_fields(value, made)
+        return one(made)
+
+    def _spread_fields(self, value: Value, into: Obj) -> None:
+        target = value.target
+        if isinstance(target, Obj) and target.kind not in ("json", "array", "map", "set"):
+            for name, held in list(target.fields.items()):
+                if name != "__proto__":
+                    self.add(into, name, self.inner(value, held))
+        else:
+            self.add(into, ANY, self.inside(value))
+
+    def _property(self, node: Node) -> str:
+        if node.type == "computed_property_name":
+            self.evaluate(node.kids[0])
+            return ANY
+        return string_value(node) if node.type == "string" else node.text
+
+    def _e_array(self, node: Node) -> Values:
+        made = self.obj(node, "array")
+        for kid in node.kids:
+            self.add(made, ANY, self._argument_values(kid))
+        return one(made)
+
+    def _argument_values(self, node: Node) -> Values:
+        if node.type == "spread_element":
+            values = self.evaluate(node.kids[0])
+            self.walk(values, node)
+            return self.elements(values)
+        return self.evaluate(node)
+
+    # Operators
+
+    def _e_parenthesized_expression(self, node: Node) -> Values:
+        return self.evaluate(node.kids[0]) if node.kids else NOTHING
+
+    def _e_sequence_expression(self, node: Node) -> Values:
+        result = NOTHING
+        for kid in node.kids:
+            result = self.evaluate(kid)
+        return result
+
+    def _e_ternary_expression(self, node: Node) -> Values:
+        self.evaluate(node["condition"])
+        return self.evaluate(node["consequence"]) | self.evaluate(node["alternative"])
+
+    def _e_binary_expression(self, node: Node) -> Values:
+        operator = node["operator"].text
+        left, right = self.evaluate(node["left"]), self.evaluate(node["right"])
+        if operator in ("||", "&&", "??"):
+            return left | right
+        if operator == "in":
+            key = self.key_of(node["left"])
+            for value in right:
+                self.touch(value, Mode.READ, node, key)
+        if operator == "+":
+            text = self.text_of(node)
+            if text is not None:
+                return one(Plain(True, text))
+        return self.plain(left | right)
+
+    def _e_unary_expression(self, node: Node) -> Values:
+        operator, argument = node["operator"].text, node["argument"]
+        if operator == "delete":
+            while argument.type == "parenthesized_expression":
+                argument = argument.kids[0]
+            if argument.type in ("member_expression", "subscript_expression"):
+                holders, _, key = self.member(argument)
+                self.remove(holders, argument, key)
+            return DATA
+        return self.plain(self.evaluate(argument))
+
+    def _e_update_expression(self, node: Node) -> Values:
+        values = self.plain(self.evaluate(node["argument"]))
+        self.assign(node["argument"], LITERAL if values == DATA else values)
+        return values
+
+    def _e_await_expression(self, node: Node) -> Values:
+        self.record.waits = True
+        return self.evaluate(node.kids[0]) - {PROMISE}
+
+    def _e_yield_expression(self, node: Node) -> Values:
+        values = self.evaluate(node.kids[0]) if node.kids else NOTHING
+        self.put(self.returned.setdefault(self.function, set()), values)
+        return DATA
+
+    def _e_spread_element(self, node: Node) -> Values:
+        return self._argument_values(node)
+
+    # Members
+
+    def member(self, node: Node) -> tuple[Values, str, Key | None]:
+        """What holds the property, its name, and its key if the name is computed."""
+        held = self._holder(node["object"])
+        if node.type == "member_expression":
+            return held, node["property"].text, None
+        index = node["index"]
+        self.evaluate(index)
+        if index.type == "string":
+            return held, string_value(index), None
+        if index.type == "number":
+            return held, ANY, None
+        return held, ANY, self.key_of(index)
+
+    def _holder(self, node: Node) -> Values:
+        while node.type == "parenthesized_expression" and len(node.kids) == 1:
+            node = node.kids[0]
+        binding: Binding | None = node.binding
+        if node.type == "identifier" and binding is not None and binding.kind not in ("builtin", "import"):
+            return self.variable(binding, node, quiet=not binding.assigned)
+        return self.evaluate(node)
+
+    def _e_member_expression(self, node: Node) -> Values:
+        holders, name, key = self.member(node)
+        return self.read(holders, name, node, key)
+
+    _e_subscript_expression = _e_member_expression
+
+    # Assignment
+
+    def _e_assignment_expression(self, node: Node) -> Values:
+        values = self.evaluate(node["right"])
+        self.assign(node["left"], values)
+        return values
+
+    def _e_augmented_assignment_expression(self, node: Node) -> Values:
+        before, values = self.evaluate(node["left"]), self.evaluate(node["right"])
+        if node["operator"].text not in ("||=", "&&=", "??="):
+            values = self.plain(before | values)
+        self.assign(node["left"], values)
+        return values | before
+
+    def _e_variable_declarator(self, node: Node) -> Values:
+        value = node.get("value")
+        if value is not None:
+            self.assign(node["name"], self.evaluate(value), declares=True)
+        elif node["name"].binding is not None:
+            self.bind(node["name"].binding, LITERAL)
+        return DATA
+
+    def assign(self, target: Node, values: Values, *, declares: bool = False) -> None:
+        kind = target.type
+        if kind in ("identifier", "shorthand_property_identifier_pattern"):
+            self._assign_name(target, values, declares)
+        elif kind in ("member_expression", "subscript_expression"):
+            holders, name, key = self.member(target)
+            self.write(holders, name, values, target, key)
+        elif kind in ("assignment_pattern", "object_assignment_pattern"):
+            self.assign(target["left"], values | self.evaluate(target["right"]), declares=declares)
+        elif kind == "parenthesized_expression":
+            self.assign(target.kids[0], values, declares=declares)
+        elif kind == "array_pattern":
+            for kid in target.kids:
+                self.assign_part(kid, values, ANY, declares)
+        elif kind == "object_pattern":
+            self._assign_object(target, values, declares)
+        elif kind == "rest_pattern":
+            self.assign(target.kids[0], values, declares=declares)
+
+    def assign_part(self, target: Node, values: Values, name: str, declares: bool, key: Key | None = None) -> None:
+        if target.type == "rest_pattern":
+            rest = self.obj(target, "array" if name == ANY else "object")
+            self.walk(values, target)
+            self.add(rest, ANY, self.elements(values))
+            self.assign(target.kids[0], one(rest), declares=declares)
+            return
+        self.assign(target, self.read(values, name, target, key), declares=declares)
+
+    def _assign_object(self, target: Node, values: Values, declares: bool) -> None:
+        for kid in target.kids:
+            if kid.type == "pair_pattern":
+                named = kid["key"]
+                name = self._property(named)
+                key = self.key_of(named.kids[0]) if named.type == "computed_property_name" else None
+                self.assign_part(kid["value"], values, name, declares, key)
+            elif kid.type == "object_assignment_pattern":
+                self.assign_part(kid, values, kid["left"].text, declares)
+            elif kid.type == "rest_pattern":
+                rest = self.obj(kid, "object")
+                self.walk(values, kid)
+                for value in values:
+                    self._spread_fields(value, rest)
+                self.assign(kid.kids[0], one(rest), declares=declares)
+            else:
+                self.assign_part(kid, values, kid.text, declares)
+
+    def _assign_name(self, target: Node, values: Values, declares: bool) -> None:
+        binding: Binding | None = target.binding
+        if binding is None:
+            if target.text in GLOBAL_NAMES:
+                self.danger(Harm.DYNAMIC, f"changes {target.text}", target, start=True)
+                return
+            binding = self._global_variable(target)
+        if binding.kind == "builtin":
+            if binding.name == "exports":
+                self.add(self.module_object(target.file), "exports", values)
+            return
+        self.bind(binding, values)
+        if not declares and self.recording and self.persistent(binding):
+            self.note_variable(binding, Mode.WRITE, target)
+            self.store(binding, values, target)
+
+    # Statements
+
+    def _e_return_statement(self, node: Node) -> Values:
+        if node.kids:
+            self.put(self.returned.setdefault(self.function, set()), self.evaluate(node.kids[0]))
+        return NOTHING
+
+    def _e_for_in_statement(self, node: Node) -> Values:
+        values = self.evaluate(node["right"])
+        self.walk(values, node)
+        operator = node.get("operator")
+        each = self.elements(values) if operator is not None and operator.text == "of" else DATA
+        self.assign(node["left"], each, declares=bool(node.words & {"let", "const", "var"}))
+        self.evaluate(node["body"])
+        return NOTHING
+
+    def _e_with_statement(self, node: Node) -> Values:
+        self.danger(Harm.DYNAMIC, "uses with", node, "name the object where it is used", start=True)
+        for kid in node.kids:
+            self.walk(self.evaluate(kid), node, Mode.ESCAPE)
+        return NOTHING
+
+    def _e_catch_clause(self, node: Node) -> Values:
+        parameter = node.get("parameter")
+        if parameter is not None:
+            self.assign(parameter, DATA, declares=True)
+        self.evaluate(node["body"])
+        return NOTHING
+
+    def _e_labeled_statement(self, node: Node) -> Values:
+        self.evaluate(node["body"])
+        return NOTHING
+
+    def _nothing(self, node: Node) -> Values:
+        return NOTHING
+
+    _e_import_statement = _e_break_statement = _e_continue_statement = _nothing
+
+    # Calls
+
+    def _e_new_expression(self, node: Node) -> Values:
+        callees = self.evaluate(node["constructor"])
+        arguments, nodes = self._arguments(node)
+        return self.construct(callees, arguments, node, nodes)
+
+    def _arguments(self, node: Node) -> tuple[list[Values], list[Node]]:
+        there = node.get("arguments")
+        if there is None:
+            return [], []
+        if there.type == "template_string":
+            return [LITERAL, self.evaluate(there)], []
+        values: list[Values] = []
+        for kid in there.kids:
+            found = self._argument_values(kid)
+            values += [found] * 4 if kid.type == "spread_element" else [found]
+        return values, there.kids
+
+    def _e_call_expression(self, node: Node) -> Values:
+        callee = node["function"]
+        if callee.type == "import" or (callee.type == "identifier" and callee.text == "require" and callee.binding and callee.binding.kind == "builtin"):  # noqa: E501
+            return self._require(node)
+        while callee.type == "parenthesized_expression" and len(callee.kids) == 1:
+            callee = callee.kids[0]
+        if callee.type == "super":
+            arguments, nodes = self._arguments(node)
+            if self.function.owner is not None:
+                self.construct_base(self.function.owner, self._e_this(node), arguments, node, nodes)
+            return NOTHING
+        if callee.type in ("member_expression", "subscript_expression"):
+            holders, name, key = self.member(callee)
+            arguments, nodes = self._arguments(node)
+            return self._method_call(holders, name, key, arguments, node, nodes)
+        callees = self.evaluate(callee)
+        arguments, nodes = self._arguments(node)
+        return self.call_values(callees, NOTHING, arguments, node, nodes)
+
+    def _method_call(self, holders: Values, name: str, key: Key | None, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        found: set[Value] = set()
+        for holder in holders:
+            found |= self.method_of(holder, name, arguments, node, nodes)
+        return frozenset(found)
+
+    def method_of(self, value: Value, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        target = value.target
+        if isinstance(target, Obj) and target.kind in ("app", "router"):
+            own = [v for v in target.fields.get(name, set()) if isinstance(v.target, Func)]
+            if not own:
+                return self.registered(target, name, arguments, node, nodes)
+        if isinstance(target, Lib):
+            return self._library_method(target, name, arguments, node, nodes)
+        if isinstance(target, Word) and target.what == "response":
+            return self.of_response(name, arguments, node)
+        if isinstance(target, Part) and target.path == ():
+            own_ = [v for v in self.extra("request").fields.get(name, set()) if isinstance(v.target, Func)]
+            if not own_:
+                return self.of_request(value, name, arguments, node)
+        found = self._own_methods(value, name, node)
+        if found:
+            this = frozenset({value})
+            return frozenset().union(*(self.call_value(m, this, arguments, node, nodes) for m in found))
+        if isinstance(target, Obj) and "__base__" in target.fields:
+            for base in target.fields["__base__"]:
+                if isinstance(base.target, Lib):
+                    return self.call_library(Lib(base.target.package, (name,)), arguments, node, nodes)
+        return self.method(value, name, arguments, node, nodes)
+
+    def _own_methods(self, value: Value, name: str, node: Node) -> list[Value]:
+        target = value.target
+        if isinstance(target, Func | Cls) and name in ("call", "apply", "bind"):
+            return []
+        if not isinstance(target, Obj | Func | Cls | Part):
+            return []
+        if isinstance(target, Obj) and target.kind in ("array", "map", "set", "regex", "date") and name not in target.fields:
+            return []
+        recording = self.recording
+        self.recording = False
+        try:
+            found = self.read([value], name, node)
+        finally:
+            self.recording = recording
+        return [v for v in found if isinstance(v.target, Func | Lib | Word | Cls) or getattr(v.target, "function", None) and not isinstance(v.target, Obj | Once)]  # noqa: E501
+
+    def _library_method(self, lib: Lib, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        if name in ("then", "catch", "finally"):
+            return self._settles(lib, name, arguments, node)
+        got = [v for v in self._of_library(lib, name)]
+        own = [v for v in got if isinstance(v.target, Func)]
+        if own:
+            return self.call_values(frozenset(own), NOTHING, arguments, node, nodes)
+        inner = next((v.target for v in got if isinstance(v.target, Lib)), Lib(lib.package, (*lib.path, name)))
+        return self.call_library(inner, arguments, node, nodes)
+
+    def _settles(self, lib: Lib, name: str, arguments: list[Values], node: Node) -> Values:
+        self.record.waits = True
+        found: Values = NOTHING
+        for index, values in enumerate(arguments):
+            given = DATA if index or name == "catch" else one(lib) | DATA
+            found |= self.call_back(values, [given], node)
+        return found | one(lib) | PROMISE_
+
+    # Modules
+
+    def _require(self, node: Node) -> Values:
+        name = required(node)
+        self._arguments(node)
+        dynamic = node["function"].type == "import"
+        if name is None:
+            self.danger(Harm.DYNAMIC, "loads a module whose name is computed", node, "write the name as a text", start=True)
+            return one(Lib("a module whose name is computed"))
+        values = self.module_values(node.file, name)
+        if not dynamic:
+            return values
+        self.record.waits = True
+        return values | PROMISE_
+
+    def module_values(self, file: str, name: str) -> Values:
+        """What `require` gives."""
+        source = self.service.sources[file]
+        led = source.leads.get(name)
+        if led is not None:
+            found = self.service.sources[led]
+            if found.names is None:
+                return one(self._json(found, file)) if found.data is not None or found.file.endswith(".json") else DATA
+            if found.esm:
+                return one(self._namespace(found))
+            exports = self.module_object(led).fields["exports"]
+            others = {v for v in exports if not (isinstance(v.target, Obj) and v.target.kind == "exports" and not v.target.fields)}
+            return frozenset(others or exports)
+        if name in ("esm", "@babel/register", "babel-register"):
+            return one(Lib("global", ("esm",)))
+        if name.startswith("."):
+            return one(Lib(name))
+        package = package_of(name)
+        if package == "process":
+            return one(Lib("process"))
+        if package in ("timers",):
+            return one(Lib("global", ("timers",)))
+        rest = name.removeprefix("node:").removeprefix(package).strip("/")
+        return one(Lib(package, tuple(rest.split("/")) if rest else ()))
+
+    def _json(self, source: Source, file: str) -> Obj:
+        top = self.service.sources[self.service.entry].names
+        assert top is not None
+        there = self.module_objects.get(source.file)
+        if there is None:
+            there = self.module_objects[source.file] = Obj(top.top.node, "json", top.top, label=source.file)
+        return there
+
+    def _namespace(self, source: Source) -> Obj:
+        there = self.module_objects.get(f"{source.file} *")
+        if there is None:
+            assert source.names is not None
+            there = Obj(source.names.top.node, "module-data", source.names.top, label=source.file)
+            there.maker = source
+            self.module_objects[f"{source.file} *"] = there
+        return there
+
+    def _imported(self, binding: Binding, node: Node) -> Values:
+        statement = binding.node
+        while statement.parent is not None and statement.type != "import_statement":
+            statement = statement.parent
+        name = string_value(statement["source"])
+        wanted = self._wanted(binding.node)
+        values = self.module_values(statement.file, name)
+        if wanted == "*":
+            return values
+        found: set[Value] = set()
+        for value in values:
+            if isinstance(value.target, Obj) and value.target.kind == "module-data":
+                found |= self.export(value.target.maker, wanted)
+            elif wanted == "default" and not isinstance(value.target, Lib):
+                found.add(value)
+                if isinstance(value.target, Obj) and value.target.kind == "exports":
+                    found |= value.target.fields.get("default", set())
+            elif wanted == "default":
+                found.add(value)
+            else:
+                found |= self.read([value], wanted, node)
+        return frozenset(found)
+
+    def _wanted(self, node: Node) -> str:
+        parent = node.parent
+        if parent is None or parent.type == "namespace_import":
+            return "*"
+        if parent.type == "import_specifier":
+            return parent["name"].text
+        return "default"
+
+    def exported(self, source: Source) -> list[tuple[str, Node]]:
+        """(name, the node that says what it is) of an ES module's exports."""
+        found: list[tuple[str, Node]] = []
+        assert source.root is not None
+        for kid in source.root.kids:
+            if kid.type != "export_statement":
+                continue
+            declared = kid.get("declaration")
+            if "default" in kid.words:
+                value = declared or kid.get("value")
+                if value is not None:
+                    found.append(("default", value))
+            elif declared is not None:
+                if declared.type in ("lexical_declaration", "variable_declaration"):
+                    for part in declared.kids:
+                        if part.type == "variable_declarator":
+                            found += [(n.text, n) for n in part["name"].walk() if n.binding is not None and n.parent.type not in ("pair_pattern",) or n is part["name"]]  # type: ignore[union-attr]  # noqa: E501
+                else:
+                    found.append((declared["name"].text, declared["name"]))
+            for part in kid.walk():
+                if part.type == "export_specifier":
+                    alias = part.get("alias") or part["name"]
+                    found.append((string_value(alias) if alias.type == "string" else alias.text, part))
+        return found
+
+    def export(self, source: Source, name: str, depth: int = 0) -> Values:
+        found: set[Value] = set()
+        assert source.root is not None
+        for exported, node in self.exported(source):
+            if exported == name:
+                found |= self._export(source, node, depth)
+        if not found and depth < 20:
+            for kid in source.root.kids:
+                if kid.type == "export_statement" and kid.get("source") is not None and not any(k.type == "export_clause" for k in kid.kids):  # noqa: E501
+                    for value in self.module_values(source.file, string_value(kid["source"])):
+                        if isinstance(value.target, Obj) and value.target.kind == "module-data":
+                            found |= self.export(value.target.maker, name, depth + 1)
+                        else:
+                            found |= self.read([value], name, kid)
+        return frozenset(found)
+
+    def _export(self, source: Source, node: Node, depth: int) -> Values:
+        if node.type == "export_specifier":
+            statement = node.parent.parent if node.parent is not None else None
+            named = node["name"]
+            if statement is not None and statement.get("source") is not None and depth < 20:
+                found: set[Value] = set()
+                for value in self.module_values(source.file, string_value(statement["source"])):
+                    if isinstance(value.target, Obj) and value.target.kind == "module-data":
+                        found |= self.export(value.target.maker, named.text, depth + 1)
+                    elif named.text == "default":
+                        found.add(value)
+                    else:
+                        found |= self.read([value], named.text, node)
+                return frozenset(found)
+            return self.variable(named.binding, named, quiet=not named.binding.assigned) if named.binding else NOTHING
+        if node.type == "identifier" and node.binding is not None:
+            binding: Binding = node.binding
+            return self.variable(binding, node, quiet=not binding.assigned)
+        if node.info is not None:
+            return one(Func(node.info)) if isinstance(node.info, Function) else one(Cls(node.info))
+        outer, recording = self.function, self.recording
+        assert source.names is not None
+        self.function, self.recording = source.names.top, False
+        try:
+            return self.evaluate(node)
+        finally:
+            self.function, self.recording = outer, recording
+
+    # Keys
+
+    def key_of(self, node: Node | None, depth: int = 0) -> Key | None:
+        """The part of the request, or of a parameter, that an expression is."""
+        if node is None or depth > 8:
+            return None
+        while node.type == "parenthesized_expression" and len(node.kids) == 1:
+            node = node.kids[0]
+        recording, self.recording = self.recording, False
+        try:
+            return self._key_of(node, depth)
+        finally:
+            self.recording = recording
+
+    def _key_of(self, node: Node, depth: int) -> Key | None:
+        if node.type in ("identifier", "shorthand_property_identifier"):
+            return self._key_of_name(node, depth)
+        if node.type in ("member_expression", "subscript_expression"):
+            found = self._request_part(self.evaluate(node), node)
+            if found is not None or node.type == "subscript_expression":
+                return found
+            outer = self.key_of(node["object"], depth + 1)
+            if outer is None or outer.convert or outer.root == "request":
+                return None
+            return Key(outer.root, (*outer.path, node["property"].text), "", "")
+        if node.type == "template_string" and len(node.kids) == 1 and node.kids[0].type == "template_substitution":
+            return self.key_of(node.kids[0].kids[0], depth + 1)
+        if node.type == "unary_expression" and node["operator"].text == "+":
+            return self._converted(node["argument"], depth)
+        if node.type == "call_expression":
+            callee, given = node["function"], node["arguments"].kids
+            if callee.type == "identifier" and callee.binding is None and given:
+                if callee.text in ("parseInt", "Number") and self._decimal(given):
+                    return self._converted(given[0], depth)
+                if callee.text == "String":
+                    return self.key_of(given[0], depth + 1)
+            if callee.type == "member_expression":
+                return self._request_part(self._header(node), node)
+        return None
+
+    def _decimal(self, given: list[Node]) -> bool:
+        return len(given) == 1 or (given[1].type == "number" and given[1].text == "10")
+
+    def _header(self, node: Node) -> Values:
+        """`req.get("x-user")`."""
+        callee, given = node["function"], node["arguments"].kids
+        if callee["property"].text not in ("get", "header") or len(given) != 1 or given[0].type != "string":
+            return NOTHING
+        if self.evaluate(callee["object"]) == frozenset({Value(Part())}):
+            return one(Part(("headers", string_value(given[0]).lower())))
+        return NOTHING
+
+    def _converted(self, node: Node, depth: int) -> Key | None:
+        inner = self.key_of(node, depth + 1)
+        return Key(inner.root, inner.path, "int", inner.text) if inner is not None else None
+
+    def _key_of_name(self, node: Node, depth: int) -> Key | None:
+        binding: Binding | None = node.binding
+        if binding is None or binding.assigned or self.persistent(binding):
+            return None
+        found = self._request_part(frozenset(self.values.get(binding, set())), node)
+        if found is not None:
+            return found
+        if binding.kind == "param":
+            plain = binding.node.parent is not None and binding.node.parent.type not in PATTERNS | {"pair_pattern"}
+            return Key(binding, (), "", node.text) if plain else None
+        if binding.value is not None and binding.kind in ("const", "let", "var") and binding.node.parent.type == "variable_declarator":  # type: ignore[union-attr]  # noqa: E501
+            return self.key_of(binding.value, depth + 1)
+        return None
+
+    def _request_part(self, values: Values, node: Node) -> Key | None:
+        if len(values) != 1:
+            return None
+        value = next(iter(values))
+        if value.via is None and isinstance(value.target, Part) and value.target.path and ANY not in value.target.path:
+            if value.target.path[0] in self.changed_kinds:
+                return None
+            return Key("request", value.target.path, "", ".".join(value.target.path))
+        return None
+
+    def text_of(self, node: Node | None) -> str | None:
+        """A text that is written in the source, also in a constant or put together; None if it is computed."""
+        if node is None:
+            return None
+        if node.type == "string":
+            return string_value(node)
+        if node.type == "template_string":
+            parts = [
+                kid.text if kid.type == "string_fragment" else self.text_of(kid.kids[0]) if kid.kids else None
+                for kid in node.kids
+            ]
+            return None if None in parts else "".join(p for p in parts if p is not None)
+        if node.type == "binary_expression" and node["operator"].text == "+":
+            left, right = self.text_of(node["left"]), self.text_of(node["right"])
+            return None if left is None or right is None else left + right
+        if node.type == "parenthesized_expression" and node.kids:
+            return self.text_of(node.kids[0])
+        if node.type in ("identifier", "member_expression"):
+            recording, self.recording = self.recording, False
+            found = self.evaluate(node)
+            self.recording = recording
+            texts = {v.target.text if isinstance(v.target, Plain) else None for v in found}
+            return next(iter(texts)) if len(texts) == 1 else None
+        if node.type == "binary_expression" and node["operator"].text == "||":
+            left, right = self.text_of(node["left"]), self.text_of(node["right"])
+            return left or right if left is not None else None
+        return None
+
+
+PROMISE_ = frozenset({PROMISE})
+
+__all__ = ["NEXT", "Flow"]

@@ -1,0 +1,249 @@
+"""The heap of the analysis: what each variable and field may hold, read and written; and the record of what each
+function touches. Knows no syntax but nodes as names of places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from compiler.facts import Harm, Mode, Place
+from compiler.javascript.modules import Service
+from compiler.javascript.scopes import Binding, Class, Function
+from compiler.javascript.syntax import Node
+from compiler.javascript.values import (
+    ANY,
+    DATA,
+    NOTHING,
+    Cls,
+    Func,
+    Key,
+    Lib,
+    Obj,
+    Once,
+    Part,
+    Plain,
+    Value,
+    Values,
+    Via,
+    Word,
+)
+
+VALUES_MAX = 256
+"""Values that one variable or field is followed with; beyond, only plain data."""
+
+PATH_MAX = 4
+"""So deep a path into the request or a library is told apart."""
+
+
+@dataclass(frozen=True)
+class Touched:
+    """A function touches what `base` holds. `inner`: what came out of it, by `key`."""
+
+    base: Obj | Binding
+    mode: Mode
+    place: Place
+    key: Key | None = None
+
+
+@dataclass(frozen=True)
+class Called:
+    """`through`: the parameter of a function around that was called."""
+
+    callee: Func
+    arguments: tuple[tuple[str, Key], ...]
+    place: Place
+    through: Binding | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """`value` is put where it outlives the request, if what it is put in does."""
+
+    into: Value | Binding
+    value: Value
+    place: Place
+
+
+@dataclass(frozen=True)
+class Danger:
+    """`at_start`: also a danger of the whole service if it happens while the modules load. `after`: only if that
+    function touches state or the machine, and `unless_answering`, does not answer."""
+
+    harm: Harm
+    what: str
+    place: Place
+    remedy: str = ""
+    at_start: bool = False
+    at_request: bool = True
+    after: Function | None = None
+
+
+Event = Touched | Called | Stored | Danger
+
+
+@dataclass
+class Record:
+    """What one function does, without the functions in it."""
+
+    events: dict[Event, None] = field(default_factory=dict)
+    waits: bool = False
+    answers: bool = False
+    goes_on: bool = False
+    """Calls `next` other than with an error."""
+
+
+class Heap:
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.values: dict[Binding, set[Value]] = {}
+        self.objects: dict[tuple[Node, str], Obj] = {}
+        self.these: dict[Function, set[Value]] = {}
+        self.returned: dict[Function, set[Value]] = {}
+        self.extras: dict[Function | Class | str, Obj] = {}
+        """Properties of functions, classes and libraries, and of the request and the response."""
+        self.starting: set[Function] = set()
+        """Functions that run while the service starts."""
+        self.changed_kinds: set[str] = set()
+        """Parts of the request that own code changes: no key comes from them."""
+        self.env: set[str] = set()
+        self.function: Function = next(iter(service.sources.values())).names.top if service.sources else None  # type: ignore[union-attr,assignment]
+        self.records: dict[Function, Record] = {}
+        self.recording = False
+        self.dirty = False
+
+    # The record
+
+    @property
+    def record(self) -> Record:
+        return self.records.setdefault(self.function, Record())
+
+    def note(self, event: Event) -> None:
+        if self.recording:
+            self.record.events[event] = None
+
+    def danger(self, harm: Harm, what: str, node: Node, remedy: str = "", *, start: bool = False) -> None:
+        self.note(Danger(harm, what, node.place, remedy, at_start=start))
+
+    def touch(self, value: Value, mode: Mode, node: Node, key: Key | None = None) -> None:
+        """Of what `value` refers to, and of what it came out of."""
+        if not self.recording:
+            return
+        target = value.target
+        if isinstance(target, Obj):
+            self.note(Touched(target, mode, node.place, key))
+        if value.via is not None and mode in (Mode.WRITE, Mode.ESCAPE):
+            self.note(Touched(value.via.base, mode, node.place, value.via.key))
+
+    def walk(self, values: Iterable[Value], node: Node, mode: Mode = Mode.WALK, depth: int = 0) -> None:
+        """All of what they refer to is looked at, with what is in it."""
+        if not self.recording:
+            return
+        for value in values:
+            self.touch(value, mode, node)
+            if isinstance(value.target, Obj) and depth < PATH_MAX and value.target.kind not in ("app", "router"):
+                self.walk(self.inside(value), node, mode, depth + 1)
+
+    # Variables and fields
+
+    def starts(self, function: Function) -> bool:
+        return function.module or function in self.starting
+
+    def persistent(self, binding: Binding) -> bool:
+        function = binding.scope.function
+        return function.module or (binding.captured and function in self.starting)
+
+    def put(self, into: set[Value], values: Iterable[Value]) -> None:
+        before = len(into)
+        if before > VALUES_MAX:
+            values = [v for v in values if isinstance(v.target, Plain | Obj) and v.via is None]
+        into.update(values)
+        if len(into) != before:
+            self.dirty = True
+
+    def bind(self, binding: Binding, values: Values) -> None:
+        self.put(self.values.setdefault(binding, set()), values)
+
+    def held(self, binding: Binding) -> Values:
+        """A variable's values; of one that outlives the request they are said to come out of it."""
+        there = self.values.get(binding)
+        if not there:
+            return NOTHING
+        if not self.persistent(binding):
+            return frozenset(there)
+        return frozenset(self.out_of(Via(binding), value) for value in there)
+
+    def out_of(self, via: Via, value: Value) -> Value:
+        """Functions and objects made at start are what they are, wherever they are found."""
+        target = value.target
+        if isinstance(target, Func | Cls | Lib) or (isinstance(target, Obj) and self.starts(target.function)):
+            return Value(target)
+        if isinstance(target, Plain) and target.literal:
+            return value if value.via is None else Value(target)
+        return Value(target, via)
+
+    def obj(self, node: Node, kind: str, label: str = "") -> Obj:
+        there = self.objects.get((node, kind))
+        if there is None:
+            there = self.objects[node, kind] = Obj(node, kind, self.function, label=label)
+            self.dirty = True
+        return there
+
+    def extra(self, of: Function | Class | str) -> Obj:
+        there = self.extras.get(of)
+        if there is None:
+            node = of.node if isinstance(of, Function | Class) else self.function.node
+            there = self.extras[of] = Obj(node, "extra", self.function, label=of if isinstance(of, str) else of.name)
+        return there
+
+    def add(self, obj: Obj, name: str, values: Iterable[Value]) -> None:
+        self.put(obj.fields.setdefault(name, set()), values)
+
+    def inner(self, value: Value, found: Iterable[Value], key: Key | None = None) -> set[Value]:
+        """Values found in what `value` refers to, with what they came out of."""
+        target = value.target
+        assert isinstance(target, Obj)
+        via = Via(target, key) if self.starts(target.function) and target.kind != "extra" else value.via
+        result: set[Value] = set()
+        for item in found:
+            if via is None:
+                result.add(item)
+            else:
+                result.add(self.out_of(via, item))
+                if item.via is not None and not isinstance(item.target, Func | Cls):
+                    result.add(item)
+        return result
+
+    def inside(self, value: Value) -> set[Value]:
+        """All that is in what `value` refers to: its elements and fields."""
+        target = value.target
+        if isinstance(target, Obj):
+            if target.kind == "json":
+                return {Value(Plain(), Via(target))}
+            found = set().union(*(v for name, v in target.fields.items() if name != "__proto__"))
+            return self.inner(value, found)
+        if isinstance(target, Lib):
+            return {Value(Lib(target.package, (*target.path, ANY)[:PATH_MAX])), Value(Plain())}
+        if isinstance(target, Part):
+            return {Value(Part((*target.path, ANY)), value.via) if len(target.path) < PATH_MAX else value}
+        if isinstance(target, Plain | Once):
+            return {Value(target if isinstance(target, Once) else Plain(), value.via)}
+        return set()
+
+    def elements(self, values: Iterable[Value]) -> Values:
+        found: set[Value] = set()
+        for value in values:
+            found |= self.inside(value)
+        return frozenset(found)
+
+    def plain(self, values: Iterable[Value]) -> Values:
+        """What is made of them by computing: data, and it differs from run to run if they do."""
+        return frozenset(Value(v.target) for v in values if isinstance(v.target, Once)) or DATA
+
+
+def functions(values: Iterable[Value]) -> list[Func]:
+    return [v.target for v in values if isinstance(v.target, Func)]
+
+
+def is_word(value: Value, what: str) -> bool:
+    return isinstance(value.target, Word) and value.target.what == what

@@ -1,0 +1,308 @@
+"""Which variable each object belongs to: what is made at start and found from a variable of a module, of a closure
+that lives on, or from what a module exports. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from compiler.facts import Initial, Place, Variable
+from compiler.javascript import libraries
+from compiler.javascript.flow import Flow
+from compiler.javascript.libraries import Sort, sort_of
+from compiler.javascript.modules import Source
+from compiler.javascript.scopes import Binding, Class, Function
+from compiler.javascript.syntax import Node
+from compiler.javascript.values import Cls, Func, Lib, Obj, Once, Plain, Value, Word
+
+DEPTH_MAX = 50
+ERRORS = {"Error", "TypeError", "RangeError", "Object", "EvalError", "SyntaxError"}
+
+
+@dataclass(eq=False)
+class Root:
+    """Something that holds objects while the service runs. `opaque`: why it cannot be stored if it changes, or ""."""
+
+    id: str
+    name: str
+    place: Place
+    values: set[Value]
+    binding: Binding | None = None
+    opaque: str = ""
+
+    @property
+    def constant(self) -> bool:
+        return self.binding is None or not self.binding.assigned
+
+
+class Owners:
+    """Of a flow that has run."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.roots: list[Root] = []
+        self.of_binding: dict[Binding, Root] = {}
+        self._ids: set[str] = set()
+        self._direct: dict[Obj, Root] = {}
+        self._reached: dict[Obj, list[Root]] = {}
+        self._variables()
+        self._exports()
+        self._properties()
+        self._own()
+
+    def owners(self, obj: Obj) -> list[Root]:
+        """The roots that a touch of the object touches."""
+        if not self.flow.starts(obj.function):
+            return []
+        direct = self._direct.get(obj)
+        if direct is not None and direct.constant:
+            return [direct]
+        found = list(self._reached.get(obj, []))
+        named = [r for r in found if r.binding is not None or r.opaque]
+        if named and all(r.constant for r in named):
+            return named
+        return found
+
+    def keyed(self, obj: Obj) -> bool:
+        """Whether it is a collection that its variable holds itself, always this one."""
+        root = self._direct.get(obj)
+        return (
+            root is not None
+            and root.binding is not None
+            and root.constant
+            and obj.kind in ("object", "map")
+            and {v.target for v in root.values} == {obj}
+        )
+
+    # Roots
+
+    def _root(self, id_: str, name: str, place: Place, values: set[Value], binding: Binding | None = None) -> Root:
+        unique, number = id_, 2
+        while unique in self._ids:
+            unique, number = f"{id_}_{number}", number + 1
+        self._ids.add(unique)
+        root = Root(unique, name, place, values, binding)
+        self.roots.append(root)
+        if binding is not None:
+            self.of_binding[binding] = root
+        return root
+
+    def _variables(self) -> None:
+        for binding in list(self.flow.values):
+            if binding.kind == "global":
+                root = self._root(f"global.{binding.name}", binding.name, binding.place, self.flow.values[binding], binding)
+                root.opaque = "a variable that is declared nowhere"
+            elif binding.kind not in ("builtin", "import") and self.flow.persistent(binding):
+                id_ = ".".join([self.module(binding.node.file), *self.path(binding.scope.function), binding.name])
+                self._root(id_, binding.name, binding.place, self.flow.values[binding], binding)
+
+    def module(self, file: str) -> str:
+        return self.flow.service.sources[file].id
+
+    def path(self, function: Function) -> list[str]:
+        """Names of the functions around, the outermost first."""
+        names: list[str] = []
+        at: Function | None = function
+        while at is not None and not at.module:
+            names.append(at.name or f"f{at.node.line}")
+            if at.owner is not None and at.owner.name:
+                names.append(at.owner.name)
+            at = at.parent
+        return names[::-1]
+
+    def _exports(self) -> None:
+        for file, obj in list(self.flow.module_objects.items()):
+            if obj.kind == "module":
+                place = Place(file, 1, 1)
+                self._root(f"{self.module(file)}.exports", "module.exports", place, {Value(obj)})
+        for source in self.flow.service.sources.values():
+            if source.names is not None and source.esm:
+                self._default(source)
+
+    def _default(self, source: Source) -> None:
+        for name, node in self.flow.exported(source):
+            if name == "default" and node.type not in ("identifier",) and node.info is None:
+                root = self._root(f"{source.id}.default", "default", node.place, set(self.flow.export(source, "default")))
+                for obj in self.flow.objects.values():
+                    if _within(obj.node, node) and obj.function is (source.names.top if source.names else None):
+                        self._direct[obj] = root
+
+    def _properties(self) -> None:
+        """Of functions, classes, libraries and applications: they outlive a request, and are not stored."""
+        for of, extra in list(self.flow.extras.items()):
+            if of in ("request", "response", "response.locals") or (isinstance(of, str) and of.startswith("arguments ")):
+                continue
+            values = {v for field in extra.fields.values() for v in field}
+            if not any(isinstance(v.target, Obj) for v in values):
+                continue
+            name = of.name if isinstance(of, Function | Class) else of.removeprefix("lib ")
+            file = of.file if isinstance(of, Function | Class) else extra.node.file
+            line = of.node.place if isinstance(of, Function | Class) else extra.node.place
+            root = self._root(f"{self.module(file)}.{name or 'f'}.properties", name, line, values)
+            root.opaque = f"kept in properties of {name or 'a function'}"
+        for obj in list(self.flow.objects.values()):
+            if obj.kind in ("app", "router"):
+                values = {v for f, field in obj.fields.items() for v in field if f not in ("settings", "owner", "prefix")}
+                if any(isinstance(v.target, Obj) and v.target.kind not in ("app", "router") for v in values):
+                    root = self._root(f"{self.module(obj.node.file)}.{obj.kind}.locals", "locals", obj.node.place, values)
+                    root.opaque = "kept in properties of the application"
+
+    # What belongs to whom
+
+    def _own(self) -> None:
+        by_file: dict[str, list[Obj]] = {}
+        for obj in self.flow.objects.values():
+            by_file.setdefault(obj.node.file, []).append(obj)
+        for binding, root in self.of_binding.items():
+            value = binding.value
+            if value is None:
+                continue
+            for obj in by_file.get(value.file, []):
+                if obj.function is binding.scope.function and _within(obj.node, value):
+                    self._direct[obj] = root
+        for root in list(self.roots):
+            if root.binding is not None and not root.opaque and root.constant and _imports(root.binding.node):
+                json = [v.target for v in root.values if isinstance(v.target, Obj) and v.target.kind == "json"]
+                for obj in json:
+                    self._reached.setdefault(obj, [root])
+                continue
+            self._reach(root)
+        for obj in self.flow.module_objects.values():
+            if obj.kind == "json" and obj not in self._reached:
+                root = self._root(self.module(obj.label), obj.label, Place(obj.label, 1, 1), {Value(obj)})
+                root.opaque = "the content of a JSON file that several modules share"
+                self._reached[obj] = [root]
+
+    def _reach(self, root: Root) -> None:
+        todo = [v.target for v in root.values if isinstance(v.target, Obj)]
+        seen: set[Obj] = set()
+        while todo:
+            obj = todo.pop()
+            if obj in seen:
+                continue
+            seen.add(obj)
+            owner = self._direct.get(obj)
+            if owner is not None and owner is not root and owner.constant and self.flow.starts(obj.function):
+                continue
+            if obj.kind in ("app", "router") and not root.opaque:
+                continue
+            there = self._reached.setdefault(obj, [])
+            if obj.kind != "json" or not there:
+                there.append(root)
+            todo += [v.target for values in obj.fields.values() for v in values if isinstance(v.target, Obj)]
+
+    # Variables
+
+    def variable(self, root: Root, written: bool) -> Variable:
+        """`written`: a request may assign it."""
+        initial, detail = self._initial(root, written)
+        return Variable(root.id, root.name, root.place, initial, root.constant, detail)
+
+    def _initial(self, root: Root, written: bool) -> tuple[Initial, str]:
+        found: dict[Initial, str] = {}
+        self._look(root.values, root, found, set())
+        if root.opaque and (written or Initial.ONCE in found):
+            return Initial.OPAQUE, root.opaque
+        for initial in (Initial.OPAQUE, Initial.ONCE, Initial.VALUE):
+            if initial in found:
+                return initial, found[initial]
+        if written and (Initial.STATELESS not in found or "data" in found.values()):
+            return Initial.VALUE, ""
+        return (Initial.STATELESS, "") if Initial.STATELESS in found else (Initial.CODE, "")
+
+    def _look(self, values: Iterable[Value], root: Root, found: dict[Initial, str], seen: set[Obj]) -> None:
+        for value in values:
+            initial, detail = self._sort(value)
+            if initial is not Initial.CODE:
+                found.setdefault(initial, detail)
+            target = value.target
+            if isinstance(target, Obj) and target not in seen and target.kind not in ("app", "router"):
+                seen.add(target)
+                owner = self._direct.get(target)
+                if owner is None or owner is root or not owner.constant:
+                    for field in target.fields.values():
+                        self._look(field, root, found, seen)
+
+    def _sort(self, value: Value) -> tuple[Initial, str]:
+        target = value.target
+        if isinstance(target, Once):
+            return (Initial.ONCE, target.why) if self.flow.starts(target.function) else (Initial.VALUE, "")
+        if isinstance(target, Lib):
+            return _of_library(target)
+        if isinstance(target, Obj):
+            return self._of_object(target)
+        if isinstance(target, Word):
+            return _of_word(target)
+        if isinstance(target, Func | Cls):
+            return Initial.CODE, ""
+        if isinstance(target, Plain) and target.literal:
+            return Initial.CODE, ""
+        return Initial.VALUE, ""
+
+    def _of_object(self, obj: Obj) -> tuple[Initial, str]:
+        if obj.kind in ("app", "router"):
+            return Initial.STATELESS, ""
+        if obj.kind in ("module", "exports", "module-data", "prototype", "extra"):
+            return Initial.CODE, ""
+        if obj.kind == "weak":
+            return Initial.OPAQUE, "a collection whose entries cannot be listed"
+        if obj.kind in ("iterator", "resolver"):
+            return Initial.OPAQUE, "work that is under way"
+        for base in obj.fields.get("__base__", set()):
+            if isinstance(base.target, Lib) and not (base.target.package == "global" and base.target.path[-1:][0] in ERRORS):
+                name = base.target.path[-1] if base.target.path else base.target.package
+                return Initial.OPAQUE, f"an object that extends {name}"
+        if isinstance(obj.maker, Class) and _private(obj.maker):
+            return Initial.OPAQUE, f"an object with private fields (class {obj.maker.name})"
+        return Initial.VALUE, ""
+
+
+def _of_library(lib: Lib) -> tuple[Initial, str]:
+    package = lib.package
+    if package in ("global", "process"):
+        return Initial.CODE, ""
+    sort = sort_of(package)
+    if package == "events" and "()" not in lib.path:
+        return Initial.CODE, ""
+    if sort in (Sort.STATEFUL, Sort.UNKNOWN):
+        return Initial.OPAQUE, libraries.keeps(package)
+    if sort is Sort.CLIENT and lib.path == ("()",):
+        return Initial.STATELESS, "data"
+    return Initial.STATELESS, ""
+
+
+def _of_word(word: Word) -> tuple[Initial, str]:
+    if word.what == "made of once":
+        return Initial.OPAQUE, "made of a value that differs from run to run"
+    if word.what in ("timer", "proxy"):
+        return Initial.OPAQUE, f"a {word.what}"
+    return Initial.CODE, ""
+
+
+def _private(cls: Class) -> bool:
+    return any(
+        member.type == "field_definition" and member["property"].type == "private_property_identifier"
+        for member in cls.node["body"].kids
+    )
+
+
+def _within(inner: Node, outer: Node) -> bool:
+    return inner.file == outer.file and outer.start <= inner.start and inner.end <= outer.end
+
+
+def _imports(node: Node) -> bool:
+    """Whether a name is declared as what a `require` gives."""
+    at: Node | None = node
+    while at is not None and at.type != "variable_declarator":
+        at = at.parent if at.type not in ("program", "statement_block") else None
+    value = at.get("value") if at is not None else None
+    while value is not None and value.type in ("member_expression", "call_expression"):
+        if value.type == "call_expression":
+            callee = value["function"]
+            if callee.type == "identifier" and callee.text == "require":
+                return True
+            value = None
+        else:
+            value = value["object"]
+    return False

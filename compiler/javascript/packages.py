@@ -1,0 +1,392 @@
+"""Calls of packages, of Node.js and of the language's global objects: what they do with what they are given, what they
+give. Knows frameworks only as something that is registered with.
+"""
+
+from __future__ import annotations
+
+from compiler.facts import Harm, Mode
+from compiler.javascript import libraries
+from compiler.javascript.calling import Calling, one_self
+from compiler.javascript.heap import Danger
+from compiler.javascript.libraries import Sort, sort_of
+from compiler.javascript.scopes import Function
+from compiler.javascript.syntax import Node
+from compiler.javascript.values import (
+    ANY,
+    DATA,
+    LITERAL,
+    NEXT,
+    NOTHING,
+    PROMISE,
+    REQUEST,
+    RESPONSE,
+    Bound,
+    Cls,
+    Func,
+    Lib,
+    Obj,
+    Once,
+    Plain,
+    Value,
+    Values,
+    Word,
+    one,
+)
+
+TIMERS = {"setTimeout", "setInterval", "setImmediate", "queueMicrotask"}
+COLLECTIONS = {"Map": "map", "Set": "set", "WeakMap": "weak", "WeakSet": "weak", "WeakRef": "weak", "Array": "array"}
+BUFFERS = {"ArrayBuffer", "SharedArrayBuffer", "DataView"}
+COPIED_MAX = 64
+
+
+class Packages(Calling):
+    """Calls of what is not the service's own."""
+
+    callbacks: dict[Function, Node]
+    """Own functions that a package calls when it likes, such as hooks."""
+
+    def register(self, lib: Lib, arguments: list[Values], node: Node, nodes: list[Node], *, new: bool) -> Values | None:
+        """What a framework makes: an application, a router; None if it makes neither."""
+        raise NotImplementedError
+
+    def method_of(self, value: Value, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        raise NotImplementedError
+
+    def call_library(self, lib: Lib, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        package, name = lib.package, lib.path[-1] if lib.path else ""
+        if package == "global":
+            return self._global(lib.path, arguments, node, nodes)
+        if package == "process":
+            return self._process(name, arguments, node)
+        made = self.register(lib, arguments, node, nodes, new=False)
+        if made is not None:
+            return made
+        return self._package(lib, arguments, node)
+
+    def construct_library(self, lib: Lib, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        if lib.package == "global":
+            return self._new(lib.path[-1] if lib.path else "", arguments, node, nodes)
+        made = self.register(lib, arguments, node, nodes, new=True)
+        if made is not None:
+            return made
+        return self._package(lib, arguments, node)
+
+    # Packages
+
+    def _package(self, lib: Lib, arguments: list[Values], node: Node) -> Values:
+        package, name = lib.package, lib.path[-1] if lib.path else ""
+        sort = sort_of(package)
+        every = frozenset().union(*arguments) if arguments else NOTHING
+        if sort is Sort.WRAPPER:
+            return every
+        changes = sort is Sort.PURE and name in libraries.MUTATES_FIRST and package.startswith(("lodash", "underscore"))
+        if package in ("object-assign", "extend", "merge", "deepmerge", "xtend"):
+            changes = package != "xtend" and package != "deepmerge"
+        if changes and arguments:
+            self._assigned(arguments, node)
+            return arguments[0] | self.elements(arguments[0])
+        known = sort not in (Sort.UNKNOWN, Sort.STATEFUL)
+        self.walk(every, node, Mode.WALK if known else Mode.ESCAPE)
+        if sort is Sort.MACHINE:
+            return self._machine(lib, arguments, node)
+        self._given_functions(sort, package, name, every, node)
+        result = self._gives(lib, sort, package, name, every)
+        if sort is Sort.PURE:
+            result |= frozenset(v for v in self.elements(every) if v.via is not None or isinstance(v.target, Obj))
+            result |= frozenset(v for v in every if isinstance(v.target, Obj) and package in PASSING)
+        return result
+
+    def _gives(self, lib: Lib, sort: Sort, package: str, name: str, every: Values) -> Values:
+        if sort is Sort.PURE:
+            if package in libraries.RANDOM or (package == "crypto" and name in libraries.CRYPTO_RANDOM):
+                return self.random(package) if self.starts(self.function) else DATA
+            if package == "os":
+                return one(Once("of the machine it runs on", self.function))
+            once = frozenset(Value(v.target) for v in every if isinstance(v.target, Once))
+            if name in libraries.PLAIN_RESULTS or package in PASSING:
+                return once or DATA
+            return frozenset({Value(Lib(package, ("()",)))}) | once
+        if package in ("express-session", "koa-session") and self._has_store(every):
+            return one(Lib("cookie-session", ("()",)))
+        found = one(Lib(package, ("()",)))
+        if sort is Sort.MIDDLEWARE and any(isinstance(v.target, Once) for v in self._deep(every)):
+            return found | frozenset({Value(Word("made of once"))})
+        return found
+
+    def _has_store(self, every: Values) -> bool:
+        for value in every:
+            if isinstance(value.target, Obj):
+                for kept in value.target.fields.get("store", set()):
+                    if isinstance(kept.target, Lib) and sort_of(kept.target.package) is Sort.CLIENT:
+                        return True
+        return False
+
+    def _deep(self, values: Values, depth: int = 0) -> Values:
+        found = set(values)
+        for value in values:
+            if isinstance(value.target, Obj) and depth < 3 and value.target.kind not in ("app", "router"):
+                found |= self._deep(frozenset(self.inside(value)), depth + 1)
+        return frozenset(found)
+
+    def _given_functions(self, sort: Sort, package: str, name: str, every: Values, node: Node) -> None:
+        """Functions handed to a package: called at once, when it is done, or whenever it likes."""
+        given = [v for v in self._deep(every) if isinstance(v.target, Func | Bound)]
+        if not given:
+            return
+        if package == "resource-router-middleware":
+            for value in given:
+                given_to = [frozenset({REQUEST}), frozenset({RESPONSE}) | DATA, one(Word("callback"))]
+                self.call_value(value, NOTHING, given_to, node, [])
+        else:
+            plain = one(Lib(package, ("()",))) | DATA if sort is not Sort.PURE else DATA | self.elements(every)
+            for value in given:
+                self.call_value(value, NOTHING, [plain, plain, plain | one(Word("callback"))], node, [])
+        if sort is not Sort.PURE:
+            self.record.waits = True
+            if self.starts(self.function):
+                for value in given:
+                    if isinstance(value.target, Func):
+                        self.callbacks.setdefault(value.target.function, node)
+
+    def _machine(self, lib: Lib, arguments: list[Values], node: Node) -> Values:
+        name = lib.path[-1] if lib.path else ""
+        for values in arguments:
+            self.call_back(values, [DATA, DATA], node)
+        self.record.waits = self.record.waits or not name.endswith("Sync")
+        if lib.package in ("child_process", "execa", "shelljs"):
+            self.danger(Harm.LOCAL, "starts a process", node, start=True)
+        elif name in libraries.FILE_WRITES or lib.package in ("write-file-atomic", "mkdirp", "rimraf"):
+            self.danger(Harm.LOCAL, f"writes files ({name or lib.package})", node, "keep it in a variable or a database", start=True)
+        elif name in libraries.WATCHES:
+            self.danger(Harm.TIMER, "watches a file", node, start=True)
+        elif self.starts(self.function):
+            return one(Once("what a file holds when it starts", self.function)) | PROMISE
+        return DATA | (NOTHING if name.endswith("Sync") else PROMISE)
+
+    def _process(self, name: str, arguments: list[Values], node: Node) -> Values:
+        if name in ("on", "once", "nextTick"):
+            for values in arguments:
+                self.call_back(values, [DATA, DATA], node)
+        elif name == "chdir":
+            self.danger(Harm.DYNAMIC, "changes the folder it works in", node, start=True)
+        elif name in ("hrtime", "uptime", "memoryUsage"):
+            return one(Once("made of the time it starts", self.function))
+        return LITERAL if name == "cwd" else DATA
+
+    # Global functions
+
+    def _global(self, path: tuple[str, ...], arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        owner, name = (path[0] if len(path) > 1 else ""), path[-1]
+        if path and path[0] in ("global", "globalThis", "window"):
+            owner = path[1] if len(path) > 2 else ""
+        every = frozenset().union(*arguments) if arguments else NOTHING
+        if name in ("eval", "Function") and not owner:
+            self.danger(Harm.DYNAMIC, f"calls {name}", node, "write the code itself", start=True)
+            self.walk(every, node, Mode.ESCAPE)
+            return DATA
+        if name in TIMERS and not owner:
+            return self._timer(name, arguments, node, nodes)
+        if "prototype" in path and name in ("call", "apply"):
+            return self._borrowed(path, arguments, node, nodes)
+        if owner == "Object" or owner == "Reflect":
+            return self._object(name, arguments, node, nodes)
+        if owner == "Promise":
+            return self._promise(name, arguments, node)
+        if owner == "Array" and name in ("from", "of"):
+            return self._array_from(name, arguments, node)
+        if (owner, name) in (("Math", "random"), ("crypto", "randomUUID"), ("crypto", "getRandomValues")):
+            return self.random_now("a random number")
+        if (owner, name) in (("Date", "now"), ("performance", "now")):
+            return self.random_now("made of the time it starts")
+        if name == "Date" and not owner:
+            return self.random_now("made of the time it starts")
+        if name in ("Map", "Set", "Array", "RegExp", "Error", "Symbol") and not owner:
+            return self._new(name, arguments, node, nodes)
+        if name == "fetch" and not owner:
+            self.record.waits = True
+            self.walk(every, node)
+            return one(Lib("fetch", ("()",))) | PROMISE
+        if name == "structuredClone" or (owner, name) == ("JSON", "stringify"):
+            self.walk(every, node)
+            return self.plain(every)
+        if name == "require":
+            return DATA
+        self.walk(every, node)
+        for values in arguments:
+            self.call_back(values, [DATA, DATA], node)
+        return self.plain(self._deep(every))
+
+    def random_now(self, why: str) -> Values:
+        return one(Once(why, self.function)) if self.starts(self.function) else DATA
+
+    def _borrowed(self, path: tuple[str, ...], arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        """`Array.prototype.push.call(list, x)`."""
+        name = path[-2]
+        rest = arguments[1:] if path[-1] == "call" else [self.elements(v) for v in arguments[1:2]]
+        found: Values = NOTHING
+        for value in arguments[0] if arguments else NOTHING:
+            found |= self.method(value, name, rest, node, nodes[1:] if path[-1] == "call" else [])
+        return found
+
+    def _object(self, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        first = arguments[0] if arguments else NOTHING
+        every = frozenset().union(*arguments) if arguments else NOTHING
+        if name == "assign":
+            self._assigned(arguments, node)
+            return first
+        if name in ("freeze", "seal", "preventExtensions"):
+            return first
+        if name == "create":
+            made = self.obj(node, "object")
+            self.add(made, "__proto__", first)
+            return one(made)
+        if name in ("defineProperty", "defineProperties", "setPrototypeOf", "set", "deleteProperty", "__defineGetter__"):
+            self._defined(name, arguments, node, nodes)
+            return first
+        if name in ("keys", "values", "entries", "getOwnPropertyNames", "fromEntries", "ownKeys", "groupBy"):
+            self.walk(first, node)
+            made = self.obj(node, "object" if name in ("fromEntries", "groupBy") else "array")
+            self.add(made, ANY, DATA if name in ("keys", "getOwnPropertyNames", "ownKeys") else self.elements(first))
+            if name == "entries":
+                pair = self.obj(node, "pair")
+                self.add(pair, ANY, self.elements(first) | DATA)
+                self.add(made, ANY, one(pair))
+            return one(made)
+        if name == "hasOwn" or (name == "has" and len(nodes) > 1):
+            key = self.key_of(nodes[1]) if len(nodes) > 1 else None
+            for value in first:
+                self.touch(value, Mode.READ, node, key)
+            return DATA
+        self.walk(every, node)
+        return DATA
+
+    def _assigned(self, arguments: list[Values], node: Node) -> None:
+        first = arguments[0] if arguments else NOTHING
+        for source in arguments[1:]:
+            self.walk(source, node)
+            for value in source:
+                self.copy_fields(value, first, node)
+
+    def copy_fields(self, value: Value, into: Values, node: Node) -> None:
+        """`Object.assign(into, value)` and spreads: the fields, not what they hold."""
+        target = value.target
+        if isinstance(target, Obj) and target.kind not in ("json", "array", "map", "set"):
+            for name, held in list(target.fields.items())[:COPIED_MAX]:
+                if name != "__proto__":
+                    self.write(into, name, frozenset(self.inner(value, held)), node)
+        else:
+            self.write(into, ANY, frozenset(self.inside(value)), node)
+
+    def _defined(self, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> None:
+        described = self.elements(frozenset().union(*arguments[1:])) if len(arguments) > 1 else NOTHING
+        if name == "set" and len(arguments) > 2:
+            described = arguments[2]
+        if name == "defineProperties":
+            described |= self.elements(described)
+        named = nodes[1] if len(nodes) > 1 else None
+        field = "".join(k.text for k in named.kids) if named is not None and named.type == "string" else ANY
+        if name in ("setPrototypeOf", "defineProperties"):
+            field = "__proto__" if name == "setPrototypeOf" else ANY
+            described = described | (arguments[1] if name == "setPrototypeOf" and len(arguments) > 1 else NOTHING)
+        if field == "__esModule":
+            return
+        for value in described:
+            if isinstance(value.target, Func):
+                described |= self.call(value.target, arguments[0], [], node, [])
+        self.write(arguments[0] if arguments else NOTHING, field, described, node)
+
+    def _promise(self, name: str, arguments: list[Values], node: Node) -> Values:
+        self.record.waits = True
+        first = arguments[0] if arguments else NOTHING
+        if name in ("resolve", "reject"):
+            return (first if name == "resolve" else NOTHING) | PROMISE
+        if name in ("all", "allSettled"):
+            made = self.obj(node, "array")
+            self.add(made, ANY, self.elements(first))
+            return one(made) | PROMISE
+        return self.elements(first) | PROMISE
+
+    def _array_from(self, name: str, arguments: list[Values], node: Node) -> Values:
+        made = self.obj(node, "array")
+        items = frozenset().union(*arguments) if name == "of" else self.elements(arguments[0] if arguments else NOTHING)
+        if name == "from":
+            self.walk(arguments[0] if arguments else NOTHING, node)
+        if len(arguments) > 1 and name == "from":
+            items = self.call_back(arguments[1], [items, DATA], node)
+        self.add(made, ANY, items)
+        return one(made)
+
+    def _timer(self, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        for values in arguments[:1]:
+            self.call_back(values, arguments[2:], node)
+            for value in values:
+                if isinstance(value.target, Func):
+                    what = "works on after the answer" if not self.starts(self.function) else f"works on at times ({name})"
+                    self.note(Danger(Harm.TIMER, what, node.place, "", at_start=True, after=value.target.function))
+                elif isinstance(value.target, Word):
+                    self.record.answers = True
+        self.record.waits = True
+        return one(Word("timer"))
+
+    # New objects of the language
+
+    def _new(self, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+        every = frozenset().union(*arguments) if arguments else NOTHING
+        if name in COLLECTIONS or name.endswith("Array"):
+            made = self.obj(node, COLLECTIONS.get(name, "array"))
+            items = self.elements(every) if name not in ("Array",) else every
+            self.walk(every, node)
+            if name == "Map":
+                items = self.elements(items)
+            self.add(made, ANY, items)
+            return one(made)
+        if name == "Promise":
+            return self._new_promise(arguments, node)
+        if name == "Date" and not arguments:
+            return self.random_now("made of the time it starts") | one(self.obj(node, "date"))
+        if name in ("Function",):
+            self.danger(Harm.DYNAMIC, "makes a function of text", node, "write the code itself", start=True)
+        if name == "Proxy":
+            self.walk(every, node)
+            return every | one(Word("proxy"))
+        if name in BUFFERS:
+            return one(self.obj(node, "array"))
+        self.walk(every, node)
+        if name in ("Date", "Object", "URLSearchParams", "URL"):
+            return one(self.obj(node, "object" if name == "Object" else "date")) | self.plain(every) - DATA
+        return self.plain(every)
+
+    def _new_promise(self, arguments: list[Values], node: Node) -> Values:
+        resolver = self.obj(node, "resolver")
+        self.record.waits = True
+        for values in arguments[:1]:
+            self.call_back(values, [one(resolver), one(Word("callback"))], node)
+        return frozenset(resolver.fields.get(ANY, set())) | PROMISE | DATA
+
+    # The request and the response
+
+    def of_response(self, name: str, arguments: list[Values], node: Node) -> Values:
+        self.record.answers = True
+        for values in arguments:
+            self.walk(values, node)
+            for value in values:
+                if isinstance(value.target, Func):
+                    self.call(value.target, NOTHING, [DATA, DATA], node, [])
+                    if name in ("on", "once", "addListener"):
+                        what = "works on after the answer"
+                        self.note(Danger(Harm.TIMER, what, node.place, after=value.target.function))
+        return frozenset({RESPONSE})
+
+    def of_request(self, value: Value, name: str, arguments: list[Values], node: Node) -> Values:
+        """Methods of the request itself, such as `req.get("host")` and `req.on("data", ...)`."""
+        self.record.waits = self.record.waits or name in ("on", "once", "pipe")
+        for values in arguments:
+            self.walk(values, node)
+            self.call_back(values, [DATA, DATA], node)
+        if name in ("throw", "redirect", "render", "assert", "attachment"):
+            self.record.answers = True
+        return DATA
+
+
+PASSING = {"lodash", "underscore", "ramda", "rambda", "bluebird", "q", "async", "clone", "util", "p-map", "co", "p-limit"}
+"""Packages of functions that give what they are given, or parts of it."""
