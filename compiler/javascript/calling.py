@@ -7,7 +7,7 @@ from __future__ import annotations
 from compiler.facts import Harm, Mode
 from compiler.javascript.fields import Fields
 from compiler.javascript.heap import Called, Danger, functions
-from compiler.javascript.libraries import RANDOM, Sort, sort_of
+from compiler.javascript.libraries import RANDOM, Sort, keeps, names, sort_of
 from compiler.javascript.scopes import Binding, Class, Function
 from compiler.javascript.syntax import Node
 from compiler.javascript.values import (
@@ -31,17 +31,19 @@ from compiler.javascript.values import (
     one,
 )
 
-CHANGES = frozenset(
-    "push unshift splice pop shift sort reverse fill copyWithin add delete clear set append write "
-    "setDate setFullYear setHours setMinutes setMonth setSeconds setTime setMilliseconds".split()
+CHANGES = names(
+    """push unshift splice pop shift sort reverse fill copyWithin add delete clear set append write setDate
+    setFullYear setHours setMinutes setMonth setSeconds setTime setMilliseconds"""
 )
 """Methods that change what they are called on."""
 
-CALLS_BACK = frozenset(
-    "forEach map filter find findIndex findLast findLastIndex some every reduce reduceRight flatMap sort toSorted".split()
+CALLS_BACK = names(
+    """forEach map filter find findIndex findLast findLastIndex some every reduce reduceRight flatMap sort toSorted"""
 )
-GIVES_ELEMENT = frozenset("find findLast pop shift at get".split())
-GIVES_SAME = frozenset("filter slice concat splice sort reverse flat toSorted toReversed toSpliced with values entries fill".split())
+GIVES_ELEMENT = names("""find findLast pop shift at get""")
+GIVES_SAME = names(
+    """filter slice concat splice sort reverse flat toSorted toReversed toSpliced with values entries fill"""
+)
 BY_KEY = {"get": Mode.READ, "has": Mode.READ, "set": Mode.WRITE, "delete": Mode.WRITE}
 """Methods of a Map that touch one entry."""
 
@@ -133,7 +135,9 @@ class Calling(Fields):
                 return Key(outer.root, outer.path + key.path, outer.convert or key.convert, outer.text)
         return None
 
-    def call_values(self, callees: Values, this: Values, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+    def call_values(
+        self, callees: Values, this: Values, arguments: list[Values], node: Node, nodes: list[Node]
+    ) -> Values:
         found: set[Value] = set()
         for callee in callees:
             found |= self.call_value(callee, this, arguments, node, nodes)
@@ -191,7 +195,9 @@ class Calling(Fields):
         """Functions among `values` are called with them."""
         found: set[Value] = set()
         for value in values:
-            if isinstance(value.target, Func | Bound) or (isinstance(value.target, Obj) and value.target.kind == "resolver"):
+            if isinstance(value.target, Func | Bound) or (
+                isinstance(value.target, Obj) and value.target.kind == "resolver"
+            ):
                 found |= self.call_value(value, NOTHING, arguments, node, [])
             elif isinstance(value.target, Word) and value.target.what in ("next", "callback"):
                 self.record.answers = True
@@ -262,7 +268,11 @@ class Calling(Fields):
             return self._then(value, name, arguments, node)
         if isinstance(target, Func | Cls | Bound) and name in ("call", "apply", "bind"):
             return self._applied(value, name, arguments, node, nodes)
-        if isinstance(target, Obj) and target.kind in ("object", "instance", "extra") and name in ("hasOwnProperty", "propertyIsEnumerable"):
+        if (
+            isinstance(target, Obj)
+            and target.kind in ("object", "instance", "extra")
+            and name in ("hasOwnProperty", "propertyIsEnumerable")
+        ):
             self.touch(value, Mode.READ, node, self.key_of(nodes[0]) if nodes else None)
             return DATA
         return self._of_collection(value, name, arguments, node, nodes)
@@ -299,7 +309,11 @@ class Calling(Fields):
             self._put_in(value, name, arguments, node)
         results: Values = NOTHING
         if name in CALLS_BACK or functions(every):
-            given = [inside | (self._starts_of(arguments) if name.startswith("reduce") else NOTHING), inside, one_self(value)]
+            given = [
+                inside | (self._starts_of(arguments) if name.startswith("reduce") else NOTHING),
+                inside,
+                one_self(value),
+            ]
             for values in arguments:
                 results |= self.call_back(values, given, node)
         if name in GIVES_ELEMENT:
@@ -365,8 +379,6 @@ class Calling(Fields):
     def uses_package(self, package: str, node: Node) -> None:
         """Its use is noted where it is imported inside a function; a variable that holds it is looked at as such."""
         if sort_of(package) in (Sort.STATEFUL, Sort.UNKNOWN):
-            from compiler.javascript.libraries import keeps
-
             self.note(Danger(Harm.OPAQUE, f"uses {keeps(package)}", node.place))
 
 

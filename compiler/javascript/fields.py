@@ -31,7 +31,22 @@ from compiler.javascript.values import (
 )
 
 KINDS = {"params", "query", "headers", "body", "cookies"}
-APP_METHODS = {"use", "get", "post", "put", "delete", "patch", "all", "route", "handle", "listen", "render", "param", "set", "engine"}
+APP_METHODS = {
+    "use",
+    "get",
+    "post",
+    "put",
+    "delete",
+    "patch",
+    "all",
+    "route",
+    "handle",
+    "listen",
+    "render",
+    "param",
+    "set",
+    "engine",
+}
 """Of an application of a framework: what code does to these changes the framework."""
 
 GLOBALS = {"global", "globalThis"}

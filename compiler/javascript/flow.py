@@ -7,19 +7,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compiler.facts import Harm, Mode
-from compiler.javascript import frameworks
-from compiler.javascript.heap import Record
-from compiler.javascript.libraries import package_of
-from compiler.javascript.modules import Service, Source, required
-from compiler.javascript.scopes import PATTERNS, Binding, Class, Function, Scope
+from compiler.javascript.heap import Record, Touched
+from compiler.javascript.keying import Keying
+from compiler.javascript.libraries import names
+from compiler.javascript.modules import Service
+from compiler.javascript.scopes import Binding, Class, Function, Scope
 from compiler.javascript.syntax import Node, string_value
 from compiler.javascript.values import (
     ANY,
     DATA,
     LITERAL,
-    NEXT,
     NOTHING,
     PROMISE,
+    PROMISED,
     Cls,
     Func,
     Key,
@@ -40,20 +40,21 @@ TEXT_MAX = 200
 ROUNDS_MAX = 40
 """Passes over the code until nothing new is found; a program that needs more is kept whole."""
 
-GLOBAL_NAMES = frozenset(
-    """Object Array String Number Boolean Math JSON Date Promise Map Set WeakMap WeakSet WeakRef RegExp Error TypeError RangeError
-    SyntaxError EvalError URIError ReferenceError Symbol BigInt Reflect Proxy Intl console parseInt parseFloat isNaN isFinite
-    encodeURIComponent decodeURIComponent encodeURI decodeURI escape unescape setTimeout setInterval setImmediate clearTimeout
-    clearInterval clearImmediate queueMicrotask structuredClone fetch Buffer URL URLSearchParams TextEncoder TextDecoder
-    AbortController AbortSignal Headers Request Response FormData Blob crypto performance eval Function global globalThis
-    Uint8Array Int8Array Uint16Array Int16Array Uint32Array Int32Array Float32Array Float64Array Uint8ClampedArray
-    BigInt64Array BigUint64Array ArrayBuffer SharedArrayBuffer DataView AggregateError Atomics Event EventTarget require btoa atob
-    FinalizationRegistry Iterator WebSocket""".split()
+GLOBAL_NAMES = names(
+    """Object Array String Number Boolean Math JSON Date Promise Map Set WeakMap WeakSet WeakRef RegExp Error TypeError
+    RangeError SyntaxError EvalError URIError ReferenceError Symbol BigInt Reflect Proxy Intl console parseInt
+    parseFloat isNaN isFinite encodeURIComponent decodeURIComponent encodeURI decodeURI escape unescape setTimeout
+    setInterval setImmediate clearTimeout clearInterval clearImmediate queueMicrotask structuredClone fetch Buffer
+    URL URLSearchParams TextEncoder TextDecoder AbortController AbortSignal Headers Request Response FormData Blob
+    crypto performance eval Function global globalThis Uint8Array Int8Array Uint16Array Int16Array Uint32Array
+    Int32Array Float32Array Float64Array Uint8ClampedArray BigInt64Array BigUint64Array ArrayBuffer
+    SharedArrayBuffer DataView AggregateError Atomics Event EventTarget require btoa atob FinalizationRegistry
+    Iterator WebSocket"""
 )
 CONSTANTS = {"__dirname", "__filename", "NaN", "Infinity", "undefined"}
 
 
-class Flow(frameworks.Frameworks):
+class Flow(Keying):
     """All of a service."""
 
     def __init__(self, service: Service) -> None:
@@ -150,8 +151,6 @@ class Flow(frameworks.Frameworks):
         return any(isinstance(v.target, Plain | Once | Part | Lib | Word) for v in values)
 
     def note_variable(self, binding: Binding, mode: Mode, node: Node) -> None:
-        from compiler.javascript.heap import Touched
-
         self.note(Touched(binding, mode, node.place))
 
     def _declared(self, binding: Binding) -> Values:
@@ -189,17 +188,6 @@ class Flow(frameworks.Frameworks):
             return one(Lib("global", ("require",)))
         module = self.module_object(node.file)
         return one(module) if binding.name == "module" else frozenset(module.fields["exports"])
-
-    def module_object(self, file: str) -> Obj:
-        there = self.module_objects.get(file)
-        if there is None:
-            names = self.service.sources[file].names
-            assert names is not None
-            there = Obj(names.top.node, "module", names.top, label=file)
-            exports = Obj(names.top.node, "exports", names.top, label=file)
-            there.fields["exports"] = {Value(exports)}
-            self.module_objects[file] = there
-        return there
 
     def _literal(self, node: Node) -> Values:
         return LITERAL
@@ -240,9 +228,9 @@ class Flow(frameworks.Frameworks):
     def _e_function_declaration(self, node: Node) -> Values:
         func = one(Func(node.info))
         named = node.get("name")
-        if node.type.endswith("declaration") and named is not None and named.binding is not None:
-            self.bind(named.binding, func)
-        elif named is not None and named.binding is not None:
+        if (node.type.endswith("declaration") and named is not None and named.binding is not None) or (
+            named is not None and named.binding is not None
+        ):
             self.bind(named.binding, func)
         return func
 
@@ -567,7 +555,12 @@ class Flow(frameworks.Frameworks):
 
     def _e_call_expression(self, node: Node) -> Values:
         callee = node["function"]
-        if callee.type == "import" or (callee.type == "identifier" and callee.text == "require" and callee.binding and callee.binding.kind == "builtin"):  # noqa: E501
+        if callee.type == "import" or (
+            callee.type == "identifier"
+            and callee.text == "require"
+            and callee.binding
+            and callee.binding.kind == "builtin"
+        ):
             return self._require(node)
         while callee.type == "parenthesized_expression" and len(callee.kids) == 1:
             callee = callee.kids[0]
@@ -584,7 +577,9 @@ class Flow(frameworks.Frameworks):
         arguments, nodes = self._arguments(node)
         return self.call_values(callees, NOTHING, arguments, node, nodes)
 
-    def _method_call(self, holders: Values, name: str, key: Key | None, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
+    def _method_call(
+        self, holders: Values, name: str, key: Key | None, arguments: list[Values], node: Node, nodes: list[Node]
+    ) -> Values:
         found: set[Value] = set()
         for holder in holders:
             found |= self.method_of(holder, name, arguments, node, nodes)
@@ -620,7 +615,11 @@ class Flow(frameworks.Frameworks):
             return []
         if not isinstance(target, Obj | Func | Cls | Part):
             return []
-        if isinstance(target, Obj) and target.kind in ("array", "map", "set", "regex", "date") and name not in target.fields:
+        if (
+            isinstance(target, Obj)
+            and target.kind in ("array", "map", "set", "regex", "date")
+            and name not in target.fields
+        ):
             return []
         recording = self.recording
         self.recording = False
@@ -628,12 +627,17 @@ class Flow(frameworks.Frameworks):
             found = self.read([value], name, node)
         finally:
             self.recording = recording
-        return [v for v in found if isinstance(v.target, Func | Lib | Word | Cls) or getattr(v.target, "function", None) and not isinstance(v.target, Obj | Once)]  # noqa: E501
+        return [
+            v
+            for v in found
+            if isinstance(v.target, Func | Lib | Word | Cls)
+            or (getattr(v.target, "function", None) and not isinstance(v.target, Obj | Once))
+        ]
 
     def _library_method(self, lib: Lib, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
         if name in ("then", "catch", "finally"):
             return self._settles(lib, name, arguments, node)
-        got = [v for v in self._of_library(lib, name)]
+        got = self._of_library(lib, name)
         own = [v for v in got if isinstance(v.target, Func)]
         if own:
             return self.call_values(frozenset(own), NOTHING, arguments, node, nodes)
@@ -646,274 +650,4 @@ class Flow(frameworks.Frameworks):
         for index, values in enumerate(arguments):
             given = DATA if index or name == "catch" else one(lib) | DATA
             found |= self.call_back(values, [given], node)
-        return found | one(lib) | PROMISE_
-
-    # Modules
-
-    def _require(self, node: Node) -> Values:
-        name = required(node)
-        self._arguments(node)
-        dynamic = node["function"].type == "import"
-        if name is None:
-            self.danger(Harm.DYNAMIC, "loads a module whose name is computed", node, "write the name as a text", start=True)
-            return one(Lib("a module whose name is computed"))
-        values = self.module_values(node.file, name)
-        if not dynamic:
-            return values
-        self.record.waits = True
-        return values | PROMISE_
-
-    def module_values(self, file: str, name: str) -> Values:
-        """What `require` gives."""
-        source = self.service.sources[file]
-        led = source.leads.get(name)
-        if led is not None:
-            found = self.service.sources[led]
-            if found.names is None:
-                return one(self._json(found, file)) if found.data is not None or found.file.endswith(".json") else DATA
-            if found.esm:
-                return one(self._namespace(found))
-            exports = self.module_object(led).fields["exports"]
-            others = {v for v in exports if not (isinstance(v.target, Obj) and v.target.kind == "exports" and not v.target.fields)}
-            return frozenset(others or exports)
-        if name in ("esm", "@babel/register", "babel-register"):
-            return one(Lib("global", ("esm",)))
-        if name.startswith("."):
-            return one(Lib(name))
-        package = package_of(name)
-        if package == "process":
-            return one(Lib("process"))
-        if package in ("timers",):
-            return one(Lib("global", ("timers",)))
-        rest = name.removeprefix("node:").removeprefix(package).strip("/")
-        return one(Lib(package, tuple(rest.split("/")) if rest else ()))
-
-    def _json(self, source: Source, file: str) -> Obj:
-        top = self.service.sources[self.service.entry].names
-        assert top is not None
-        there = self.module_objects.get(source.file)
-        if there is None:
-            there = self.module_objects[source.file] = Obj(top.top.node, "json", top.top, label=source.file)
-        return there
-
-    def _namespace(self, source: Source) -> Obj:
-        there = self.module_objects.get(f"{source.file} *")
-        if there is None:
-            assert source.names is not None
-            there = Obj(source.names.top.node, "module-data", source.names.top, label=source.file)
-            there.maker = source
-            self.module_objects[f"{source.file} *"] = there
-        return there
-
-    def _imported(self, binding: Binding, node: Node) -> Values:
-        statement = binding.node
-        while statement.parent is not None and statement.type != "import_statement":
-            statement = statement.parent
-        name = string_value(statement["source"])
-        wanted = self._wanted(binding.node)
-        values = self.module_values(statement.file, name)
-        if wanted == "*":
-            return values
-        found: set[Value] = set()
-        for value in values:
-            if isinstance(value.target, Obj) and value.target.kind == "module-data":
-                found |= self.export(value.target.maker, wanted)
-            elif wanted == "default" and not isinstance(value.target, Lib):
-                found.add(value)
-                if isinstance(value.target, Obj) and value.target.kind == "exports":
-                    found |= value.target.fields.get("default", set())
-            elif wanted == "default":
-                found.add(value)
-            else:
-                found |= self.read([value], wanted, node)
-        return frozenset(found)
-
-    def _wanted(self, node: Node) -> str:
-        parent = node.parent
-        if parent is None or parent.type == "namespace_import":
-            return "*"
-        if parent.type == "import_specifier":
-            return parent["name"].text
-        return "default"
-
-    def exported(self, source: Source) -> list[tuple[str, Node]]:
-        """(name, the node that says what it is) of an ES module's exports."""
-        found: list[tuple[str, Node]] = []
-        assert source.root is not None
-        for kid in source.root.kids:
-            if kid.type != "export_statement":
-                continue
-            declared = kid.get("declaration")
-            if "default" in kid.words:
-                value = declared or kid.get("value")
-                if value is not None:
-                    found.append(("default", value))
-            elif declared is not None:
-                if declared.type in ("lexical_declaration", "variable_declaration"):
-                    for part in declared.kids:
-                        if part.type == "variable_declarator":
-                            found += [(n.text, n) for n in part["name"].walk() if n.binding is not None and n.parent.type not in ("pair_pattern",) or n is part["name"]]  # type: ignore[union-attr]  # noqa: E501
-                else:
-                    found.append((declared["name"].text, declared["name"]))
-            for part in kid.walk():
-                if part.type == "export_specifier":
-                    alias = part.get("alias") or part["name"]
-                    found.append((string_value(alias) if alias.type == "string" else alias.text, part))
-        return found
-
-    def export(self, source: Source, name: str, depth: int = 0) -> Values:
-        found: set[Value] = set()
-        assert source.root is not None
-        for exported, node in self.exported(source):
-            if exported == name:
-                found |= self._export(source, node, depth)
-        if not found and depth < 20:
-            for kid in source.root.kids:
-                if kid.type == "export_statement" and kid.get("source") is not None and not any(k.type == "export_clause" for k in kid.kids):  # noqa: E501
-                    for value in self.module_values(source.file, string_value(kid["source"])):
-                        if isinstance(value.target, Obj) and value.target.kind == "module-data":
-                            found |= self.export(value.target.maker, name, depth + 1)
-                        else:
-                            found |= self.read([value], name, kid)
-        return frozenset(found)
-
-    def _export(self, source: Source, node: Node, depth: int) -> Values:
-        if node.type == "export_specifier":
-            statement = node.parent.parent if node.parent is not None else None
-            named = node["name"]
-            if statement is not None and statement.get("source") is not None and depth < 20:
-                found: set[Value] = set()
-                for value in self.module_values(source.file, string_value(statement["source"])):
-                    if isinstance(value.target, Obj) and value.target.kind == "module-data":
-                        found |= self.export(value.target.maker, named.text, depth + 1)
-                    elif named.text == "default":
-                        found.add(value)
-                    else:
-                        found |= self.read([value], named.text, node)
-                return frozenset(found)
-            return self.variable(named.binding, named, quiet=not named.binding.assigned) if named.binding else NOTHING
-        if node.type == "identifier" and node.binding is not None:
-            binding: Binding = node.binding
-            return self.variable(binding, node, quiet=not binding.assigned)
-        if node.info is not None:
-            return one(Func(node.info)) if isinstance(node.info, Function) else one(Cls(node.info))
-        outer, recording = self.function, self.recording
-        assert source.names is not None
-        self.function, self.recording = source.names.top, False
-        try:
-            return self.evaluate(node)
-        finally:
-            self.function, self.recording = outer, recording
-
-    # Keys
-
-    def key_of(self, node: Node | None, depth: int = 0) -> Key | None:
-        """The part of the request, or of a parameter, that an expression is."""
-        if node is None or depth > 8:
-            return None
-        while node.type == "parenthesized_expression" and len(node.kids) == 1:
-            node = node.kids[0]
-        recording, self.recording = self.recording, False
-        try:
-            return self._key_of(node, depth)
-        finally:
-            self.recording = recording
-
-    def _key_of(self, node: Node, depth: int) -> Key | None:
-        if node.type in ("identifier", "shorthand_property_identifier"):
-            return self._key_of_name(node, depth)
-        if node.type in ("member_expression", "subscript_expression"):
-            found = self._request_part(self.evaluate(node), node)
-            if found is not None or node.type == "subscript_expression":
-                return found
-            outer = self.key_of(node["object"], depth + 1)
-            if outer is None or outer.convert or outer.root == "request":
-                return None
-            return Key(outer.root, (*outer.path, node["property"].text), "", "")
-        if node.type == "template_string" and len(node.kids) == 1 and node.kids[0].type == "template_substitution":
-            return self.key_of(node.kids[0].kids[0], depth + 1)
-        if node.type == "unary_expression" and node["operator"].text == "+":
-            return self._converted(node["argument"], depth)
-        if node.type == "call_expression":
-            callee, given = node["function"], node["arguments"].kids
-            if callee.type == "identifier" and callee.binding is None and given:
-                if callee.text in ("parseInt", "Number") and self._decimal(given):
-                    return self._converted(given[0], depth)
-                if callee.text == "String":
-                    return self.key_of(given[0], depth + 1)
-            if callee.type == "member_expression":
-                return self._request_part(self._header(node), node)
-        return None
-
-    def _decimal(self, given: list[Node]) -> bool:
-        return len(given) == 1 or (given[1].type == "number" and given[1].text == "10")
-
-    def _header(self, node: Node) -> Values:
-        """`req.get("x-user")`."""
-        callee, given = node["function"], node["arguments"].kids
-        if callee["property"].text not in ("get", "header") or len(given) != 1 or given[0].type != "string":
-            return NOTHING
-        if self.evaluate(callee["object"]) == frozenset({Value(Part())}):
-            return one(Part(("headers", string_value(given[0]).lower())))
-        return NOTHING
-
-    def _converted(self, node: Node, depth: int) -> Key | None:
-        inner = self.key_of(node, depth + 1)
-        return Key(inner.root, inner.path, "int", inner.text) if inner is not None else None
-
-    def _key_of_name(self, node: Node, depth: int) -> Key | None:
-        binding: Binding | None = node.binding
-        if binding is None or binding.assigned or self.persistent(binding):
-            return None
-        found = self._request_part(frozenset(self.values.get(binding, set())), node)
-        if found is not None:
-            return found
-        if binding.kind == "param":
-            plain = binding.node.parent is not None and binding.node.parent.type not in PATTERNS | {"pair_pattern"}
-            return Key(binding, (), "", node.text) if plain else None
-        if binding.value is not None and binding.kind in ("const", "let", "var") and binding.node.parent.type == "variable_declarator":  # type: ignore[union-attr]  # noqa: E501
-            return self.key_of(binding.value, depth + 1)
-        return None
-
-    def _request_part(self, values: Values, node: Node) -> Key | None:
-        if len(values) != 1:
-            return None
-        value = next(iter(values))
-        if value.via is None and isinstance(value.target, Part) and value.target.path and ANY not in value.target.path:
-            if value.target.path[0] in self.changed_kinds:
-                return None
-            return Key("request", value.target.path, "", ".".join(value.target.path))
-        return None
-
-    def text_of(self, node: Node | None) -> str | None:
-        """A text that is written in the source, also in a constant or put together; None if it is computed."""
-        if node is None:
-            return None
-        if node.type == "string":
-            return string_value(node)
-        if node.type == "template_string":
-            parts = [
-                kid.text if kid.type == "string_fragment" else self.text_of(kid.kids[0]) if kid.kids else None
-                for kid in node.kids
-            ]
-            return None if None in parts else "".join(p for p in parts if p is not None)
-        if node.type == "binary_expression" and node["operator"].text == "+":
-            left, right = self.text_of(node["left"]), self.text_of(node["right"])
-            return None if left is None or right is None else left + right
-        if node.type == "parenthesized_expression" and node.kids:
-            return self.text_of(node.kids[0])
-        if node.type in ("identifier", "member_expression"):
-            recording, self.recording = self.recording, False
-            found = self.evaluate(node)
-            self.recording = recording
-            texts = {v.target.text if isinstance(v.target, Plain) else None for v in found}
-            return next(iter(texts)) if len(texts) == 1 else None
-        if node.type == "binary_expression" and node["operator"].text == "||":
-            left, right = self.text_of(node["left"]), self.text_of(node["right"])
-            return left or right if left is not None else None
-        return None
-
-
-PROMISE_ = frozenset({PROMISE})
-
-__all__ = ["NEXT", "Flow"]
+        return found | one(lib) | PROMISED

@@ -7,14 +7,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from compiler.facts import Place
+from compiler.facts import Mode, Place
 from compiler.javascript.heap import Touched
-from compiler.javascript.libraries import FRAMEWORKS
+from compiler.javascript.libraries import FRAMEWORKS, names
 from compiler.javascript.packages import Packages
 from compiler.javascript.scopes import Function
 from compiler.javascript.syntax import Node
 from compiler.javascript.values import (
-    ANY,
     DATA,
     NEXT,
     NOTHING,
@@ -31,9 +30,9 @@ from compiler.javascript.values import (
     one,
 )
 
-VERBS = frozenset(
-    """get post put delete patch head options all del checkout copy lock merge mkactivity mkcol move m-search notify purge
-    report search subscribe trace unlock unsubscribe""".split()
+VERBS = names(
+    """get post put delete patch head options all del checkout copy lock merge mkactivity mkcol move m-search notify
+    purge report search subscribe trace unlock unsubscribe"""
 )
 MOUNTS_MAX = 32
 """Prefixes under which one router is mounted; with more its paths are not told."""
@@ -203,8 +202,6 @@ class Frameworks(Packages):
         values = frozenset().union(*arguments[1:]) if len(arguments) > 1 else NOTHING
         self.add(owner, "settings", values)
         if not self.starts(self.function):
-            from compiler.facts import Mode
-
             self.note(Touched(owner, Mode.WRITE, node.place))
 
     def _route(self, owner: Obj, node: Node, nodes: list[Node]) -> Obj:
@@ -230,7 +227,9 @@ class Frameworks(Packages):
         word = node["function"].get("property") or node
         flat = [values for given in handlers for values in self._flat(given)]
         made = Registered(real, verb, paths, flat, word, self.function)
-        made.mounts = [v.target for g in flat for v in g if isinstance(v.target, Obj) and v.target.kind in ("app", "router")]
+        made.mounts = [
+            v.target for g in flat for v in g if isinstance(v.target, Obj) and v.target.kind in ("app", "router")
+        ]
         if word not in self.registrations:
             self.dirty = True
         self.registrations[word] = made
@@ -329,6 +328,3 @@ def graph_path(path: str) -> str:
 
 def joined(prefix: str, path: str) -> str:
     return prefix.rstrip("/") + "/" + path.lstrip("/")
-
-
-__all__ = ["ANY", "Frameworks", "Registered", "graph_path", "joined"]

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from compiler.facts import Call, Facts, Harm, Hazard, KeyOf, Mode, Place, Start, Unit, Use
+from compiler.facts import Call, Facts, Harm, Hazard, KeyOf, Mode, Place, Start, Unit, Use, Variable
 from compiler.javascript.flow import Flow
-from compiler.javascript.heap import Called, Danger, Event, Stored, Touched
+from compiler.javascript.heap import Called, Danger, Stored, Touched
 from compiler.javascript.owners import Owners, Root
 from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.starts import Handled, Starts
-from compiler.javascript.values import Bound, Cls, Func, Key, Lib, Obj, Part, Plain, Value, Word
+from compiler.javascript.values import Bound, Cls, Func, Key, Lib, Obj, Part, Value, Word
 
 NAME_MAX = 48
 """Letters of a fluxion's name that is made of a path."""
@@ -135,9 +135,7 @@ class Gather:
                     hazards[Hazard(event.harm, event.what, event.place, event.remedy)] = None
         name = function.name or self.found.ids[func].rsplit(".", 1)[-1]
         node = function.node
-        return Unit(
-            self.found.ids[func], name, node.place, node.last, tuple(uses), tuple(calls), tuple(hazards), waits
-        )
+        return Unit(self.found.ids[func], name, node.place, node.last, tuple(uses), tuple(calls), tuple(hazards), waits)
 
     def _with_inner(self, function: Function) -> Iterable[Function]:
         """A function and all that are written in it. What a function around it does at start is not its own."""
@@ -243,7 +241,9 @@ class Gather:
             return "hkeeps a request for others to use"
         if isinstance(target, Func | Bound | Cls):
             function = target.function if isinstance(target, Func) else None
-            outside = isinstance(function, Function) and function.parent is not None and not self.flow.starts(function.parent)
+            outside = (
+                isinstance(function, Function) and function.parent is not None and not self.flow.starts(function.parent)
+            )
             return "hkeeps a function that was made for a request" if outside or isinstance(target, Bound) else ""
         if isinstance(target, Lib) and target.package not in ("global", "process"):
             if target.path[:1] == ("handle",) or "()" not in target.path:
@@ -292,7 +292,9 @@ class Gather:
             if event.mode is Mode.READ and not event.base.assigned:
                 return False
             values = self.flow.values.get(event.base, set())
-            return event.base in self.owners.of_binding and any(not isinstance(v.target, Lib | Func | Cls) for v in values)
+            return event.base in self.owners.of_binding and any(
+                not isinstance(v.target, Lib | Func | Cls) for v in values
+            )
         return bool(self.owners.owners(event.base)) and event.base.kind not in ("json",)
 
     def _at_start(self) -> list[Hazard]:
@@ -346,7 +348,7 @@ class Gather:
 
     # Variables
 
-    def _variables(self) -> Iterable[object]:
+    def _variables(self) -> Iterable[Variable]:
         used: dict[str, bool] = {}
         for unit in self.found.units.values():
             for use in unit.uses:
@@ -361,6 +363,3 @@ def name_of(handled: Handled) -> str:
     words = re.findall(r"[A-Za-z0-9]+", handled.path)
     method = "all" if handled.method == "*" else handled.method.lower()
     return "_".join([method, *words])[:NAME_MAX] or method
-
-
-__all__ = ["Event", "Gather", "Plain"]

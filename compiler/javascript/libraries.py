@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+
 class Sort(StrEnum):
     PURE = "pure"
     """Functions of their arguments, and objects made of them that keep nothing else."""
@@ -21,55 +22,57 @@ class Sort(StrEnum):
     """Files, processes."""
     UNKNOWN = "unknown"
 
-def _names(text: str) -> frozenset[str]:
+
+def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
-_PURE = _names(
-    """path url querystring util crypto zlib assert buffer string_decoder punycode os perf_hooks constants
-    lodash underscore ramda rambda moment moment-timezone dayjs luxon date-fns uuid nanoid shortid cuid ulid hat
-    joi @hapi/joi celebrate ajv ajv-formats yup zod validator express-validator superstruct jsonschema is-url valid-url
-    http-errors http-status http-status-codes http-assert boom @hapi/boom statuses verror
-    bcrypt bcryptjs argon2 scrypt-kdf jsonwebtoken jws jwt-simple jose md5 sha1 crypto-js hashids object-hash fast-json-stable-stringify
+
+_PURE = names(
+    """path url querystring util crypto zlib assert buffer string_decoder punycode os perf_hooks constants lodash
+    underscore ramda rambda moment moment-timezone dayjs luxon date-fns uuid nanoid shortid cuid ulid hat joi
+    @hapi/joi celebrate ajv ajv-formats yup zod validator express-validator superstruct jsonschema is-url valid-url
+    http-errors http-status http-status-codes http-assert boom @hapi/boom statuses verror bcrypt bcryptjs argon2
+    scrypt-kdf jsonwebtoken jws jwt-simple jose md5 sha1 crypto-js hashids object-hash fast-json-stable-stringify
     slugify slug speakingurl he html-entities escape-html sanitize-html xss marked markdown-it showdown highlight.js
-    ms bytes debug chalk colors picocolors kleur ansi-styles cli-color
-    object-assign deep-equal fast-deep-equal deepmerge merge extend xtend clone clone-deep lodash.merge lodash.pick lodash.omit
-    qs query-string url-join path-to-regexp mime mime-types content-type accepts negotiator type-is vary etag fresh
-    basic-auth auth-header parseurl cookie cookie-signature base64-url base64url base-64 utf8 iconv-lite
-    humps camelcase camelcase-keys snakecase-keys change-case inflection pluralize title-case
-    faker @faker-js/faker chance casual random-words randomstring
-    semver yargs minimist commander dotenv dotenv-expand dotenv-safe dotenv-flow config rc nconf app-root-path app-module-path module-alias
-    inherits depd safe-buffer es6-promise bluebird q async co await-to-js p-map p-limit
-    regenerator-runtime core-js core-js-pure babel-polyfill @babel/polyfill @babel/runtime babel-runtime tslib source-map-support
-    ejs pug jade handlebars hbs mustache nunjucks swig consolidate express-handlebars eta express-ejs-layouts
-    csv-parse csv-stringify papaparse xml2js fast-xml-parser js-yaml yaml ini toml cheerio
-    big.js bignumber.js decimal.js mathjs numeral currency.js geolib
-    google-libphonenumber libphonenumber-js useragent ua-parser-js express-useragent reflect-metadata
-    stream winston pino bunyan log4js signale loglevel npmlog express-winston stream-buffers timers
-    validate.js is_js is email-validator password-hash"""
+    ms bytes debug chalk colors picocolors kleur ansi-styles cli-color object-assign deep-equal fast-deep-equal
+    deepmerge merge extend xtend clone clone-deep lodash.merge lodash.pick lodash.omit qs query-string url-join
+    path-to-regexp mime mime-types content-type accepts negotiator type-is vary etag fresh basic-auth auth-header
+    parseurl cookie cookie-signature base64-url base64url base-64 utf8 iconv-lite humps camelcase camelcase-keys
+    snakecase-keys change-case inflection pluralize title-case faker @faker-js/faker chance casual random-words
+    randomstring semver yargs minimist commander dotenv dotenv-expand dotenv-safe dotenv-flow config rc nconf
+    app-root-path app-module-path module-alias inherits depd safe-buffer es6-promise bluebird q async co await-to-js
+    p-map p-limit regenerator-runtime core-js core-js-pure babel-polyfill @babel/polyfill @babel/runtime
+    babel-runtime tslib source-map-support ejs pug jade handlebars hbs mustache nunjucks swig consolidate
+    express-handlebars eta express-ejs-layouts csv-parse csv-stringify papaparse xml2js fast-xml-parser js-yaml yaml
+    ini toml cheerio big.js bignumber.js decimal.js mathjs numeral currency.js geolib google-libphonenumber
+    libphonenumber-js useragent ua-parser-js express-useragent reflect-metadata stream winston pino bunyan log4js
+    signale loglevel npmlog express-winston stream-buffers timers validate.js is_js is email-validator password-hash"""
 )
-_CLIENTS = _names(
-    """pg pg-promise pg-pool postgres mysql mysql2 mysql2/promise mariadb mssql tedious oracledb mongodb mongoose monk mongojs mongoskin
-    redis ioredis cassandra-driver couchbase nano rethinkdb rethinkdbdash neo4j-driver elasticsearch @elastic/elasticsearch
-    typeorm @prisma/client bookshelf objection knex sequelize @sequelize/core waterline mikro-orm
-    axios node-fetch got request request-promise request-promise-native superagent needle phin undici isomorphic-fetch cross-fetch
-    whatwg-fetch unirest bent ky wreck @hapi/wreck axios-retry
-    nodemailer @sendgrid/mail twilio stripe aws-sdk firebase-admin @aws-sdk/client-s3 @aws-sdk/client-dynamodb googleapis
-    amqplib kafkajs nats connect-redis connect-mongo connect-pg-simple connect-mongodb-session dynamoose @google-cloud/storage
-    cloudinary mailgun-js mongoose-unique-validator mongoose-paginate mongoose-paginate-v2 dns tls"""
+_CLIENTS = names(
+    """pg pg-promise pg-pool postgres mysql mysql2 mysql2/promise mariadb mssql tedious oracledb mongodb mongoose monk
+    mongojs mongoskin redis ioredis cassandra-driver couchbase nano rethinkdb rethinkdbdash neo4j-driver
+    elasticsearch @elastic/elasticsearch typeorm @prisma/client bookshelf objection knex sequelize @sequelize/core
+    waterline mikro-orm axios node-fetch got request request-promise request-promise-native superagent needle phin
+    undici isomorphic-fetch cross-fetch whatwg-fetch unirest bent ky wreck @hapi/wreck axios-retry nodemailer
+    @sendgrid/mail twilio stripe aws-sdk firebase-admin @aws-sdk/client-s3 @aws-sdk/client-dynamodb googleapis
+    amqplib kafkajs nats connect-redis connect-mongo connect-pg-simple connect-mongodb-session dynamoose
+    @google-cloud/storage cloudinary mailgun-js mongoose-unique-validator mongoose-paginate mongoose-paginate-v2 dns
+    tls"""
 )
-_MIDDLEWARE = _names(
-    """body-parser cors morgan helmet cookie-parser compression method-override cookie-session serve-favicon serve-static
-    errorhandler response-time express-logger connect-timeout connect-livereload x-xss-protection hpp hsts nocache
-    express-mongo-sanitize xss-clean multiparty express-request-id express-jwt express-jwt-permissions express-basic-auth
-    koa-bodyparser koa-body koa-json koa-logger koa-static koa-cors @koa/cors kcors koa-helmet koa-compress koa-compose koa-convert
-    koa-response-time koa-jwt koa-views koa-ejs koa-error koa-onerror koa-mount koa-favicon koa-conditional-get koa-etag @koa/bodyparser koa-session
-    koa-respond koa-better-http-status koa-qs koa-jwt-authz koa-camelcase-keys express-async-errors serve-index swagger-ui-express swagger-jsdoc
-    express-favicon express-boom express-status-monitor-lite connect-flash express-flash express-sanitizer forest-express
-    @fastify/cors @fastify/helmet @fastify/formbody @fastify/cookie @fastify/static @fastify/jwt @fastify/sensible fastify-plugin
-    fastify-cors fastify-helmet fastify-formbody fastify-cookie fastify-static fastify-jwt middie @fastify/middie @fastify/express
-    resource-router-middleware errorhandlebars"""
+_MIDDLEWARE = names(
+    """body-parser cors morgan helmet cookie-parser compression method-override cookie-session serve-favicon
+    serve-static errorhandler response-time express-logger connect-timeout connect-livereload x-xss-protection hpp
+    hsts nocache express-mongo-sanitize xss-clean multiparty express-request-id express-jwt express-jwt-permissions
+    express-basic-auth koa-bodyparser koa-body koa-json koa-logger koa-static koa-cors @koa/cors kcors koa-helmet
+    koa-compress koa-compose koa-convert koa-response-time koa-jwt koa-views koa-ejs koa-error koa-onerror koa-mount
+    koa-favicon koa-conditional-get koa-etag @koa/bodyparser koa-session koa-respond koa-better-http-status koa-qs
+    koa-jwt-authz koa-camelcase-keys express-async-errors serve-index swagger-ui-express swagger-jsdoc
+    express-favicon express-boom express-status-monitor-lite connect-flash express-flash express-sanitizer
+    forest-express @fastify/cors @fastify/helmet @fastify/formbody @fastify/cookie @fastify/static @fastify/jwt
+    @fastify/sensible fastify-plugin fastify-cors fastify-helmet fastify-formbody fastify-cookie fastify-static
+    fastify-jwt middie @fastify/middie @fastify/express resource-router-middleware errorhandlebars"""
 )
-_WRAPPERS = _names("express-async-handler express-asyncify async-middleware express-async-wrap fastify-plugin")
+_WRAPPERS = names("express-async-handler express-asyncify async-middleware express-async-wrap fastify-plugin")
 FRAMEWORKS = {
     **dict.fromkeys(("express", "@types/express"), "express"),
     **dict.fromkeys(("koa", "koa-router", "@koa/router", "koa-route", "koa-better-router"), "koa"),
@@ -125,15 +128,15 @@ _STATEFUL = {
     "cluster": "processes of this machine",
     "net": "sockets of this process",
     "dgram": "sockets of this process",
-
     "readline": "the terminal of this process",
     "node-cron": "a timer of this process (node-cron)",
     "cron": "a timer of this process (cron)",
     "node-schedule": "a timer of this process (node-schedule)",
     "bull": "a queue's worker in this process (bull)",
-    
 }
-_MACHINE = _names("fs fs/promises fs-extra graceful-fs jsonfile write-file-atomic mkdirp rimraf child_process execa shelljs")
+_MACHINE = names(
+    """fs fs/promises fs-extra graceful-fs jsonfile write-file-atomic mkdirp rimraf child_process execa shelljs"""
+)
 
 RANDOM = {
     "uuid": "a random id", "nanoid": "a random id", "shortid": "a random id", "cuid": "a random id",
@@ -141,32 +144,37 @@ RANDOM = {
     "faker": "made at random", "@faker-js/faker": "made at random", "chance": "made at random",
     "casual": "made at random", "randomstring": "made at random", "random-words": "made at random",
     "moment": "made of the time it starts", "dayjs": "made of the time it starts",
-    "bcrypt": "a hash with a random salt", "bcryptjs": "a hash with a random salt", "argon2": "a hash with a random salt",
+    "bcrypt": "a hash with a random salt", "bcryptjs": "a hash with a random salt",
+    "argon2": "a hash with a random salt",
 }  # fmt: skip
 """Packages whose results differ from run to run."""
 
-CRYPTO_RANDOM = _names("randomBytes randomUUID randomInt generateKeyPairSync generateKeyPair generateKeySync randomFillSync")
-FILE_WRITES = _names(
-    """writeFile writeFileSync appendFile appendFileSync createWriteStream unlink unlinkSync rename renameSync mkdir mkdirSync
-    rm rmSync rmdir rmdirSync truncate truncateSync copyFile copyFileSync open openSync write writeSync symlink symlinkSync chmod
-    outputFile outputFileSync outputJson outputJsonSync writeJson writeJsonSync writeJSON writeJSONSync ensureDir ensureDirSync ensureFile
-    ensureFileSync emptyDir emptyDirSync remove removeSync move moveSync copy copySync mkdtemp mkdtempSync utimes"""
+CRYPTO_RANDOM = names(
+    """randomBytes randomUUID randomInt generateKeyPairSync generateKeyPair generateKeySync randomFillSync"""
 )
-WATCHES = _names("watch watchFile")
-MUTATES_FIRST = _names(
-    """assign assignIn extend extendOwn merge mergeWith defaults defaultsDeep set setWith unset update remove pull pullAll pullAt pullAllBy
-    fill reverse splice push pop shift unshift sort assignWith"""
+FILE_WRITES = names(
+    """writeFile writeFileSync appendFile appendFileSync createWriteStream unlink unlinkSync rename renameSync mkdir
+    mkdirSync rm rmSync rmdir rmdirSync truncate truncateSync copyFile copyFileSync open openSync write writeSync
+    symlink symlinkSync chmod outputFile outputFileSync outputJson outputJsonSync writeJson writeJsonSync writeJSON
+    writeJSONSync ensureDir ensureDirSync ensureFile ensureFileSync emptyDir emptyDirSync remove removeSync move
+    moveSync copy copySync mkdtemp mkdtempSync utimes"""
+)
+WATCHES = names("watch watchFile")
+MUTATES_FIRST = names(
+    """assign assignIn extend extendOwn merge mergeWith defaults defaultsDeep set setWith unset update remove pull
+    pullAll pullAt pullAllBy fill reverse splice push pop shift unshift sort assignWith"""
 )
 """Functions of lodash and the like that change their first argument."""
 
-PLAIN_RESULTS = _names(
-    """format toISOString toString toJSON valueOf unix diff fromNow toDate toNow isValid isBefore isAfter sign verify decode hash
-    hashSync compare compareSync v1 v3 v4 v5 v7 generate digest stringify parse join resolve basename dirname extname now randomUUID
-    toObject encode decode validate text json isEmail isURL trim escape"""
+PLAIN_RESULTS = names(
+    """format toISOString toString toJSON valueOf unix diff fromNow toDate toNow isValid isBefore isAfter sign verify
+    decode hash hashSync compare compareSync v1 v3 v4 v5 v7 generate digest stringify parse join resolve basename
+    dirname extname now randomUUID toObject encode decode validate text json isEmail isURL trim escape"""
 )
 """Methods of libraries whose results are data that can be stored."""
 
-UNSTORABLE_CLIENTS = _names("mongoose sequelize typeorm bookshelf objection mongodb redis ioredis waterline monk")
+UNSTORABLE_CLIENTS = names("mongoose sequelize typeorm bookshelf objection mongodb redis ioredis waterline monk")
+
 
 def package_of(name: str) -> str:
     """`lodash/merge` -> `lodash`; `node:fs` -> `fs`."""
@@ -177,6 +185,7 @@ def package_of(name: str) -> str:
         return name
     parts = name.split("/")
     return "/".join(parts[:2]) if name.startswith("@") else parts[0]
+
 
 def sort_of(package: str) -> Sort:
     if package in FRAMEWORKS:
@@ -194,6 +203,7 @@ def sort_of(package: str) -> Sort:
     if package in _MACHINE:
         return Sort.MACHINE
     return Sort.UNKNOWN
+
 
 def keeps(package: str) -> str:
     """What a package keeps, in words that complete "it is ..."."""

@@ -158,7 +158,9 @@ def _source(folder: Path, file: str, package: dict[str, Any]) -> Source:
         return source
     source.root = parse(file, text)
     source.names = Names(file, source.root)
-    source.esm = file.endswith(".mjs") or any(k.type in ("import_statement", "export_statement") for k in source.root.kids)
+    source.esm = file.endswith(".mjs") or any(
+        k.type in ("import_statement", "export_statement") for k in source.root.kids
+    )
     base = posixpath.dirname(file) or "."
     for wanted in wanted_names(source.root):
         if wanted.startswith((".", "/")):

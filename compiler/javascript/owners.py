@@ -91,7 +91,9 @@ class Owners:
     def _variables(self) -> None:
         for binding in list(self.flow.values):
             if binding.kind == "global":
-                root = self._root(f"global.{binding.name}", binding.name, binding.place, self.flow.values[binding], binding)
+                root = self._root(
+                    f"global.{binding.name}", binding.name, binding.place, self.flow.values[binding], binding
+                )
                 root.opaque = "a variable that is declared nowhere"
             elif binding.kind not in ("builtin", "import") and self.flow.persistent(binding):
                 id_ = ".".join([self.module(binding.node.file), *self.path(binding.scope.function), binding.name])
@@ -123,7 +125,9 @@ class Owners:
     def _default(self, source: Source) -> None:
         for name, node in self.flow.exported(source):
             if name == "default" and node.type not in ("identifier",) and node.info is None:
-                root = self._root(f"{source.id}.default", "default", node.place, set(self.flow.export(source, "default")))
+                root = self._root(
+                    f"{source.id}.default", "default", node.place, set(self.flow.export(source, "default"))
+                )
                 for obj in self.flow.objects.values():
                     if _within(obj.node, node) and obj.function is (source.names.top if source.names else None):
                         self._direct[obj] = root
@@ -131,7 +135,9 @@ class Owners:
     def _properties(self) -> None:
         """Of functions, classes, libraries and applications: they outlive a request, and are not stored."""
         for of, extra in list(self.flow.extras.items()):
-            if of in ("request", "response", "response.locals") or (isinstance(of, str) and of.startswith("arguments ")):
+            if of in ("request", "response", "response.locals") or (
+                isinstance(of, str) and of.startswith("arguments ")
+            ):
                 continue
             values = {v for field in extra.fields.values() for v in field}
             if not any(isinstance(v.target, Obj) for v in values):
@@ -143,9 +149,13 @@ class Owners:
             root.opaque = f"kept in properties of {name or 'a function'}"
         for obj in list(self.flow.objects.values()):
             if obj.kind in ("app", "router"):
-                values = {v for f, field in obj.fields.items() for v in field if f not in ("settings", "owner", "prefix")}
+                values = {
+                    v for f, field in obj.fields.items() for v in field if f not in ("settings", "owner", "prefix")
+                }
                 if any(isinstance(v.target, Obj) and v.target.kind not in ("app", "router") for v in values):
-                    root = self._root(f"{self.module(obj.node.file)}.{obj.kind}.locals", "locals", obj.node.place, values)
+                    root = self._root(
+                        f"{self.module(obj.node.file)}.{obj.kind}.locals", "locals", obj.node.place, values
+                    )
                     root.opaque = "kept in properties of the application"
 
     # What belongs to whom
@@ -250,7 +260,9 @@ class Owners:
         if obj.kind in ("iterator", "resolver"):
             return Initial.OPAQUE, "work that is under way"
         for base in obj.fields.get("__base__", set()):
-            if isinstance(base.target, Lib) and not (base.target.package == "global" and base.target.path[-1:][0] in ERRORS):
+            if isinstance(base.target, Lib) and not (
+                base.target.package == "global" and base.target.path[-1:][0] in ERRORS
+            ):
                 name = base.target.path[-1] if base.target.path else base.target.package
                 return Initial.OPAQUE, f"an object that extends {name}"
         if isinstance(obj.maker, Class) and _private(obj.maker):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from compiler.facts import Harm, Mode
 from compiler.javascript import libraries
-from compiler.javascript.calling import Calling, one_self
+from compiler.javascript.calling import Calling
 from compiler.javascript.heap import Danger
 from compiler.javascript.libraries import Sort, sort_of
 from compiler.javascript.scopes import Function
@@ -15,18 +15,15 @@ from compiler.javascript.values import (
     ANY,
     DATA,
     LITERAL,
-    NEXT,
     NOTHING,
-    PROMISE,
+    PROMISED,
     REQUEST,
     RESPONSE,
     Bound,
-    Cls,
     Func,
     Lib,
     Obj,
     Once,
-    Plain,
     Value,
     Values,
     Word,
@@ -156,12 +153,18 @@ class Packages(Calling):
         if lib.package in ("child_process", "execa", "shelljs"):
             self.danger(Harm.LOCAL, "starts a process", node, start=True)
         elif name in libraries.FILE_WRITES or lib.package in ("write-file-atomic", "mkdirp", "rimraf"):
-            self.danger(Harm.LOCAL, f"writes files ({name or lib.package})", node, "keep it in a variable or a database", start=True)
+            self.danger(
+                Harm.LOCAL,
+                f"writes files ({name or lib.package})",
+                node,
+                "keep it in a variable or a database",
+                start=True,
+            )
         elif name in libraries.WATCHES:
             self.danger(Harm.TIMER, "watches a file", node, start=True)
         elif self.starts(self.function):
-            return one(Once("what a file holds when it starts", self.function)) | PROMISE
-        return DATA | (NOTHING if name.endswith("Sync") else PROMISE)
+            return one(Once("what a file holds when it starts", self.function)) | PROMISED
+        return DATA | (NOTHING if name.endswith("Sync") else PROMISED)
 
     def _process(self, name: str, arguments: list[Values], node: Node) -> Values:
         if name in ("on", "once", "nextTick"):
@@ -205,7 +208,7 @@ class Packages(Calling):
         if name == "fetch" and not owner:
             self.record.waits = True
             self.walk(every, node)
-            return one(Lib("fetch", ("()",))) | PROMISE
+            return one(Lib("fetch", ("()",))) | PROMISED
         if name == "structuredClone" or (owner, name) == ("JSON", "stringify"):
             self.walk(every, node)
             return self.plain(every)
@@ -240,7 +243,14 @@ class Packages(Calling):
             made = self.obj(node, "object")
             self.add(made, "__proto__", first)
             return one(made)
-        if name in ("defineProperty", "defineProperties", "setPrototypeOf", "set", "deleteProperty", "__defineGetter__"):
+        if name in (
+            "defineProperty",
+            "defineProperties",
+            "setPrototypeOf",
+            "set",
+            "deleteProperty",
+            "__defineGetter__",
+        ):
             self._defined(name, arguments, node, nodes)
             return first
         if name in ("keys", "values", "entries", "getOwnPropertyNames", "fromEntries", "ownKeys", "groupBy"):
@@ -299,12 +309,12 @@ class Packages(Calling):
         self.record.waits = True
         first = arguments[0] if arguments else NOTHING
         if name in ("resolve", "reject"):
-            return (first if name == "resolve" else NOTHING) | PROMISE
+            return (first if name == "resolve" else NOTHING) | PROMISED
         if name in ("all", "allSettled"):
             made = self.obj(node, "array")
             self.add(made, ANY, self.elements(first))
-            return one(made) | PROMISE
-        return self.elements(first) | PROMISE
+            return one(made) | PROMISED
+        return self.elements(first) | PROMISED
 
     def _array_from(self, name: str, arguments: list[Values], node: Node) -> Values:
         made = self.obj(node, "array")
@@ -321,7 +331,9 @@ class Packages(Calling):
             self.call_back(values, arguments[2:], node)
             for value in values:
                 if isinstance(value.target, Func):
-                    what = "works on after the answer" if not self.starts(self.function) else f"works on at times ({name})"
+                    what = (
+                        "works on after the answer" if not self.starts(self.function) else f"works on at times ({name})"
+                    )
                     self.note(Danger(Harm.TIMER, what, node.place, "", at_start=True, after=value.target.function))
                 elif isinstance(value.target, Word):
                     self.record.answers = True
@@ -361,7 +373,7 @@ class Packages(Calling):
         self.record.waits = True
         for values in arguments[:1]:
             self.call_back(values, [one(resolver), one(Word("callback"))], node)
-        return frozenset(resolver.fields.get(ANY, set())) | PROMISE | DATA
+        return frozenset(resolver.fields.get(ANY, set())) | PROMISED | DATA
 
     # The request and the response
 
@@ -388,5 +400,18 @@ class Packages(Calling):
         return DATA
 
 
-PASSING = {"lodash", "underscore", "ramda", "rambda", "bluebird", "q", "async", "clone", "util", "p-map", "co", "p-limit"}
+PASSING = {
+    "lodash",
+    "underscore",
+    "ramda",
+    "rambda",
+    "bluebird",
+    "q",
+    "async",
+    "clone",
+    "util",
+    "p-map",
+    "co",
+    "p-limit",
+}
 """Packages of functions that give what they are given, or parts of it."""

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from compiler.facts import Place
 from compiler.javascript.syntax import CLASSES, FUNCTIONS, Node
 
-BLOCKS = frozenset({"statement_block", "for_statement", "for_in_statement", "switch_body", "catch_clause", "class_static_block"})
-PATTERNS = frozenset({"object_pattern", "array_pattern", "assignment_pattern", "object_assignment_pattern", "rest_pattern"})
+BLOCKS = frozenset(
+    {"statement_block", "for_statement", "for_in_statement", "switch_body", "catch_clause", "class_static_block"}
+)
+PATTERNS = frozenset(
+    {"object_pattern", "array_pattern", "assignment_pattern", "object_assignment_pattern", "rest_pattern"}
+)
 
 
 @dataclass(eq=False)

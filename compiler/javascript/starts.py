@@ -48,23 +48,26 @@ class Starts:
         for word, made in self.flow.registrations.items():
             if not self.flow.starts(made.function):
                 what = "registers a route while a request is handled"
-                found.hazards.append(Hazard(Harm.DYNAMIC, what, made.place, "register all routes while the modules load"))
+                found.hazards.append(
+                    Hazard(Harm.DYNAMIC, what, made.place, "register all routes while the modules load")
+                )
             hazards = self._unknown(made)
             functions = [f for values in made.handlers for f in _functions(values)]
-            if made.verb in ("use", "param"):
-                found.everywhere += functions
-                found.hazards += hazards
-            elif not functions or any(_goes_on(f, goes_on) for f in _last(made)):
-                found.everywhere += functions
-                found.hazards += hazards
-            elif made.owner.label.split("?")[0].split(" ")[0] not in GUARDED:
+            if (
+                made.verb in ("use", "param")
+                or not functions
+                or any(_goes_on(f, goes_on) for f in _last(made))
+                or made.owner.label.split("?")[0].split(" ")[0] not in GUARDED
+            ):
                 found.everywhere += functions
                 found.hazards += hazards
             else:
                 found.starts += self._starts(made, tuple(functions), tuple(hazards), str(word.place.file))
         return found
 
-    def _starts(self, made: Registered, functions: tuple[Func, ...], hazards: tuple[Hazard, ...], file: str) -> list[Handled]:
+    def _starts(
+        self, made: Registered, functions: tuple[Func, ...], hazards: tuple[Hazard, ...], file: str
+    ) -> list[Handled]:
         method = {"all": "*", "del": "DELETE"}.get(made.verb, made.verb.upper())
         route = f"{file}:{made.word.line}:{made.word.column}"
         paths: dict[str, None] = {}

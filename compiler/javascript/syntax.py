@@ -135,7 +135,10 @@ def _mistake(file: str, root: Any, text: str) -> GraphError:
     lines = text.splitlines()
     written = lines[line - 1].strip()[:60] if 0 < line <= len(lines) else ""
     return GraphError(
-        file, line, f"this is not JavaScript: {written}", "see that the program runs under Node.js as it is; JSX and TypeScript are not read"
+        file,
+        line,
+        f"this is not JavaScript: {written}",
+        "see that the program runs under Node.js as it is; JSX and TypeScript are not read",
     )
 
 

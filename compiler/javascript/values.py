@@ -139,6 +139,7 @@ RESPONSE = Value(Word("response"))
 NEXT = Value(Word("next"))
 REQUEST = Value(Part())
 PROMISE = Value(Word("promise"))
+PROMISED = frozenset({PROMISE})
 
 
 def one(target: Target) -> Values:
