@@ -1,7 +1,7 @@
 """Keeps the processes of a local cluster running: starts them, starts again what dies, stops them in order.
 
 Does, and decides nothing: how soon a process comes back is `ctl.restarts`' answer, what a cluster consists of
-is `ctl.local`'s. Single-threaded: children die with the thread that started them (see `ctl.launch`), so all
+is `ctl.local`'s. Single-threaded: children die with the thread that started them (see `liquefy.launch`), so all
 is done in the thread that calls `step`."""
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 import psutil
 
-from ctl import launch, record
+from ctl import record
 from ctl.restarts import Restarts
+from liquefy import launch
 
 STOP_STAGE_S = 3.0
 """How long the processes of one stage of a stop may take to end by themselves; then they are killed."""

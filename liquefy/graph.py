@@ -66,6 +66,8 @@ class Graph(msgspec.Struct, frozen=True, dict=True):
     fluxions: tuple[Fluxion, ...]
     groups: tuple[Group, ...]
     deadline_ms: int = 30_000
+    env: tuple[str, ...] = ()
+    """Names of the variables of a worker's environment that the code is given."""
 
     @cached_property
     def fluxion_by_name(self) -> dict[str, Fluxion]:
@@ -79,6 +81,10 @@ class Graph(msgspec.Struct, frozen=True, dict=True):
     def bundles(self) -> set[str]:
         """Digests of all code that may have to run: this version's and that of retired fluxions."""
         return {f.bundle for f in self.fluxions}
+
+    def language_of(self, bundle: str) -> str:
+        """What the code of the bundle is written in: one language, as each bundle has a graph.yaml of its own."""
+        return next(f.language for f in self.fluxions if f.bundle == bundle)
 
     def key_of(self, fluxion: str, own: str, inherited: str, root: str) -> str:
         """The key under which a message travels to a fluxion: its `own`, found by the fluxion's key path; "" for the

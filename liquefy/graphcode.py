@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from liquefy.graphjavascript import check_javascript
 from liquefy.graphsends import LIQUEFY, Function, own_nodes, sent_by
 from liquefy.graphyaml import Problems, nearest
 
@@ -26,6 +27,7 @@ class Named(NamedTuple):
     key: str = ""
     streams: Sequence[str] | None = None
     lines: Mapping[str, int] = {}
+    language: str = "python"
 
 
 class Module:
@@ -74,6 +76,8 @@ class Module:
 
 def check_code(fluxions: Sequence[Named], folder: Path, problems: Problems) -> None:
     """Adds what is wrong with each fluxion's code."""
+    check_javascript([f for f in fluxions if f.language == "javascript"], folder, problems)
+    fluxions = [f for f in fluxions if f.language == "python"]
     modules: dict[str, Module | None] = {}
     by_name = {fluxion.name: fluxion for fluxion in fluxions}
     for fluxion in fluxions:

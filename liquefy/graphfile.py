@@ -43,12 +43,20 @@ TIMEOUT_S_DEFAULT = 10.0
 SECONDS_MAX = 3_600.0
 """Longest deadline and timeout."""
 
-LANGUAGES = ("python",)
+LANGUAGES = ("python", "javascript")
+
+ENV_MAX = 256
+"""Names in `env`."""
+
 
 _GRAPH_NAME = re.compile(r"[a-z][a-z0-9-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_GRAPH_SETTINGS = ("graph", "deadline_s", "inputs", "fluxions", "streams")
+_CODE = {
+    "python": re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII),
+    "javascript": re.compile(r"(\./)?[\w$-][\w$.-]*(/[\w$-][\w$.-]*)*:[A-Za-z_$][\w$]*", re.ASCII),
+}
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_GRAPH_SETTINGS = ("graph", "deadline_s", "language", "env", "inputs", "fluxions", "streams")
 _INPUT_SETTINGS = ("route", "raw")
 _FLUXION_SETTINGS = ("code", "group", "key", "partitions", "timeout_s", "language", "pinned")
 
@@ -77,7 +85,8 @@ def check(graph: Graph, folder: Path) -> None:
     problems = Problems(file)
     if named is None:
         named = [
-            Named(f.name, f.code, graph.group_by_name[f.group].stateful, f.key, f.streams) for f in graph.fluxions
+            Named(f.name, f.code, graph.group_by_name[f.group].stateful, f.key, f.streams, {}, f.language)
+            for f in graph.fluxions
         ]
     check_code(named, folder, problems)
     problems.raise_if_any()
@@ -94,7 +103,9 @@ def _read(path: Path, problems: Problems) -> tuple[Graph | None, list[Named]]:
     deadline_s = _seconds(top, "deadline_s", DEADLINE_S_DEFAULT, "deadline_s", problems)
     inputs = _read_inputs(top["inputs"], problems) if "inputs" in top else []
     wrong: set[str] = set()
-    fluxions = _read_fluxions(top["fluxions"], problems, wrong) if "fluxions" in top else {}
+    language = _language(top, problems)
+    fluxions = _read_fluxions(top["fluxions"], problems, wrong, language) if "fluxions" in top else {}
+    env = _env(top["env"], problems) if "env" in top else ()
     before = len(problems.errors)
     streams = _read_streams(top["streams"], problems) if "streams" in top else []
     streams_read = len(problems.errors) == before
@@ -105,7 +116,7 @@ def _read(path: Path, problems: Problems) -> tuple[Graph | None, list[Named]]:
     named = _named(fluxions, wrong, streams if sound else None)
     if problems:
         return None, named
-    graph = _build(name, deadline_s, inputs, list(fluxions.values()), streams)
+    graph = _build(name, deadline_s, inputs, list(fluxions.values()), streams, env)
     # Graph has a __dict__ for its cached properties; what is kept there is neither compared nor sent.
     graph.__dict__["read_from"] = (str(path), named)
     return graph, named
@@ -127,12 +138,12 @@ def _named(
         leads_to.setdefault(stream.source, []).append(stream.to)
     named = []
     for f in fluxions.values():
-        if not _is_code(f.code):
+        if not _is_code(f.code, f.language):
             continue
         to = leads_to.get(f.name, [])
         open_ended = streams is None or any(n != OUTPUT and (n not in fluxions or n in wrong) for n in to)
         stateful = None if f.name in wrong else f.stateful
-        named.append(Named(f.name, f.code, stateful, f.key, None if open_ended else to, f.lines))
+        named.append(Named(f.name, f.code, stateful, f.key, None if open_ended else to, f.lines, f.language))
     return named
 
 
@@ -149,6 +160,7 @@ def _check_whole(
             problems.add(line, f"{entry.name!r} is an input and a fluxion", "give one of them another name")
     rules.check_inputs(inputs, problems)
     rules.check_groups(declared, problems)
+    rules.check_language([f for f in declared if f.language in LANGUAGES], problems)
     if rules.check_names(inputs, declared, problems):
         rules.check_streams(streams, [entry.name for entry in inputs], list(fluxions), problems)
         rules.check_carried_keys(inputs, fluxions, streams, problems)
@@ -215,6 +227,32 @@ def _seconds(entries: Mapping[str, Entry], name: str, default: float, what: str,
     return seconds
 
 
+def _language(top: Mapping[str, Entry], problems: Problems) -> str:
+    """That of all fluxions which do not say theirs."""
+    if "language" not in top:
+        return LANGUAGES[0]
+    language = text(top["language"], "`language`", problems) or LANGUAGES[0]
+    _check_language(language, top["language"].line, "the graph", problems)
+    return language if language in LANGUAGES else LANGUAGES[0]
+
+
+def _check_language(language: str, line: int, what: str, problems: Problems) -> None:
+    if language not in LANGUAGES:
+        problems.add(line, f"{what}: the language {language!r} cannot be run", f"use {', '.join(LANGUAGES)}")
+
+
+def _env(entry: Entry, problems: Problems) -> tuple[str, ...]:
+    """Names of variables, each once."""
+    items = sequence(entry.node, "`env`", problems)
+    for line, name in items:
+        if not _VARIABLE.fullmatch(name):
+            remedy = "write its name alone, such as STUB_PORT; its value is the worker's"
+            problems.add(line, f"{name!r} is no name of an environment variable", remedy)
+    if len(items) > ENV_MAX:
+        problems.add(entry.line, f"`env` has {len(items):,} names", f"name at most {ENV_MAX}")
+    return tuple(dict.fromkeys(name for _, name in items))
+
+
 def _read_inputs(entry: Entry, problems: Problems) -> list[DeclaredInput]:
     inputs = []
     entries = mapping(entry.node, "`inputs`", problems)
@@ -250,7 +288,7 @@ def _check_count(entry: Entry, count: int, what: str, problems: Problems) -> Non
         problems.add(entry.line, f"there are {count:,} {what}", f"declare at most {FLUXIONS_MAX:,}")
 
 
-def _read_fluxions(entry: Entry, problems: Problems, wrong: set[str]) -> dict[str, DeclaredFluxion]:
+def _read_fluxions(entry: Entry, problems: Problems, wrong: set[str], language: str) -> dict[str, DeclaredFluxion]:
     """By name. `wrong` is given the names of those with mistakes."""
     entries = mapping(entry.node, "`fluxions`", problems)
     _check_count(entry, len(entries), "fluxions", problems)
@@ -258,15 +296,15 @@ def _read_fluxions(entry: Entry, problems: Problems, wrong: set[str]) -> dict[st
     for name, value in entries.items():
         before = len(problems.errors)
         _declared_name(name, value.line, "a fluxion", problems)
-        fluxions[name] = _read_fluxion(name, value, problems)
+        fluxions[name] = _read_fluxion(name, value, problems, language)
         if len(problems.errors) > before:
             wrong.add(name)
     return fluxions
 
 
-def _read_fluxion(name: str, entry: Entry, problems: Problems) -> DeclaredFluxion:
+def _read_fluxion(name: str, entry: Entry, problems: Problems, language: str) -> DeclaredFluxion:
     what = f"fluxion {name!r}"
-    shown = entry.node.value if _is_code(entry.node.value) else "module:function"
+    shown = entry.node.value if _is_code(entry.node.value, language) else "module:function"
     settings = mapping(entry.node, what, problems, f'{{code: "{shown}"}}')
     _check_settings(settings, _FLUXION_SETTINGS, what, problems)
     known = {s: v for s, v in settings.items() if s in _FLUXION_SETTINGS}
@@ -280,7 +318,7 @@ def _read_fluxion(name: str, entry: Entry, problems: Problems) -> DeclaredFluxio
         texts.get("key", ""),
         _partitions(known, what, problems),
         round(_seconds(known, "timeout_s", TIMEOUT_S_DEFAULT, f"{what}: timeout_s", problems) * 1000),
-        texts.get("language", LANGUAGES[0]),
+        texts.get("language") or language,
         texts.get("pinned", ""),
     )
     if settings:
@@ -288,15 +326,16 @@ def _read_fluxion(name: str, entry: Entry, problems: Problems) -> DeclaredFluxio
     return fluxion
 
 
-def _is_code(value: object) -> bool:
-    return isinstance(value, str) and _CODE.fullmatch(value) is not None
+def _is_code(value: object, language: str) -> bool:
+    notation = _CODE.get(language)
+    return notation is not None and isinstance(value, str) and notation.fullmatch(value) is not None
 
 
 def _check_fluxion(fluxion: DeclaredFluxion, problems: Problems) -> None:
     what = f"fluxion {fluxion.name!r}"
     if "code" not in fluxion.lines:
         problems.add(fluxion.line, f"{what} has no code", 'add `code: "module:function"`')
-    elif fluxion.code and not _CODE.fullmatch(fluxion.code):
+    elif fluxion.code and fluxion.language in LANGUAGES and not _is_code(fluxion.code, fluxion.language):
         problems.add(
             fluxion.lines["code"],
             f"{what}: the code {fluxion.code!r} is not module:function",
@@ -307,12 +346,7 @@ def _check_fluxion(fluxion: DeclaredFluxion, problems: Problems) -> None:
     if fluxion.key:
         rules.check_key(fluxion, problems)
     rules.check_pinned(fluxion, problems)
-    if fluxion.language and fluxion.language not in LANGUAGES:
-        problems.add(
-            fluxion.lines["language"],
-            f"{what}: the language {fluxion.language!r} cannot be run",
-            f"use {', '.join(LANGUAGES)}",
-        )
+    _check_language(fluxion.language, fluxion.lines.get("language", fluxion.line), what, problems)
 
 
 def _partitions(settings: Mapping[str, Entry], what: str, problems: Problems) -> int:
@@ -341,6 +375,7 @@ def _build(
     inputs: Sequence[DeclaredInput],
     fluxions: Sequence[DeclaredFluxion],
     streams: Sequence[rules.Stream],
+    env: tuple[str, ...],
 ) -> Graph:
     leads_to: dict[str, list[str]] = {}
     for stream in streams:
@@ -365,6 +400,7 @@ def _build(
         ),
         groups=_groups(fluxions),
         deadline_ms=round(deadline_s * 1000),
+        env=env,
     )
 
 

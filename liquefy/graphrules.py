@@ -292,6 +292,18 @@ def _key_remedy(entry: DeclaredInput) -> str:
     return f"use one of {', '.join(choices)}"
 
 
+def check_language(fluxions: Sequence[DeclaredFluxion], problems: Problems) -> None:
+    """All are in one language: a host runs one."""
+    for fluxion in fluxions[1:]:
+        if fluxion.language != fluxions[0].language:
+            problems.add(
+                fluxion.lines.get("language", fluxion.line),
+                f"fluxion {fluxion.name!r} is in {fluxion.language}, {fluxions[0].name!r} in {fluxions[0].language}",
+                "write a graph in one language; what another has to do is a graph of its own, asked by HTTP",
+            )
+            return
+
+
 def check_groups(fluxions: Sequence[DeclaredFluxion], problems: Problems) -> None:
     """Those that share a context agree on what it is."""
     groups: dict[str, list[DeclaredFluxion]] = {}

@@ -1,7 +1,8 @@
 """The code of a graph on this node: bundles unpacked, what they require installed, each once.
 
     data_dir/bundles/<sha256>/          the files of a bundle
-    data_dir/environments/<hash>/       what a requirements.txt asks for; by its content and the Python in use
+    data_dir/environments/<hash>/       what a requirements.txt or package.json asks for; by its content and the
+                                        Python or Node.js in use
 
 A folder that is there is complete. Does not know where bundles come from, nor what is done with the code.
 """
@@ -9,26 +10,20 @@ A folder that is there is complete. Does not know where bundles come from, nor w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import os
 import platform
 import re
-import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from liquefy import bundle
+from liquefy import bundle, nodejs
 from liquefy.errors import UserError
+from worker import npm
+from worker.installing import once, run
 
 REQUIREMENTS = "requirements.txt"
-
-OUTPUT_CHARS_MAX = 4_000
-"""How much of pip's output, from its end, goes into an error."""
 
 _ARCHIVE = re.compile(r"\.(whl|zip|tar|tar\.\w+|tgz|tbz|txz|tlz)(?!\w)", re.IGNORECASE)
 """What pip takes for a file when it stands without a folder."""
@@ -39,37 +34,55 @@ _locks: dict[Path, asyncio.Lock] = {}
 
 
 class Prepared(NamedTuple):
-    """`folder`: the unpacked bundle. `site`: where its requirements are, None if it has none. Both
-    absolute."""
+    """`folder`: the unpacked bundle. `site`: where its Python packages are, None if it has none; those for Node.js
+    are linked into the folder. Both absolute."""
 
     folder: Path
     site: Path | None
 
 
-async def prepare(data_dir: Path, digest: str, fetch: Fetch, install_ms: int = 300_000) -> Prepared:
+async def prepare(
+    data_dir: Path, digest: str, fetch: Fetch, install_ms: int = 300_000, language: str = "python"
+) -> Prepared:
     """Have the bundle of that digest ready to be run; `fetch` is asked for it if it is not here yet. Raises
     UserError: the bundle is nowhere, or damaged, or its requirements cannot be installed."""
     folder = data_dir.resolve() / "bundles" / digest
     async with _lock(folder):
         if not folder.exists():
-            content = await fetch(digest)
-            if content is None:
-                raise UserError(
-                    f"the bundle {digest[:12]} is not in the store\n  remedy: deploy the graph again"
-                )
-            if bundle.digest(content) != digest:
-                raise UserError(
-                    f"the bundle {digest[:12]} is damaged in the store\n  remedy: deploy the graph again"
-                )
-            await asyncio.to_thread(bundle.unpack, content, folder)
+            await _unpack(folder, digest, fetch)
+    environments = data_dir.resolve() / "environments"
+    if language == "javascript":
+        await _packages(folder, environments, digest, install_ms)
+        return Prepared(folder, None)
     requirements = folder / REQUIREMENTS
     if not requirements.is_file() or not _asks_for_anything(requirements):
         return Prepared(folder, None)
-    site = data_dir.resolve() / "environments" / _environment_name(requirements, digest)
+    site = environments / _environment_name(requirements, digest)
     async with _lock(site):
         if not site.exists():
-            await _install(folder, site, install_ms)
+            await once(site, lambda partial: _pip(folder, partial, install_ms))
     return Prepared(folder, site)
+
+
+async def _unpack(folder: Path, digest: str, fetch: Fetch) -> None:
+    content = await fetch(digest)
+    if content is None:
+        raise UserError(f"the bundle {digest[:12]} is not in the store\n  remedy: deploy the graph again")
+    if bundle.digest(content) != digest:
+        raise UserError(f"the bundle {digest[:12]} is damaged in the store\n  remedy: deploy the graph again")
+    await asyncio.to_thread(bundle.unpack, content, folder)
+
+
+async def _packages(folder: Path, environments: Path, digest: str, install_ms: int) -> None:
+    package = npm.wanted(folder)
+    if package is None:
+        return
+    node = await asyncio.to_thread(nodejs.find)
+    target = environments / npm.environment_name(folder, package, digest, node)
+    async with _lock(target):
+        if not target.exists():
+            await once(target, lambda partial: npm.install(folder, package, node, partial, install_ms))
+    npm.link(folder, target / npm.MODULES)
 
 
 def _lock(path: Path) -> asyncio.Lock:
@@ -103,69 +116,16 @@ def _names_a_file(line: str) -> bool:
     return "://" not in asked and ("/" in asked or _ARCHIVE.search(asked) is not None)
 
 
-async def _install(folder: Path, site: Path, install_ms: int) -> None:
-    site.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{site.name[:16]}.", dir=site.parent))
-    try:
-        code, output = await _pip(folder, partial, install_ms)
-        if code is None:
-            raise _failed(f"pip was not done after {install_ms / 1000:g} s", output)
-        if code != 0:
-            raise _failed(f"pip ended with code {code}", output)
-        partial.chmod(0o755)
-        try:
-            partial.rename(site)
-        except OSError:
-            if not site.exists():  # else another worker on this machine was faster
-                raise
-    finally:
-        await asyncio.to_thread(shutil.rmtree, partial, True)
-
-
-async def _pip(folder: Path, target: Path, install_ms: int) -> tuple[int | None, str]:
-    """Exit code (None: ended by us after `install_ms`) and output. Runs in a group of its own, as pip starts
-    others; PIP_* settings (an index, a folder of wheels) are those of the worker."""
-    secret = ("LIQUEFY_", "REDIS")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(secret)}
-    process = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-P",
-            "-m",
-            "pip",
-            "install",
-            "--target",
-            str(target),
-            "--requirement",
-            REQUIREMENTS,
-        ),
+async def _pip(folder: Path, target: Path, install_ms: int) -> None:
+    command = (
+        *(sys.executable, "-P", "-m", "pip", "install", "--target", str(target), "--requirement", REQUIREMENTS),
         *("--no-input", "--disable-pip-version-check", "--no-warn-script-location", "--quiet"),
-        cwd=folder,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
     )
-    assert process.stdout is not None  # asked for above
-    output = bytearray()
-    try:
-        async with asyncio.timeout(install_ms / 1000):
-            while chunk := await process.stdout.read(65536):
-                output += chunk
-                del output[: -4 * OUTPUT_CHARS_MAX]
-            return await process.wait(), _text(output)
-    except TimeoutError:
-        return None, _text(output)
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-
-
-def _text(output: bytearray) -> str:
-    return output.decode(errors="replace").strip()[-OUTPUT_CHARS_MAX:]
+    code, output = await run(command, folder, install_ms)
+    if code is None:
+        raise _failed(f"pip was not done after {install_ms / 1000:g} s", output)
+    if code != 0:
+        raise _failed(f"pip ended with code {code}", output)
 
 
 def _failed(why: str, output: str) -> UserError:

@@ -106,10 +106,13 @@ Event = (
 
 
 class StartHost(NamedTuple):
-    """Fetch the bundle if it is not there, install what it requires, start the process."""
+    """Fetch the bundle if it is not there, install what it requires, start the process for the language. `env`: names
+    of variables of our environment that it is given."""
 
     host: str
     bundle: str
+    language: str = "python"
+    env: tuple[str, ...] = ()
 
 
 class StopHost(NamedTuple):

@@ -105,7 +105,7 @@ class Fleet:
     def _advance(self, host: Host, graph: Graph, now_ms: int) -> None:
         if host.life is HostLife.WANTED and now_ms >= host.start_at_ms:
             host.life = HostLife.STARTING
-            self._effects.append(StartHost(host.name, host.bundle))
+            self._effects.append(StartHost(host.name, host.bundle, graph.language_of(host.bundle), graph.env))
         if host.graph.version < graph.version:
             host.graph = graph
             host.fluxions = frozenset(host.only)

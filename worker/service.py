@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 import psutil
 
-from liquefy import log
+from liquefy import log, nodejs
 from liquefy.config import WorkerConfig
 from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
-from liquefy.hosting import Load, frame
+from liquefy.hosting import FromHost, Load, frame
 from liquefy.messages import LogLine, decode_control, decode_header, decode_payload, encode
 from liquefy.running import FAILED
 from liquefy.transport import Link
@@ -212,25 +212,40 @@ class Service:
 
         try:
             prepared = await environments.prepare(
-                Path(self._config.data_dir), effect.bundle, fetch, self._config.install_ms
+                Path(self._config.data_dir), effect.bundle, fetch, self._config.install_ms, effect.language
             )
+            node = await asyncio.to_thread(nodejs.find) if effect.language == "javascript" else None
         except (LiquefyError, OSError) as error:  # a full disk, too
             self._step(ev.HostFailed(name, str(error)))
             return
         self._prepared[name] = prepared
         try:
-            self._hosts[name] = HostProcess.start(
-                sys.executable,
-                prepared.folder,
-                prepared.site,
-                on_message=lambda message: self._step(ev.HostSaid(name, message)),
-                on_exit=lambda reason: self._host_exited(name, reason),
-                on_log=lambda stream, line: self._printed(name, stream, line),
-            )
+            self._hosts[name] = self._started(effect, prepared, node)
         except OSError as error:
             self._step(ev.HostFailed(name, f"the host cannot be started: {error}"))
             return
         self._step(ev.HostStarted(name))
+
+    def _started(
+        self, effect: ev.StartHost, prepared: environments.Prepared, node: nodejs.Node | None
+    ) -> HostProcess:
+        """Raises OSError."""
+        name = effect.host
+
+        def on_message(message: FromHost) -> None:
+            self._step(ev.HostSaid(name, message))
+
+        def on_exit(reason: str) -> None:
+            self._host_exited(name, reason)
+
+        def on_log(stream: str, line: str) -> None:
+            self._printed(name, stream, line)
+
+        if node is not None:
+            return HostProcess.start_node(node.node, prepared.folder, on_message, on_exit, on_log, effect.env)
+        return HostProcess.start(
+            sys.executable, prepared.folder, prepared.site, on_message, on_exit, on_log, effect.env
+        )
 
     def _printed(self, host: str, stream: str, line: str) -> None:
         """What users' code prints: marked with its graph, so that nobody takes it for ours."""

@@ -10,13 +10,15 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import sysconfig
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import liquefy
+from liquefy import launch
 from liquefy.errors import BadFrame
 from liquefy.hosting import HOST_FD, FrameReader, FromHost, decode_from_host
 
@@ -36,8 +38,11 @@ LINES_PER_S_MAX = 1_000
 CLOSE_GRACE_S = 0.5
 """How long a host that closed its connection may take to end."""
 
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONHASHSEED")
-"""What of the worker's environment users' code sees. Nothing of ours, and no password of the store."""
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+"""What of the worker's environment users' code sees, besides what its graph asks for by name. Nothing of ours, and
+no password of the store."""
+
+NODE_HOST = Path(liquefy.__file__).parent / "node" / "host.mjs"
 
 OnMessage = Callable[[FromHost], None]
 OnExit = Callable[[str], None]
@@ -76,11 +81,28 @@ class HostProcess:
         on_message: OnMessage,
         on_exit: OnExit,
         on_log: OnLog,
+        wanted: Sequence[str] = (),
     ) -> HostProcess:
-        """Start `liquefy.host` on the bundle in `folder`, with the packages of `site`. Call it from the main
-        thread: a host ends with the thread that started it. Raises OSError if that fails."""
+        """Start `liquefy.host` on the bundle in `folder`, with the packages of `site` and the `wanted` variables of
+        our environment. Call it from the main thread: a host ends with the thread that started it. Raises OSError
+        if that fails."""
         command = (python, "-P", "-m", "liquefy.host", str(os.getpid()), str(folder.resolve()))
-        return cls.spawn(command, environment(os.environ, site), on_message, on_exit, on_log)
+        return cls.spawn(command, environment(os.environ, site, wanted), on_message, on_exit, on_log)
+
+    @classmethod
+    def start_node(
+        cls,
+        node: Path,
+        folder: Path,
+        on_message: OnMessage,
+        on_exit: OnExit,
+        on_log: OnLog,
+        wanted: Sequence[str] = (),
+    ) -> HostProcess:
+        """As `start`, for JavaScript: `host.mjs`, run by that Node.js."""
+        launched = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()))
+        command = (*launched, str(node), str(NODE_HOST), str(folder.resolve()))
+        return cls.spawn(command, passed_on(os.environ, wanted), on_message, on_exit, on_log)
 
     @classmethod
     def spawn(
@@ -221,13 +243,19 @@ class HostProcess:
         self._on_exit(fault or (f"signal {-code}" if code < 0 else f"exit code {code}"))
 
 
-def environment(ours: Mapping[str, str], site: Path | None) -> dict[str, str]:
-    """The environment of a host, made from the worker's."""
-    passed = {name: ours[name] for name in PASSED_ON if name in ours}
+def passed_on(ours: Mapping[str, str], wanted: Sequence[str]) -> dict[str, str]:
+    """What of our environment any host gets."""
+    return {name: ours[name] for name in (*PASSED_ON, *wanted) if name in ours}
+
+
+def environment(ours: Mapping[str, str], site: Path | None, wanted: Sequence[str] = ()) -> dict[str, str]:
+    """The environment of a host for Python, made from the worker's."""
+    passed = passed_on(ours, (*wanted, "PYTHONHASHSEED"))
     path = [str(site)] if site is not None else []
     root = str(Path(liquefy.__file__).resolve().parent.parent)
     if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         path.append(root)  # a checkout; the host takes it off its path again
+    passed.pop("PYTHONPATH", None)
     if path:
         passed["PYTHONPATH"] = os.pathsep.join(path)
     return {**passed, "PYTHONUNBUFFERED": "1"}

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ctl import launch
+from liquefy import launch
 from liquefy.control import Reply, decode_request, encode
 from liquefy.transport import RouterSocket
 

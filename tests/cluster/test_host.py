@@ -116,10 +116,13 @@ class Bench:
     def __init__(self, folder, site=None):
         self.messages, self.lines, self.ends = [], [], []
         self.changed = asyncio.Event()
-        self.host = HostProcess.start(
+        self.host = self.start(folder, site)
+        self.folder = folder
+
+    def start(self, folder, site):
+        return HostProcess.start(
             sys.executable, folder, site, self._note(self.messages), self._note(self.ends), self._line
         )
-        self.folder = folder
 
     def _note(self, where):
         def note(what):

@@ -56,7 +56,7 @@ def write(case: Case, folder: Path) -> None:
 def outcome(folder: Path) -> str:
     """What a person would see, from inside the folder."""
     try:
-        if any(folder.rglob("*.py")):
+        if any(path.suffix in (".py", ".mjs", ".js", ".cjs") for path in folder.rglob("*")):
             graphfile.read_with_code(folder / "graph.yaml")
         else:
             graphfile.read(folder / "graph.yaml")
