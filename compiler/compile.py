@@ -5,6 +5,7 @@ emitter writes it. Knows no language: the parts of one are imported when somethi
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -119,7 +120,7 @@ def _javascript_folder(path: Path) -> Path:
 
 def _python(folder: Path, entry: str, app: str | None) -> Program:
     program: Program = _part("python").compile(folder, entry, app)
-    return program
+    return replace(program, app=app or program.app)
 
 
 def _javascript(folder: Path, entry: str) -> Program:

@@ -17,7 +17,7 @@ from compiler.flx.printing import BODY_NEWLINES, END, FILE_NEWLINES, TEXT, Ancho
 from compiler.flx.words import FlxError, FlxErrors, Scanner
 from compiler.program import Entry, Fluxion, Group, Keeping, Kept, Program, Role, Sort, Sorted, Stream
 
-TOP = "service, language, framework, entry, folder, env, group, flx, kept, scope, stream, share, assets or file"
+TOP = "service, language, framework, entry, app, folder, env, group, flx, kept, scope, stream, share, assets or file"
 ROLES = ", ".join(role.value for role in Role)
 KEEPINGS = ", ".join(keeping.value for keeping in Keeping)
 INDENT = len(TEXT)
@@ -339,7 +339,7 @@ class _Parser:
         )
 
     _READERS: ClassVar[dict[str, Callable[[_Parser, Scanner, str], None]]] = {
-        **dict.fromkeys(("service", "language", "framework", "entry", "folder"), _setting),
+        **dict.fromkeys(("service", "language", "framework", "entry", "app", "folder"), _setting),
         **dict.fromkeys((sort.value for sort in Sort), _variable),
         "env": _env,
         "group": _group,

@@ -84,6 +84,7 @@ class _Printer:
             ("language", program.language),
             ("framework", program.framework),
             ("entry", program.entry),
+            ("app", program.app),
             ("folder", program.folder),
         ):
             if value:

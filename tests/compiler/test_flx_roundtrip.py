@@ -3,6 +3,9 @@ printed."""
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +63,7 @@ def programs(draw: st.DrawFn) -> Program:
         draw(names),
         draw(words),
         draw(names),
+        draw(words),
     )
 
 
@@ -87,3 +91,19 @@ def test_positions_do_not_matter_but_the_order_of_like_things() -> None:
     text = "service a\nflx one\n-> two\n"
     program = parse(text.replace("\n->", "\n   ->"))
     assert parse(formatted(text.replace("\n->", "\n ->"))) == program
+
+
+@pytest.mark.parametrize("shape", [Program, Fluxion, Group, Stream, Entry, Sorted, Kept, Place])
+def test_each_part_of_a_program_is_tried(shape: type) -> None:
+    """One that is new is to be printed and read, too: this says so to whoever adds it."""
+    known = {
+        Program: "name language framework entry fluxions groups variables kept files assets folder env app",
+        Fluxion: "name role group body reads context key key_convert entries streams waits unit place last_line",
+        Group: "name keeping variables why",
+        Stream: "to variables starts",
+        Entry: "method path route",
+        Sorted: "name sort where place why",
+        Kept: "what why place remedy",
+        Place: "file line column",
+    }
+    assert [field.name for field in dataclasses.fields(shape)] == known[shape].split()
