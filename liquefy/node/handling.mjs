@@ -4,12 +4,11 @@
  * Every function may return a promise, so all of them count as ones that wait: the worker has one message of a key under way
  * at a time. What is late cannot be ended here, only given up: its context is taken from it, and its result counts no
  * more. Knows neither sockets nor processes. */
-import { AsyncLocalStorage } from "node:async_hooks";
-
 import api from "./api.cjs";
 import { Context } from "./context.mjs";
 import { emissions, ResultError } from "./emissions.mjs";
 import { describe } from "./failures.mjs";
+import { calls, Stream } from "./streaming.mjs";
 import { unpack } from "./values.mjs";
 
 /** Results of a batch that takes longer are sent as far as they are there. */
@@ -29,11 +28,13 @@ export class Runner {
   #rows = [];
   #flushed = 0;
   #cpuMark = cpuUs();
-  #calls = new AsyncLocalStorage();
+  #streams = new Map();
+  #sendPiece;
 
-  /** `send` gets arrays of results, as Done of `liquefy/hosting.py`. */
-  constructor(send, folder) {
+  /** `send` gets arrays of results, as Done of `liquefy/hosting.py`, `sendPiece` single Pieces. */
+  constructor(send, sendPiece, folder) {
     this.#send = send;
+    this.#sendPiece = sendPiece;
     this.#folder = folder;
   }
 
@@ -58,7 +59,12 @@ export class Runner {
 
   /** Something was thrown where nobody catches it: a call that it comes from fails by it. Returns whether there is one. */
   blame(error) {
-    return this.#calls.getStore()?.fail(error) ?? false;
+    return calls.getStore()?.fail(error) ?? false;
+  }
+
+  /** The client who waits for the answer of this one is gone. */
+  gone(ticket) {
+    this.#streams.get(ticket)?.hungUp();
   }
 
   #begin([ticket, graph, fluxion, partition, key, id, body, fields, deadlineMs = 0, trace = ""]) {
@@ -90,17 +96,20 @@ export class Runner {
   /** Never rejects. */
   async #handle(spec, item, context) {
     const start = performance.now();
+    const stream = context ? null : new Stream(item.ticket, this.#sendPiece);
+    if (stream) this.#streams.set(item.ticket, stream);
     let outcome;
     let failure;
-    for (let tries = 0; tries < 2 && !outcome && !(failure instanceof CallTimeout); tries++) {
+    for (let tries = 0; tries < 2 && !outcome && !(failure instanceof CallTimeout) && !stream?.number; tries++) {
       const [given, end] = context ? context.view() : [null, null];
       try {
         const began = performance.now();
-        const result = this.#call(spec, item, given);
+        const result = this.#call(spec, item, given, stream);
         // One that did not wait is done here and now, and the next begins after it.
         const value = isThenable(result) ? await result : result;
-        if (performance.now() - began > spec.limitMs) throw new CallTimeout();
+        if (performance.now() - began > spec.limitMs && !stream?.number) throw new CallTimeout();
         const emitted = emissions(spec, value);
+        if (stream?.number) emitted.push(stream.end());
         end?.();
         const [sets, removes] = context ? context.changes() : [new Map(), []];
         outcome = { emitted, sets, removes };
@@ -110,6 +119,7 @@ export class Runner {
         failure = error;
       }
     }
+    this.#streams.delete(item.ticket);
     const [line, stack] = outcome ? ["", ""] : this.#explain(failure, spec);
     const { emitted, sets, removes } = outcome ?? { emitted: [], sets: new Map(), removes: [] };
     const elapsedUs = Math.round(1000 * (performance.now() - start));
@@ -118,12 +128,12 @@ export class Runner {
   }
 
   /** What the function returned; a promise of it that ends by the time limit at the latest. */
-  #call(spec, item, given) {
+  #call(spec, item, given, stream) {
     const message = messageOf(item);
     const none = () => false;
-    const call = { fail: none };
+    const call = { fail: none, stream };
     const { func } = spec; // so that it is called as a function, not as a method
-    const result = this.#calls.run(call, () => (given ? func(message, given) : func(message)));
+    const result = calls.run(call, () => (given ? func(message, given) : func(message)));
     if (!isThenable(result)) return result;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new CallTimeout()), spec.limitMs);
@@ -135,6 +145,8 @@ export class Runner {
         return first;
       };
       call.fail = settle(reject);
+      if (stream) stream.begun = () => clearTimeout(timer);
+      if (stream?.number) clearTimeout(timer);
       Promise.resolve(result).then(settle(resolve), settle(reject));
     });
   }

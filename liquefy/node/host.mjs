@@ -33,7 +33,7 @@ class Host {
   constructor(connection, folder) {
     this.#connection = connection;
     this.#folder = folder;
-    this.#runner = new Runner((results) => this.#sendResults(results), folder);
+    this.#runner = new Runner((done) => this.#sendResults(done), (piece) => this.#connection.write(frame(piece)), folder);
   }
 
   serve() {
@@ -71,6 +71,7 @@ class Host {
   #take([tag, ...parts]) {
     if (tag === "run") this.#runner.run(parts[0]);
     else if (tag === "forget") this.#runner.forget(parts[0], parts[1] ?? []);
+    else if (tag === "gone") this.#runner.gone(parts[0]);
     else if (tag === "load") this.#load(...parts);
     else throw new BadFrame(`a message ${tag}`);
   }

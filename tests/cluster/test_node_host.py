@@ -8,13 +8,14 @@ import pytest
 from test_host import Bench, alive, gone, graph, item
 
 from liquefy import nodejs
-from liquefy.hosting import Forget, Load, Loaded, Refused, Run, frame
+from liquefy.hosting import Forget, Gone, Load, Loaded, Piece, Refused, Run, frame
 from liquefy.values import pack, unpack
 from worker.supervisor import HostProcess
 
 SOURCE = """
 import { spawn } from "node:child_process";
 import { answer, emit } from "liquefy";
+import { current } from "liquefy/streaming";
 import local from "./lib/local.cjs";
 
 export function store(message, context) {
@@ -43,6 +44,15 @@ export async function call(message) {
   return String(message.body);
 }
 
+export async function live(message) {
+  const stream = current();
+  if (message.body === "none") return stream.gone;
+  for (let n = 0; n < 3; n++) stream.send(201, [["x-live", "yes"]], Buffer.from(String(n)));
+  if (message.body === "fail") throw new TypeError("in the middle");
+  if (message.body === "long") await new Promise((done) => setTimeout(done, 600));
+  if (message.body === "wait") await new Promise((done) => { stream.onGone = done; });
+}
+
 export function keep(message, context) {
   context.n = (context.n ?? 0) + 1;
   (context.list ??= []).push(context.n);
@@ -55,7 +65,7 @@ export function keep(message, context) {
 }
 """
 
-CODE = {"store": "code:store", "call": "./code.mjs:call", "keep": "code:keep"}
+CODE = {"store": "code:store", "call": "./code.mjs:call", "keep": "code:keep", "live": "code:live"}
 
 
 class NodeBench(Bench):
@@ -66,7 +76,7 @@ class NodeBench(Bench):
             nodejs.find().node, folder, self._note(self.messages), self._note(self.ends), self._line, ["ASKED_FOR"]
         )
 
-    async def load(self, which=None, only=("store", "call", "keep")):
+    async def load(self, which=None, only=("store", "call", "keep", "live")):
         return await super().load(which or graph(**CODE), only)
 
 
@@ -95,7 +105,7 @@ def with_host(folder, steps):
 
 def test_loads_runs_and_keeps_contexts(folder):
     async def steps(bench):
-        assert await bench.load() == Loaded("g", 1, ["store", "call", "keep"])
+        assert await bench.load() == Loaded("g", 1, ["store", "call", "keep", "live"])
         first = await bench.run(item(fields={"n": pack(5), "old": pack("x")}))
         assert [unpack(d.sets["n"]) for d in first] == [6]
         assert first[0].emitted[0].to == "output"
@@ -162,7 +172,7 @@ def test_failures_of_users_code_are_results(folder):
         assert by_ticket[3].error == by_ticket[6].error == "timed out after 0.4 s"
         trace = by_ticket[1].traceback.splitlines()
         assert trace[0] == "TypeError: as asked"
-        assert trace[1].strip() == "at store (code.mjs:8:25)"
+        assert trace[1].strip() == "at store (code.mjs:9:25)"
         assert len(trace) == 2
         (after,) = await bench.run(item(0, "call"))
         assert after.error == ""
@@ -183,6 +193,28 @@ def test_calls_wait_side_by_side_but_those_of_a_key_that_were_given_up(folder):
         bench.host.send(frame(Run([item(0, "keep", fields={"n": pack(10)}, ticket=2)])))
         await bench.until(lambda: len(bench.done()) == 2)
         assert [(done.ticket, unpack(done.sets["n"])) for done in bench.done()] == [(1, 1), (2, 11)]
+
+    with_host(folder, steps)
+
+
+def test_an_answer_in_pieces(folder):
+    async def steps(bench):
+        await bench.load()
+        (done,) = await bench.run(item("long", "live", ticket=1))
+        pieces = [m.emitted for m in bench.messages if isinstance(m, Piece)]
+        assert [(p.status, p.headers, unpack(p.body), p.piece) for p in pieces] == [
+            (201, (("x-live", "yes"),), b"%d" % n, n + 1) for n in range(3)
+        ]
+        assert [(e.to, e.piece) for e in done.emitted] == [("output", -4)]
+        (done,) = await bench.run(item("fail", "live", ticket=2))
+        assert done.error == "TypeError: in the middle"
+        assert len([m for m in bench.messages if isinstance(m, Piece)]) == 6
+        bench.host.send(frame(Run([item("wait", "live", ticket=3)])))
+        await bench.until(lambda: len([m for m in bench.messages if isinstance(m, Piece)]) == 9)
+        bench.host.send(frame(Gone(3)) + frame(Gone(99)))
+        await bench.until(lambda: bench.done()[-1].ticket == 3)
+        (done,) = await bench.run(item("none", "live", ticket=4))
+        assert unpack(done.emitted[0].body) == b"false"
 
     with_host(folder, steps)
 
