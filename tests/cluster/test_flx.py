@@ -49,3 +49,37 @@ def test_half_a_rename_is_refused_with_its_line(cluster: LiveCluster, tmp_path: 
     reply = cluster.run("deploy", str(file), "--controller", cluster.controller)
     assert reply.code == 2
     assert f"{file}:16:1: 'localProcess' sends visitor" in reply.errors
+
+
+JAVASCRIPT = """service counters
+language javascript
+
+flx count {n} by params.id
+  POST /counters/{id}
+  -> show [user, n]
+  step
+    const user = params.id;
+    n = (n ?? 0) + 1;
+
+flx show
+  -> output [text]
+  step
+    await new Promise((done) => setTimeout(done, 1));
+    const text = `${user}: ${n}`;
+"""
+
+
+def test_bodies_in_javascript(cluster: LiveCluster, tmp_path: Path) -> None:
+    file = tmp_path / "counters.flx"
+
+    def count() -> str:
+        request = urllib.request.Request(f"{cluster.http}/counters/alice", method="POST")
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return str(json.loads(response.read())["text"])
+
+    file.write_text(JAVASCRIPT)
+    cluster.ctl("deploy", str(file), "--wait")
+    assert wait_for(count, "an answer") == "alice: 1"
+    file.write_text(JAVASCRIPT.replace("user", "visitor"))
+    cluster.ctl("deploy", str(file), "--wait")
+    assert count() == "alice: 2"
