@@ -160,7 +160,7 @@ class LiveCluster:
         if not host:
             return process.pid
         with contextlib.suppress(psutil.NoSuchProcess):
-            hosts = [p for p in process.children() if any("liquefy.host" in word for word in _command(p))]
+            hosts = [p for p in process.children() if any("liquefy.host" in w or "host.mjs" in w for w in _command(p))]
             return min(hosts, key=lambda p: p.create_time()).pid if hosts else 0
         return 0
 
