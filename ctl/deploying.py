@@ -56,7 +56,13 @@ def prepared(path: Path, app: str | None, progress: Callable[[str], None]) -> Pr
         return Prepared(graph, folder, folder, [])
     program = compiling.compiled(path, app, progress)
     folder = compiling.bundle_folder(program)
-    graph, _ = read(folder)
+    try:
+        graph, _ = read(folder)
+    except UserError as error:
+        # The folder is of this process alone: how to see what the message speaks of.
+        text = str(error).replace(f"{folder}/", "")
+        shown = f"`liquefy-ctl compile {path} --emit bundle -o FOLDER` shows what it was compiled to"
+        raise UserError(f"{path}: what it was compiled to cannot be deployed; {shown}\n{text}") from None
     return Prepared(graph, folder, path if path.is_dir() else path.parent, program.streams())
 
 

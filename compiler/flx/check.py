@@ -11,8 +11,9 @@ from compiler.flx.parsing import Parsed
 from compiler.flx.printing import Anchor
 from compiler.flx.words import FlxError, FlxErrors
 from compiler.program import Fluxion, Keeping, Program, Role
+from liquefy import graphrules as rules
 from liquefy.graph import OUTPUT
-from liquefy.graphyaml import nearest
+from liquefy.graphyaml import Problems, nearest
 
 LANGUAGES = ("javascript", "python")
 
@@ -50,6 +51,7 @@ class _Checker:
         self._streams()
         self._holes()
         if not self.errors and is_steps(program):
+            self._graph()
             self._arrivals()
             for wrong in bodies.check(program):
                 self._wrong_body(wrong)
@@ -124,6 +126,36 @@ class _Checker:
             if fluxion.body and fluxion.role is not Role.STEP and fluxion.name not in holes:
                 problem = f"no file has a place for the body of {fluxion.name!r}{nearest(fluxion.name, holes - names)}"
                 self._add(("flx", i), problem, f"write ⟪{fluxion.name}⟫ where it belongs in its file")
+
+    def _graph(self) -> None:
+        """What must hold of the graph that it becomes, told with the lines of this file."""
+        problems = Problems(self._file)
+        inputs: list[rules.DeclaredInput] = []
+        streams: list[rules.Stream] = []
+        keeping = {group.name: group.keeping for group in self._program.groups}
+        declared: dict[str, rules.DeclaredFluxion] = {}
+        for i, fluxion in enumerate(self._program.fluxions):
+            line = self._lines["flx", i]
+            one = fluxion.group if keeping[fluxion.group] not in (Keeping.NONE, Keeping.PINNED) else ""
+            lines = dict.fromkeys(("key", "group"), line)
+            declared[fluxion.name] = rules.DeclaredFluxion(fluxion.name, line, lines, "", one, fluxion.key)
+            if fluxion.key:
+                rules.check_key(declared[fluxion.name], problems)
+            for j, entry in enumerate(fluxion.entries):
+                name, at = f"input{len(inputs) + 1}", self._lines["flx", i, "entry", j]
+                inputs.append(rules.parse_route(name, at, f"{entry.method} {entry.path}", problems))
+                streams.append(rules.Stream(at, name, fluxion.name))
+            streams += [
+                rules.Stream(self._lines["flx", i, "stream", j], fluxion.name, stream.to)
+                for j, stream in enumerate(fluxion.streams)
+            ]
+        rules.check_inputs(inputs, problems)
+        rules.check_groups(list(declared.values()), problems)
+        rules.check_carried_keys(inputs, declared, streams, problems)
+        if not problems:
+            rules.check_reached(inputs, list(declared.values()), streams, problems)
+            rules.check_exits(list(declared.values()), streams, problems)
+        self.errors += [FlxError(self._file, e.line, 1, e.problem, e.remedy) for e in problems.errors]
 
     def _arrivals(self) -> None:
         """What a step reads comes along each stream that leads to it."""

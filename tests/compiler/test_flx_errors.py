@@ -41,6 +41,12 @@ UNREADABLE = [
 ]
 
 SENSELESS = [
+    (f"{HEAD}flx b\n  FETCH /\n", 4, "'FETCH' is not an HTTP method"),
+    (f"{HEAD}flx b\n  GET users\n", 4, "does not start with /"),
+    (f"{HEAD}flx b\n  GET /{{x}}\nflx c\n  GET /{{y}}\n", 6, "take the same requests"),
+    (f"{HEAD}flx b by params.user\n  GET /{{id}}\n", 3, "params.user"),
+    (f"{HEAD}flx b\n  GET /\nflx c\n", 5, "'c'"),
+    (f"{HEAD}flx b\n  GET /\n  -> c\nflx c\n  -> b\n", 5, "has no way out"),
     ("service Big\nlanguage python\nflx a\n  GET /\n", 1, "'Big' cannot name a service"),
     ("service a\nflx b\n  GET /\n", 1, "no language is said"),
     ("service a\nlanguage ruby\nflx b\n  GET /\n", 2, "the language 'ruby' cannot be run"),
