@@ -503,7 +503,7 @@ class BrokerState:
             returned = sum(len(entry.posted) for entry in handover.returned)
             self._pauses[partition] = pause(hold, epoch, returned)
             route = self._table.hand_over(partition, target.name, target.session, epoch)
-            out.append(SendTo(target.session, m.Activate(partition, epoch)))
+            out.append(SendTo(target.session, m.Activate(partition, epoch, handover.legacy)))
             for sender, posted in handover.returned:
                 header = m.encode([Part(partition, route.path, len(posted))])
                 out.append(Forward(target.session, [sender, header, m.encode([posted])]))

@@ -145,6 +145,18 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag=True):
     epoch: int
 
 
+class Legacy(msgspec.Struct, frozen=True, array_like=True):
+    """What a partition's next owner starts from, as the source left it in the store with its last commit. `outbox`:
+    what is in
+    the partition's outbox there, in order, packed; but for entries whose acknowledgements came since
+    (`acknowledged`)."""
+
+    sequence: int
+    next_out: int
+    outbox: list[tuple[int, bytes]]
+    acknowledged: list[int]
+
+
 class Handover(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Source has committed the placement (target, epoch): route there, `returned` first, then what was held."""
 
@@ -152,6 +164,8 @@ class Handover(msgspec.Struct, frozen=True, array_like=True, tag=True):
     epoch: int
     target: str
     returned: list[Returned] = []
+    legacy: Legacy | None = None
+    """None: the target is to ask the store."""
 
 
 class Disown(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -227,6 +241,8 @@ class Activate(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
     partition: str
     epoch: int
+    legacy: Legacy | None = None
+    """From its source; None: ask the store."""
 
 
 class Drop(msgspec.Struct, frozen=True, array_like=True, tag=True):

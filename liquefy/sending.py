@@ -121,6 +121,10 @@ class Outgoing:
             tokens.append(token)
         return tokens
 
+    def message(self, seq: int) -> Message:
+        """What was posted as `seq`, which is not acknowledged."""
+        return self._unacked[self._by_seq[seq][0]][seq].message
+
     def forget(self, seqs: Iterable[int]) -> None:
         """Never send these again: somebody else does now (their partition moved), or nobody waits."""
         gone = set(seqs)

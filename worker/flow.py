@@ -16,7 +16,7 @@ from liquefy.config import WorkerConfig
 from liquefy.effects import Count, Log
 from liquefy.graph import OUTPUT, Graph
 from liquefy.hosting import Done, Forget, Gone, Piece, Run, Step
-from liquefy.messages import Message, Part, Posted, Session
+from liquefy.messages import Legacy, Message, Part, Posted, Session, encode
 from liquefy.sending import Acks, Outgoing
 from worker.accounting import Accounting
 from worker.cache import Cache
@@ -29,6 +29,9 @@ from worker.onward import Onward, passages, sound
 
 ANSWER_GRACE_MS = 5_000
 """An answer that no gateway takes is dropped so long after its client stopped waiting."""
+
+LEGACY_OUTBOX_MAX = 512
+"""Outbox entries that a source hands over itself; the target of a partition with more asks the store."""
 
 ACKNOWLEDGED_FLUSH_MS = 500
 """Acknowledged outbox entries are dropped with the next commit; if none comes for so long, by one of their own."""
@@ -84,7 +87,7 @@ class Flow:
     def _take(self, partition: Partition, message: Message, sender: Session, seq: int, resend: bool) -> None:
         present = partition.working.get(message.id)
         if present is not None:
-            present.sender, present.seq = sender, seq
+            present.sent_again(sender, seq)
             return
         entry = Entry(partition, message, sender, seq, resend)
         partition.take(entry)
@@ -272,10 +275,15 @@ class Flow:
         entry.partition.let_go(entry)
         if entry.sender is None:
             return
-        if entry.sender == LOCAL:
-            self._local_acks.append(entry.seq)
+        self._acknowledge(entry.sender, entry.seq)
+        for sender, seq in (entry.others or {}).items():
+            self._acknowledge(sender, seq)
+
+    def _acknowledge(self, sender: Session, seq: int) -> None:
+        if sender == LOCAL:
+            self._local_acks.append(seq)
         else:
-            self._acks.add(entry.sender, entry.seq)
+            self._acks.add(sender, seq)
 
     def acknowledged(self, seqs: list[int]) -> None:
         """Receivers have these safe."""
@@ -308,8 +316,11 @@ class Flow:
         if self._committing or not self._dirty:
             return
         commits = []
+        gone = {partition for partition, _ in self.moved}  # no commit of ours is valid for these
         for partition in self._dirty:
             move_due = partition.move is not None and partition.move.committing
+            if partition in gone:
+                continue
             if partition.life is Life.ACTIVE and (partition.ran or partition.acknowledged or move_due):
                 built = build(partition, self._fleet.graphs.get(partition.graph), self.now_ms)
                 for entry in built.entries:
@@ -358,6 +369,8 @@ class Flow:
                     record.users -= 1
             self._finish(entry)
         moving = built.commit.move is not None
+        if moving and partition.move is not None:
+            partition.move.unsent = [(outbox, message) for outbox, _, message in built.outgoing]
         for outbox, destination, message in built.outgoing:
             if moving:
                 continue  # the target finds it in the outbox
@@ -387,6 +400,15 @@ class Flow:
             partition.busy += len(rest)
             partition.ran[:0] = rest
             self._dirty[partition] = None
+
+    def legacy(self, partition: Partition, unsent: list[tuple[int, Message]]) -> Legacy | None:
+        """What its next owner starts from, after our last commit; None if it had better ask the store."""
+        many = max(len(partition.sent) + len(unsent), len(self._timers)) > LEGACY_OUTBOX_MAX
+        if many or any(timer[2] is partition for timer in self._timers):
+            return None
+        sent = [(outbox, self.outgoing.message(seq)) for outbox, seq in partition.sent.items()]
+        outbox = [(seq, encode(message)) for seq, message in sorted([*sent, *unsent], key=lambda entry: entry[0])]
+        return Legacy(partition.sequence, partition.next_out, outbox, partition.acknowledged)
 
     # -- delays, outbox ---------------------------------------------------------------------------------
 

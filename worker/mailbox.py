@@ -41,7 +41,7 @@ class Entry:
     none); results of earlier runs are stale. `doomed` says why it goes to the dead letters unhandled."""
 
     __slots__ = (
-        "check", "children", "crashes", "doomed", "message", "partition", "replays",
+        "check", "children", "crashes", "doomed", "message", "others", "partition", "replays",
         "result", "sender", "seq", "stage", "ticket",
     )  # fmt: skip
 
@@ -50,6 +50,8 @@ class Entry:
         self.message = message
         self.sender = sender
         self.seq = seq
+        self.others: dict[Session, int] | None = None
+        """Who else sent it (its parent was handled by two owners), and as what: they wait for it, too."""
         self.check = check
         self.stage = Stage.QUEUED
         self.ticket = 0
@@ -58,6 +60,14 @@ class Entry:
         self.doomed = ""
         self.replays = b""
         self.result: Any = None
+
+
+    def sent_again(self, sender: Session, seq: int) -> None:
+        """It came once more, from the same session or another."""
+        if self.sender is not None and self.sender != sender:
+            self.others = self.others or {}
+            self.others[self.sender] = self.seq
+        self.sender, self.seq = sender, seq
 
 
 class ContextRecord:
@@ -239,7 +249,7 @@ class Move:
     """A migration of which this worker is the source. `draining` from the broker's Held marker on; `committing`
     once the last commit was built: the point of no return is behind when its verdict is ok."""
 
-    __slots__ = ("committing", "controller", "draining", "since_ms", "target")
+    __slots__ = ("committing", "controller", "draining", "since_ms", "target", "unsent")
 
     def __init__(self, target: str, controller: Session, since_ms: int) -> None:
         self.target = target
@@ -247,6 +257,8 @@ class Move:
         self.since_ms = since_ms
         self.draining = False
         self.committing = False
+        self.unsent: list[tuple[int, Message]] = []
+        """Of the outbox, what the last commit added."""
 
 
 def bucketed(message: Message) -> tuple[int, bytes]:

@@ -19,6 +19,7 @@ from liquefy.messages import (
     Disown,
     Handover,
     Hold,
+    Legacy,
     Message,
     MoveEnded,
     Posted,
@@ -55,8 +56,9 @@ class Ownership:
 
     # -- coming -----------------------------------------------------------------------------------------
 
-    def activate(self, name: str, epoch: int) -> None:
-        """The broker routes the partition here: load it, then handle what comes."""
+    def activate(self, name: str, epoch: int, legacy: Legacy | None = None) -> None:
+        """The broker routes the partition here: load it, unless its source says what the store has, then handle what
+        comes."""
         partition = self._flow.partitions.get(name)
         if partition is not None and partition.epoch == epoch:
             if partition.life is Life.ACTIVE:
@@ -66,9 +68,16 @@ class Ownership:
             if partition.epoch > epoch:
                 return
             self.drop(partition)
-        self._flow.partitions[name] = Partition(name, epoch, self._flow.next_read)
-        self._to_load.append(name)
+        fresh = self._flow.partitions[name] = Partition(name, epoch, self._flow.next_read)
         self.changed = True
+        if legacy is None:
+            self._to_load.append(name)
+            return
+        # Should the store have lost the source's last commit, ours will not fit, and is refused as a gap.
+        fresh.next_out = legacy.next_out
+        fresh.acknowledged, fresh.acknowledged_since_ms = list(legacy.acknowledged), self._flow.now_ms
+        self._loaded[name] = PartitionState(name, self._name, epoch, legacy.sequence, legacy.outbox)
+        self.start()
 
     def loaded(self, states: list[PartitionState]) -> None:
         """The store says what the partitions are like. They become active once their graph is in force here."""
@@ -101,7 +110,7 @@ class Ownership:
             if partition.stateful:
                 partition.unhandled.clear()
             partition.sequence = state.sequence
-            partition.next_out = max((seq for seq, _ in state.outbox), default=0) + 1
+            partition.next_out = max(partition.next_out, max((seq for seq, _ in state.outbox), default=0) + 1)
             self._effects.append(ToBroker(Activated(name, partition.epoch)))
             for seq, packed in state.outbox:
                 self._send_again(partition, seq, decode_message(packed))
@@ -216,7 +225,8 @@ class Ownership:
             if not returned or returned[-1].sender != sender:
                 returned.append(Returned(sender, []))
             returned[-1].posted.append(Posted(entry.seq, entry.message, entry.check))
-        handover = Handover(partition.name, partition.epoch + 1, partition.move.target, returned)
+        legacy = self._flow.legacy(partition, partition.move.unsent)
+        handover = Handover(partition.name, partition.epoch + 1, partition.move.target, returned, legacy)
         self._effects.append(ToBroker(handover))
         self._end_move(partition, "")
         self.drop(partition)

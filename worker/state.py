@@ -92,7 +92,7 @@ class WorkerState:
             Routes: lambda m, s: self.flow.outgoing.on_routes(m.routes),
             Ping: lambda m, s: None,
             Fenced: self._fenced,
-            Activate: lambda m, s: self.ownership.activate(m.partition, m.epoch),
+            Activate: lambda m, s: self.ownership.activate(m.partition, m.epoch, m.legacy),
             Held: lambda m, s: self.ownership.held(m.partition, m.epoch),
             Drop: self._drop,
             Ack: lambda m, s: self.flow.acknowledged(m.seqs),

@@ -41,7 +41,9 @@ class FakeHost:
         self.contexts: dict[tuple[str, str], dict[str, bytes]] = {}
         self.running: dict[int, Item] = {}
         self._in_last = self._out_last = self._free_at = 0.0
-        self._awaiting: dict[tuple[str, str], int] = {}
+        self._awaiting: dict[tuple[str, str], Any] = {}
+        self._owned: dict[int, Any] = {}
+        """By ticket: the ownership of its partition under which the worker asked for it."""
         self.sim.after(self.sim.between(5, 100), self._started)
 
     def _started(self) -> None:
@@ -53,6 +55,9 @@ class FakeHost:
 
     def tell(self, message: Any) -> None:
         """The worker sends: it arrives in order."""
+        if type(message) is Run:
+            for item in message.items:
+                self._owned[item.ticket] = self.worker.state.flow.partitions.get(item.partition)
         self._in_last = max(self._in_last + 0.001, self.sim.now + self.sim.between(0.02, 0.2))
         self.sim.after(self._in_last - self.sim.now, self._got, message)
 
@@ -85,8 +90,8 @@ class FakeHost:
         results: list[Done] = []
         for item in items:
             self.running[item.ticket] = item
-            owned = id(self.worker.state.flow.partitions.get(item.partition))
-            if self._awaiting.get((item.partition, item.key)) == owned:  # else it was lost, and came back
+            owned = self._owned.pop(item.ticket, None)
+            if owned is not None and self._awaiting.get((item.partition, item.key)) is owned:  # else it was lost
                 raise Violation(f"two messages of key {item.key!r} of {item.partition} at once", item.key)
             if read_body(item.body).plan.fail == "poison":
                 at = self._busy(0.1)

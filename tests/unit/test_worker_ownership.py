@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from worker_bench import CONTROLLER, GATEWAY, Bench
 
 from liquefy.commits import PartitionState
+from liquefy.effects import SendFrame, ToBroker
 from liquefy.messages import (
     Abort,
     Ack,
@@ -17,9 +19,12 @@ from liquefy.messages import (
     Held,
     Hello,
     Hold,
+    Legacy,
     Move,
     MoveEnded,
     Release,
+    decode_message,
+    encode,
 )
 from worker import events as ev
 
@@ -50,6 +55,17 @@ def test_messages_that_come_before_the_load_is_done_wait_for_it() -> None:
     assert bench.relayed(Ack) == [(GATEWAY, Ack([1]))]
 
 
+def test_the_target_goes_by_what_the_source_left() -> None:
+    bench = Bench().ready()
+    left = replace(bench.message(7), fluxion="tell", id=b"left")
+    effects = bench.state.step(ev.FromBroker(Activate(P, 2, Legacy(5, 9, [(8, encode(left))], [7]))), bench.now_ms)
+    assert not [e for e in effects if isinstance(e, ev.LoadPartitions)]
+    assert [e.message for e in effects if isinstance(e, ToBroker)] == [Activated(P, 2)]
+    assert [p.message for e in effects if isinstance(e, SendFrame) for part in e.parts for p in part] == [left]
+    partition = bench.state.flow.partitions[P]
+    assert (partition.sequence, partition.next_out, partition.acknowledged) == (5, 9, [7])
+
+
 def test_a_partition_that_the_store_gives_to_another_is_disowned() -> None:
     bench = Bench().ready()
     bench.state.step(ev.FromBroker(Activate(P, 1)), bench.now_ms)
@@ -73,7 +89,10 @@ def test_the_source_drains_commits_and_hands_over_in_that_order() -> None:
     assert len(last.commits[0].seen) == 1
     assert bench.to_broker(Handover) == []
     bench.answer_commits()
-    assert bench.to_broker(Handover) == [Handover(P, 2, "node3", [])]
+    [handover] = bench.to_broker(Handover)
+    assert (handover.partition, handover.epoch, handover.target, handover.returned) == (P, 2, "node3", [])
+    assert (handover.legacy.sequence, handover.legacy.next_out, handover.legacy.acknowledged) == (1, 2, [])
+    assert [(seq, decode_message(packed).fluxion) for seq, packed in handover.legacy.outbox] == [(1, "tell")]
     assert (CONTROLLER, MoveEnded(P, 1, "")) in bench.relayed(MoveEnded)
     assert P not in bench.state.flow.partitions
 
