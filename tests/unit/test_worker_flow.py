@@ -173,7 +173,7 @@ def test_an_oversized_coroutine_frees_its_key() -> None:
     assert bench.commits[0].commits[0].dead
 
 
-def test_a_repeat_of_what_is_under_way_is_not_run_again_but_answered_to_the_new_session() -> None:
+def test_a_repeat_of_what_is_under_way_is_not_run_again_but_answered_to_both_sessions() -> None:
     bench = Bench().ready("shop/store/0")
     bench.auto = False
     bench.arrive(bench.message(1))
@@ -182,7 +182,7 @@ def test_a_repeat_of_what_is_under_way_is_not_run_again_but_answered_to_the_new_
     assert len(bench.runs) == 1
     bench.answer_runs()
     bench.answer_commits()
-    assert bench.relayed(Ack) == [(b"gateway1#2", Ack([77]))]
+    assert bench.relayed(Ack) == [(b"gateway1#2", Ack([77])), (GATEWAY, Ack([1]))]
 
 
 def test_a_repeat_of_what_was_committed_is_acknowledged_unrun() -> None:
