@@ -147,17 +147,17 @@ def _unite(
             found.append(len(members) - 1)  # static files are served from there, too
         union.join(found)
     everything = "all requests"
-    for hazard in facts.hazards:
-        kept.append(Kept(everything, f"line {hazard.place.line} {hazard.what}", hazard.place, hazard.remedy))
-    for hazard in common.hazards:
-        why = f"line {hazard.place.line} {hazard.what}, and every request runs through it"
+    for hazard, more in _told_once(list(facts.hazards)):
+        kept.append(Kept(everything, f"line {hazard.place.line} {hazard.what}{more}", hazard.place, hazard.remedy))
+    for hazard, more in _told_once(list(common.hazards)):
+        why = f"line {hazard.place.line} {hazard.what}{more}, and every request runs through it"
         kept.append(Kept(everything, why, hazard.place, hazard.remedy))
     for touch in _first_touches(common, state):
         why = f"line {touch.use.place.line} {_verb(touch, state)}, and every request runs through it"
         kept.append(Kept(everything, why, touch.use.place))
     dynamic = [h for m in members for h in m.reach.hazards if h.harm is Harm.DYNAMIC]
-    for hazard in dict.fromkeys(dynamic):
-        why = f"line {hazard.place.line} {hazard.what}: it may touch anything"
+    for hazard, more in _told_once(list(dict.fromkeys(dynamic))):
+        why = f"line {hazard.place.line} {hazard.what}{more}: it may touch anything"
         kept.append(Kept(everything, why, hazard.place, hazard.remedy))
     if kept:
         union.join(every)
@@ -234,7 +234,7 @@ def _keeping(
 ) -> tuple[Keeping, dict[str, tuple[str, str]], str]:
     """How the group is kept, the key of each member, and why not better."""
     what = ", ".join(member.name for member in cluster)
-    reasons = [Kept(what, f"line {h.place.line} {h.what}", h.place, h.remedy) for h in hazards]
+    reasons = [Kept(what, f"line {h.place.line} {h.what}{more}", h.place, h.remedy) for h, more in _told_once(hazards)]
     for variable in (state[v] for v in held if state[v].initial is Initial.OPAQUE):
         detail = variable.detail or "something whose state is not seen"
         reasons.append(Kept(what, f"line {variable.place.line} makes {variable.name}: it is {detail}", variable.place))
@@ -251,6 +251,17 @@ def _keeping(
         return Keeping.KEYED, keys, ""
     kept.append(Kept(what, *against))
     return Keeping.WHOLE, {}, against[0]
+
+
+def _told_once(hazards: list[Hazard]) -> list[tuple[Hazard, str]]:
+    """Each kind of hazard at its first place, and how often it comes again."""
+    places: dict[tuple[Harm, str], list[Hazard]] = {}
+    for hazard in hazards:
+        places.setdefault((hazard.harm, hazard.what), []).append(hazard)
+    return [
+        (found[0], f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+        for found in (sorted(same, key=lambda h: h.place) for same in places.values())
+    ]
 
 
 def _with_file(reason: Kept) -> str:

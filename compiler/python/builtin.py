@@ -1,0 +1,385 @@
+"""The built-in functions, the methods of containers, and those functions of the standard library that change, keep or
+hand back what they are given."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from compiler.facts import Harm, Mode, Place
+from compiler.python import keys, memory
+from compiler.python.libraries import MUTATORS, words
+from compiler.python.model import (
+    NONE,
+    NOTHING,
+    PLAIN,
+    SCALAR,
+    Atom,
+    Atoms,
+    ClassAtom,
+    Const,
+    Foreign,
+    Func,
+    Lib,
+    LibMethod,
+    Method,
+    ModuleAtom,
+    Obj,
+    Once,
+    Part,
+    Ref,
+    Special,
+)
+
+if TYPE_CHECKING:
+    from compiler.python.calls import Args
+    from compiler.python.evaluate import Frame, Machine
+
+_SCALARS = words(
+    "len sum any all repr print isinstance issubclass type id hash callable abs round ord chr bytes format "
+    "divmod pow input bool float complex hex oct bin ascii bytearray memoryview hasattr slice exit quit"
+)
+_COPIES = words(
+    "list tuple set frozenset sorted reversed iter enumerate zip filter dict min max"
+)
+_UNTOUCHED = frozenset({"isinstance", "issubclass", "type", "id", "callable"})
+_WRITES_FIRST = words(
+    "heapq.heappush heapq.heappop heapq.heapify heapq.heapreplace heapq.heappushpop bisect.insort "
+    "bisect.insort_left bisect.insort_right random.shuffle operator.setitem operator.delitem"
+)
+_PICKS = words(
+    "random.choice random.sample random.choices copy.copy itertools.chain itertools.islice "
+    "itertools.filterfalse heapq.nlargest heapq.nsmallest operator.getitem functools.reduce itertools.groupby "
+    "itertools.chain.from_iterable typing.cast asyncio.gather asyncio.wait_for asyncio.run asyncio.shield "
+    "asyncio.wait asyncio.run_coroutine_threadsafe collections.abc.Iterable "
+    "starlette.concurrency.run_in_threadpool fastapi.concurrency.run_in_threadpool asyncio.to_thread"
+)
+
+
+def call(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    """A built-in function."""
+    where = m.here(node)
+    special = _BUILTINS.get(name)
+    if special is not None:
+        return special(m, args, node, frame)
+    if name in ("int", "str"):
+        _look(m, args, where, node)
+        return keys.converted(args.get(0), name) | _once(args)
+    if name in _UNTOUCHED:
+        return SCALAR if name != "type" else frozenset(_class_of(a) for a in args.get(0)) or PLAIN
+    if name in _SCALARS:
+        _look(m, args, where, node)
+        m_functions(m, args)
+        return SCALAR | _once(args)
+    if name in _COPIES:
+        return copied(m, name, args, node)
+    if name and name[0].isupper():  # exceptions
+        _look(m, args, where, node)
+        return PLAIN
+    _look(m, args, where, node)
+    m_functions(m, args)
+    return PLAIN
+
+
+def _class_of(atom: Atom) -> Atom:
+    if isinstance(atom, Ref) and atom.obj.cls is not None:
+        return ClassAtom(atom.obj.cls)
+    return Const(None)
+
+
+def _once(args: Args) -> Atoms:
+    return frozenset(atom for atom in args.every() if isinstance(atom, Once))
+
+
+def m_functions(m: Machine, args: Args, arguments: Atoms = PLAIN) -> Atoms:
+    from compiler.python.calls import give_functions
+
+    return NOTHING if m.loading else give_functions(m, args.every(), arguments)
+
+
+def _look(m: Machine, args: Args, where: Place, node: ast.AST) -> None:
+    from compiler.python.calls import implicit
+
+    memory.consume(m, args.every(), Mode.WALK, where)
+    implicit(m, args.every(), node)
+
+
+def copied(m: Machine, name: str, args: Args, node: ast.AST) -> Atoms:
+    """A new container of the old one's things, or one of them."""
+    where = m.here(node)
+    inside: Atoms = NOTHING
+    for value in (*args.positional, args.rest):
+        inside |= memory.walk(m, value, where) if value else NOTHING
+    functions = m_functions(m, args, inside or PLAIN)
+    if name in ("min", "max"):
+        return inside | args.get(9, "default") | functions
+    made = memory.fresh(m, "dict" if name == "dict" else "list", node)
+    memory.store(m, made, inside, where)
+    for key, value in args.named:
+        if key not in ("key", "reverse"):
+            made.attrs[key] = made.attrs.get(key, NOTHING) | value
+            memory._contain(m, made, value)
+    if name == "enumerate":
+        pair = memory.fresh(m, "tuple", node)
+        pair.attrs["0"], pair.attrs["1"] = SCALAR, pair.attrs.get("1", NOTHING) | inside
+        made.elements = frozenset({Ref(pair)})
+    return frozenset({Ref(made)}) | _once(args)
+
+
+def _map(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    from compiler.python.calls import Args as Arguments
+    from compiler.python.calls import call as call_any
+
+    where = m.here(node)
+    items = [memory.walk(m, value, where) for value in args.positional[1:]]
+    made = memory.fresh(m, "list", node)
+    memory.store(m, made, call_any(m, args.get(0), Arguments(tuple(items)), node, frame), where)
+    return frozenset({Ref(made)})
+
+
+def _filter(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    from compiler.python.calls import Args as Arguments
+    from compiler.python.calls import call as call_any
+
+    where = m.here(node)
+    items = memory.walk(m, args.get(1), where)
+    if not all(isinstance(a, Const) for a in args.get(0)):
+        call_any(m, args.get(0), Arguments((items,)), node, frame)
+    made = memory.fresh(m, "list", node)
+    memory.store(m, made, items, where)
+    return frozenset({Ref(made)})
+
+
+def _next(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    where = m.here(node)
+    found: Atoms = NOTHING
+    for atom in args.get(0):
+        if isinstance(atom, Ref) and atom.obj.kind != "lib":
+            if atom.obj.live:
+                memory.record(m, atom.obj, Mode.WRITE, where)
+            found |= SCALAR if atom.obj.kind == "counter" else memory.elements(frozenset({atom}))
+        elif isinstance(atom, Part):
+            memory.record(m, atom.obj, Mode.WRITE, where, atom.key)
+            found |= {atom}
+        elif isinstance(atom, Ref):
+            memory.touch_library(m, atom.obj, where)
+    return found | args.get(1) or PLAIN
+
+
+def _getattr(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    from compiler.python.expressions import attribute
+
+    name = keys.constant(args.get(1))
+    if name is not None:
+        return attribute(m, args.get(0), name, node) | args.get(2)
+    if any(isinstance(a, ModuleAtom | ClassAtom | Func | Lib) for a in args.get(0)):
+        m.hazard(Harm.DYNAMIC, "finds an attribute by a computed name", m.here(node), "name it")
+    found: Atoms = NOTHING
+    for atom in args.get(0):
+        if isinstance(atom, Ref) and atom.obj.cls is not None:
+            for cls in atom.obj.cls.lineage():
+                for one in cls.scope.names:
+                    found |= attribute(m, frozenset({atom}), one, node)
+    memory.consume(m, args.get(0), Mode.READ, m.here(node))
+    return found | memory.elements(args.get(0)) | args.get(2) or PLAIN
+
+
+def _setattr(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    name = keys.constant(args.get(1))
+    if name is None and any(isinstance(a, ModuleAtom | ClassAtom | Func | Lib) for a in args.get(0)):
+        m.hazard(Harm.DYNAMIC, "sets an attribute by a computed name", m.here(node), "name it")
+    memory.set_attribute(m, args.get(0), name or "*", args.get(2), m.here(node))
+    return NONE
+
+
+def _dynamic(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else "code made at run time"
+    m.hazard(Harm.DYNAMIC, f"calls {name}", m.here(node), "write the code out")
+    return PLAIN
+
+
+def _open(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    mode = args.get(1, "mode")
+    text = keys.constant(mode) if mode else "r"
+    where = m.here(node)
+    if text is None or set(text) & set("wax+"):
+        if not m.loading:
+            name = keys.constant(args.get(0))
+            m.hazard(Harm.LOCAL, f"writes the file {name}" if name else "writes a file", where, "keep it elsewhere")
+        return frozenset({Foreign("a file", True)})
+    if not m.loading:
+        m.reads.setdefault(where, None)
+        m.recorder.files[where] = None
+        return frozenset({Foreign("a file", True)})
+    path = keys.constant(args.get(0))
+    if path is not None and path.startswith("/"):
+        return frozenset({Once(f"read from the file {path}")})
+    return frozenset({Foreign("a file", True)})
+
+
+def _object(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    return frozenset({Ref(memory.fresh(m, "list", node))})
+
+
+def _vars(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    """`x.__dict__` by another name: what is changed in it is changed in x."""
+    memory.consume(m, args.every(), Mode.ESCAPE, m.here(node))
+    if any(isinstance(a, ModuleAtom | ClassAtom) for a in args.every()) or not args.positional:
+        return _dynamic(m, args, node, frame)
+    return memory.elements(args.get(0)) | PLAIN
+
+
+_BUILTINS: dict[str, Callable[[Machine, Args, ast.AST, Frame], Atoms]] = {
+    "map": _map,
+    "filter": _filter,
+    "next": _next,
+    "anext": _next,
+    "getattr": _getattr,
+    "setattr": _setattr,
+    "delattr": _setattr,
+    "eval": _dynamic,
+    "exec": _dynamic,
+    "compile": _dynamic,
+    "globals": _dynamic,
+    "locals": lambda m, args, node, frame: PLAIN,
+    "__import__": _dynamic,
+    "open": _open,
+    "object": _object,
+    "vars": _vars,
+}
+
+
+def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atoms | None:
+    """Functions of libraries that hand back, change or run what they are given."""
+    where = m.here(node)
+    if name in _WRITES_FIRST:
+        others = NOTHING.union(*args.positional[1:])
+        memory.change(m, args.get(0), where, others)
+        if not m.loading or name == "random.shuffle":
+            if m.loading:
+                return NONE
+            return memory.elements(args.get(0))
+        return PLAIN
+    if name in _PICKS:
+        return _picked(m, name, args, node, frame)
+    if name == "functools.wraps":
+        return frozenset({Special("wraps", (args.get(0),))})
+    if name in ("functools.partial", "functools.partialmethod"):
+        return frozenset({Special("partial", (args,))})
+    if name in ("functools.lru_cache", "functools.cache"):
+        functions = [a for a in args.every() if isinstance(a, Func)]
+        for atom in functions:
+            atom.info.decorators += ("cached",)
+        return frozenset(functions) or frozenset({Special("lru_cache")})
+    if name == "contextlib.suppress":
+        return PLAIN
+    if name == "copy.deepcopy":
+        memory.consume(m, args.every(), Mode.WALK, where)
+        return PLAIN | frozenset(a for a in args.every() if isinstance(a, Once))
+    if name.startswith("pathlib."):
+        return frozenset({Special("path", (args.get(0),))})
+    if name in ("threading.Thread", "threading.Timer", "multiprocessing.Process"):
+        if not m.loading:
+            m.hazard(Harm.TIMER, "starts a thread", where, "do it before the answer, or elsewhere")
+            m_functions(m, args)
+            return frozenset({Foreign(name, True)})
+        return None
+    if name == "contextvars.ContextVar":
+        return frozenset({Special("request-local")})
+    return None
+
+
+def _picked(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    """What is given comes back, or one of it; functions are run."""
+    where = m.here(node)
+    if name.endswith(("run_in_threadpool", "to_thread")):
+        from compiler.python.calls import Args as Arguments
+        from compiler.python.calls import call as call_any
+
+        m.recorder.waits = True
+        return call_any(m, args.get(0), Arguments(args.positional[1:], args.named), node, frame)
+    if m.loading and name.startswith("random."):
+        return frozenset({Once("made at random (random)")})
+    inside: Atoms = NOTHING
+    for value in (*args.positional, args.rest):
+        inside |= value if name.startswith("asyncio.") else memory.walk(m, value, where)
+    inside |= m_functions(m, args, inside)
+    if name in ("random.choice", "operator.getitem", "functools.reduce", "typing.cast") or name.startswith("asyncio."):
+        if name == "asyncio.gather":
+            made = memory.fresh(m, "list", node)
+            memory.store(m, made, inside, where)
+            return frozenset({Ref(made)})
+        return inside
+    made = memory.fresh(m, "list", node)
+    memory.store(m, made, inside, where)
+    return frozenset({Ref(made)})
+
+
+# Methods of containers
+
+_WALKS = frozenset({"items", "keys", "values", "copy", "index", "count", "most_common", "__iter__", "__len__"})
+
+
+def container_method(m: Machine, obj: Obj, name: str, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    where = m.here(node)
+    of: Atoms = frozenset({Ref(obj)})
+    key = args.get(0)
+    if obj.kind == "dict" and name in ("get", "setdefault", "pop", "__getitem__", "__setitem__", "__delitem__"):
+        return _entry_method(m, obj, name, args, where)
+    if name in MUTATORS:
+        stored = args.every()
+        if name in ("extend", "update", "extendleft"):
+            stored = NOTHING
+            for value in args.positional:
+                stored |= memory.walk(m, value, where)
+            for _, value in args.named:
+                stored |= value
+        inside = memory.elements(of) if name in ("pop", "popitem", "popleft") else NOTHING
+        memory.change(m, of, where, NOTHING if name in ("remove", "discard", "pop") else stored)
+        memory.consume(m, args.every(), Mode.WALK if name in ("remove", "discard") else Mode.READ, where, 1)
+        m_functions(m, args, memory.elements(of))
+        return inside or NONE
+    if name == "__contains__":
+        memory.contains(m, of, key, where)
+        return SCALAR
+    memory.walk(m, of, where)
+    memory.consume(m, args.every(), Mode.WALK, where)
+    m_functions(m, args, memory.elements(of))
+    if name in ("index", "count", "__len__", "join"):
+        return SCALAR
+    made = memory.fresh(m, "dict" if obj.kind == "dict" and name == "copy" else "list", node)
+    inside = memory.elements(of)
+    if name == "keys":
+        inside = SCALAR
+    if name in ("items", "most_common"):
+        pair = memory.fresh(m, "tuple", node)
+        pair.attrs["0"], pair.attrs["1"] = SCALAR, pair.attrs.get("1", NOTHING) | (inside or PLAIN)
+        inside = frozenset({Ref(pair)})
+    memory.store(m, made, inside, where)
+    if name in _WALKS or not obj.live:
+        return frozenset({Ref(made)})
+    memory.record(m, obj, Mode.ESCAPE, where)
+    return frozenset({Ref(made)})
+
+
+def _entry_method(m: Machine, obj: Obj, name: str, args: Args, where: Place) -> Atoms:
+    key, default = args.get(0), args.get(1, "default")
+    of: Atoms = frozenset({Ref(obj)})
+    if name == "__setitem__":
+        memory.set_item(m, of, key, args.get(1), where)
+        return NONE
+    if name in ("pop", "__delitem__"):
+        found = memory.get_item(m, of, key, where)
+        memory.remove_item(m, of, key, where)
+        return found | default
+    if name == "setdefault":
+        memory.set_item(m, of, key, default, where)
+        return memory.get_item(m, of, key, where) | default
+    inserts, obj.inserts = obj.inserts, False
+    found = memory.get_item(m, of, key, where)
+    obj.inserts = inserts
+    return found | (default if default else NONE)
+
+
+__all__ = ["LibMethod", "Method"]

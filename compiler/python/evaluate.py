@@ -1,0 +1,578 @@
+"""Runs the service's code on atoms: first its modules as they load, then each handler. What a handler does to what is
+live is recorded as uses.
+
+A statement is run on all its branches, a loop twice, a function once for each way its arguments look. Statements and
+functions are here; expressions, calls and memory beside. Knows no framework.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from compiler.facts import Harm, Hazard, Mode, Place, Variable
+from compiler.python import calls, expressions, memory
+from compiler.python.model import (
+    NONE,
+    NOTHING,
+    PLAIN,
+    Atoms,
+    Class,
+    ClassAtom,
+    Const,
+    Foreign,
+    Func,
+    Function,
+    Lib,
+    LibMethod,
+    Module,
+    ModuleAtom,
+    Obj,
+    Part,
+    Recorder,
+    Ref,
+    Req,
+    Scope,
+    Special,
+)
+from compiler.python.read import Sources, absolute, place
+
+DEPTH_MAX = 40
+"""Calls inside calls that are followed; deeper ones are not seen."""
+STEPS_MAX = 300_000
+"""Statements that are looked at for one handler; beyond, the rest is not seen."""
+
+Names = dict[str, Atoms]
+
+_REQUESTS = {"flask", "quart", "flask.globals", "quart.globals", "bottle"}
+
+
+@dataclass
+class Frame:
+    """One run of a function, or of a module."""
+
+    scope: Scope
+    function: Function | None = None
+    globals: set[str] = field(default_factory=set)
+    nonlocals: set[str] = field(default_factory=set)
+    returns: Atoms = NOTHING
+    yields: Atoms = NOTHING
+    receiver: Atoms = NOTHING
+    """What `super()` is about."""
+
+    @property
+    def module(self) -> Module:
+        return self.scope.module
+
+
+class Hooks:
+    """What a framework sees: overridden by `starts.Frameworks`."""
+
+    def call_library(self, m: Machine, name: str, call: calls.Args, frame: Frame) -> Atoms | None:
+        """A call of a library's function or class; None if it is nothing special."""
+        return None
+
+    def call_method(self, m: Machine, method: LibMethod, call: calls.Args, frame: Frame) -> Atoms | None:
+        return None
+
+    def call_special(self, m: Machine, special: Special, call: calls.Args, frame: Frame) -> Atoms:
+        return PLAIN
+
+    def attribute(self, m: Machine, of: Obj, name: str) -> Atoms | None:
+        return None
+
+    def set_item(self, m: Machine, of: Obj, key: Atoms, value: Atoms, where: Place) -> None:
+        return None
+
+
+class Machine:
+    def __init__(self, sources: Sources, hooks: Hooks, embedded: bool) -> None:
+        self.sources, self.hooks, self.embedded = sources, hooks, embedded
+        self.loading = True
+        self.recorder = Recorder()
+        self.frames: list[Frame] = []
+        self.objects: dict[tuple[str, Place, str], Obj] = {}
+        self.variables: dict[str, tuple[Scope, str]] = {}
+        self.synthetic: dict[str, Variable] = {}
+        self.request_attrs: dict[str, Atoms] = {}
+        self.callbacks: dict[Function, None] = {}
+        """Functions that a library was given: it may call them at any request."""
+        self.hazards: dict[Hazard, None] = {}
+        self.env: dict[str, None] = {}
+        self.reads: dict[Place, None] = {}
+        """Where handlers read files."""
+        self.call_place = Place("", 0)
+        self.changed = False
+        self.steps = 0
+        self._memo: dict[tuple[object, ...], Atoms] = {}
+        self._active: dict[tuple[object, ...], Atoms] = {}
+
+    # Modules
+
+    def load(self, module: Module) -> None:
+        if module.loaded:
+            return
+        module.loaded = True
+        module.scope.names |= {
+            "__name__": frozenset({Const("__main__"), Const(module.name)}),
+            "__file__": frozenset({Const(module.file)}),
+        }
+        frame = Frame(module.scope)
+        self.frames.append(frame)
+        self.block(module.tree.body, frame)
+        self.frames.pop()
+
+    def import_name(self, name: str) -> Module | None:
+        """Loads the own module `name` with its packages; None if it is a library's."""
+        parts = name.split(".")
+        found: Module | None = None
+        for length in range(1, len(parts) + 1):
+            dotted = ".".join(parts[:length])
+            module = self.sources.find(dotted)
+            if module is None:
+                found = None
+                if not self.sources.is_folder(dotted):
+                    return None
+                continue
+            if found is not None:
+                found.scope.names.setdefault(parts[length - 1], frozenset({ModuleAtom(module)}))
+            self.load(module)
+            found = module
+        return found
+
+    # Requests
+
+    def begin(self) -> Recorder:
+        """A new start: what follows is recorded for it."""
+        self.loading = False
+        self.recorder = Recorder()
+        self.steps = 0
+        self._memo.clear()
+        self._active.clear()
+        return self.recorder
+
+    def hazard(self, harm: Harm, what: str, where: Place, remedy: str = "") -> None:
+        hazard = Hazard(harm, what, where, remedy)
+        if self.loading:
+            self.hazards[hazard] = None
+        else:
+            self.recorder.hazard(hazard)
+
+    def named(self, name: str) -> Atoms:
+        """A name of a library, or what it stands for in each request."""
+        module, _, last = name.rpartition(".")
+        if module in _REQUESTS:
+            if last == "request":
+                return frozenset({Req()})
+            if last in ("g", "session"):
+                return frozenset({Special("request-local")})
+            if last == "current_app":
+                return frozenset({Special("current-app")})
+        return frozenset({Lib(name)})
+
+    def here(self, node: ast.AST) -> Place:
+        return place(self.frames[-1].module, node)
+
+    # Statements
+
+    def block(self, statements: Iterable[ast.stmt], frame: Frame) -> None:
+        for statement in statements:
+            self.steps += 1
+            if self.steps > STEPS_MAX and not self.loading:
+                self.hazard(Harm.OPAQUE, "is too entangled to be followed", place(frame.module, statement))
+                return
+            handler = _STATEMENTS.get(type(statement))
+            if handler is not None:
+                handler(self, statement, frame)
+
+    def value(self, node: ast.expr | None) -> Atoms:
+        return NOTHING if node is None else expressions.evaluate(self, node, self.frames[-1])
+
+    def branches(self, frame: Frame, *bodies: Callable[[], None]) -> None:
+        """Each body is run on the names as they are now; after them each name may be what any of them made of it."""
+        before = frame.scope.names
+        after: list[Names] = []
+        for body in bodies:
+            frame.scope.names = dict(before)
+            body()
+            after.append(frame.scope.names)
+        frame.scope.names = joined(after)
+
+    def assign(self, target: ast.expr, value: Atoms, frame: Frame) -> None:
+        if isinstance(target, ast.Name):
+            memory.bind(self, target.id, value, frame, place(frame.module, target))
+        elif isinstance(target, ast.Attribute):
+            memory.set_attribute(self, self.value(target.value), target.attr, value, self.here(target))
+        elif isinstance(target, ast.Subscript):
+            memory.set_item(self, self.value(target.value), self.value(target.slice), value, self.here(target))
+        elif isinstance(target, ast.Starred):
+            whole = memory.fresh(self, "list", target)
+            whole.elements |= value
+            self.assign(target.value, frozenset({Ref(whole)}), frame)
+        elif isinstance(target, ast.Tuple | ast.List):
+            items = memory.unpack(self, value, len(target.elts), self.here(target))
+            for element, item in zip(target.elts, items, strict=True):
+                self.assign(element, item, frame)
+
+    # Functions
+
+    def call(self, function: Func, args: calls.Args) -> Atoms:
+        """The value of a call of an own function."""
+        info = function.info
+        for hazard in info.hazards:
+            self.hazard(hazard.harm, hazard.what, hazard.place, hazard.remedy)
+        bound = function.bound if function.bound is not None else NOTHING
+        key = (info.node, id(info.scope), bound, args.key(), self.loading)
+        if key in self._active:
+            return self._active[key] or PLAIN
+        if not self.loading and key in self._memo:
+            return self._memo[key]
+        if len(self.frames) > DEPTH_MAX:
+            self.hazard(Harm.OPAQUE, "calls too deep to be followed", place(info.module, info.node))
+            return PLAIN
+        self._active[key] = NOTHING
+        returns = self._run(info, bound, args)
+        if returns and not self.loading and self._active[key] != returns:
+            self._active[key] = returns
+            returns |= self._run(info, bound, args)
+        del self._active[key]
+        self._memo[key] = returns
+        return returns
+
+    def _run(self, info: Function, bound: Atoms, args: calls.Args) -> Atoms:
+        scope = Scope("function", f"{info.path}", info.module, info.scope, self.loading)
+        if self.loading:
+            scope.captured = _captured(info.node)
+        frame = Frame(scope, info, receiver=bound)
+        self.frames.append(frame)
+        try:
+            calls.bind_parameters(self, info, bound, args, frame)
+            if isinstance(info.node, ast.Lambda):
+                return self.value(info.node.body)
+            self.block(info.node.body, frame)
+        finally:
+            self.frames.pop()
+        if frame.yields:
+            made = memory.fresh(self, "list", info.node)
+            made.elements |= frame.yields
+            return frozenset({Ref(made)})
+        return frame.returns or NONE
+
+    def define(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, frame: Frame) -> Function:
+        scope = frame.scope
+        name = node.name if not isinstance(node, ast.Lambda) else f"lambda_{node.lineno}"
+        prefix = scope.path
+        parts = []
+        if frame.function is not None:
+            parts = [frame.function.qualname, "<locals>"]
+        elif scope.kind == "class":
+            parts = [_qualname(scope)]
+        info = Function(node, frame.module, scope, name, f"{prefix}.{name}", ".".join([*parts, name]))
+        if scope.kind == "class" and frame.function is None:
+            info.qualname = f"{_qualname(scope)}.{name}"
+        arguments = node.args
+        positional = [*arguments.posonlyargs, *arguments.args]
+        for argument, default in zip(reversed(positional), reversed(arguments.defaults), strict=False):
+            info.defaults[argument.arg] = self._default(info, argument.arg, default)
+        for argument, default_or_none in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+            if default_or_none is not None:
+                info.defaults[argument.arg] = self._default(info, argument.arg, default_or_none)
+        return info
+
+    def _default(self, info: Function, name: str, node: ast.expr) -> Atoms:
+        """A default that can change is made once, and outlives requests like a variable of the function."""
+        value = self.value(node)
+        for atom in value:
+            if isinstance(atom, Ref) and atom.obj.live and not atom.obj.owner and atom.obj.kind != "tuple":
+                memory.own(self, atom.obj, f"{info.path}.{name}", name, value)
+        return value
+
+
+@functools.cache
+def _captured(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    inner = [one for one in ast.walk(node) if isinstance(one, kinds) and one is not node]
+    return frozenset(name.id for one in inner for name in ast.walk(one) if isinstance(name, ast.Name))
+
+
+def joined(names: list[Names]) -> Names:
+    result = dict(names[0])
+    for other in names[1:]:
+        for name, value in other.items():
+            result[name] = result.get(name, NOTHING) | value
+    return result
+
+
+def _qualname(scope: Scope) -> str:
+    prefix = f"{scope.module.name}."
+    return scope.path.removeprefix(prefix)
+
+
+def _function(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    info = m.define(node, frame)
+    value: Atoms = frozenset({Func(info)})
+    if frame.scope.kind == "class":
+        info.cls = _class_of(frame)
+    for decorator in reversed(node.decorator_list):
+        value = calls.decorate(m, m.value(decorator), value, decorator, frame)
+    memory.bind(m, node.name, value, frame, place(frame.module, node))
+
+
+def _class_of(frame: Frame) -> Class | None:
+    for atom in frame.scope.names.get("__class__", NOTHING):
+        if isinstance(atom, ClassAtom):
+            return atom.info
+    return None
+
+
+def _class(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.ClassDef)
+    outer = frame.scope
+    scope = Scope("class", f"{outer.path}.{node.name}", frame.module, outer, outer.live)
+    bases = tuple(m.value(base) for base in node.bases)
+    for keyword in node.keywords:
+        m.value(keyword.value)
+    cls = Class(node.name, scope.path, _qualname(scope), frame.module, scope, bases, node)
+    scope.names["__class__"] = frozenset({ClassAtom(cls)})
+    inner = Frame(scope)
+    m.frames.append(inner)
+    m.block(node.body, inner)
+    m.frames.pop()
+    value: Atoms = frozenset({ClassAtom(cls)})
+    for decorator in reversed(node.decorator_list):
+        value = calls.decorate(m, m.value(decorator), value, decorator, frame)
+    memory.bind(m, node.name, value, frame, place(frame.module, node))
+
+
+def _return(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Return)
+    frame.returns |= m.value(node.value) if node.value is not None else NONE
+
+
+def _assign(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Assign)
+    value = m.value(node.value)
+    for target in node.targets:
+        m.assign(target, value, frame)
+
+
+def _annotated(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.AnnAssign)
+    if node.value is not None:
+        m.assign(node.target, m.value(node.value), frame)
+
+
+def _augmented(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    """`x += y` changes a list in place and gives a number another value: both."""
+    assert isinstance(node, ast.AugAssign)
+    value = m.value(node.value)
+    load = ast.copy_location(_as_load(node.target), node.target)
+    old = m.value(load)
+    where = m.here(node)
+    memory.consume(m, old, Mode.READ, where)
+    memory.change(m, old, where, value)
+    m.assign(node.target, memory.combined(m, old, value, node), frame)
+
+
+def _as_load(node: ast.expr) -> ast.expr:
+    if isinstance(node, ast.Name):
+        return ast.Name(node.id, ast.Load())
+    if isinstance(node, ast.Attribute):
+        return ast.copy_location(ast.Attribute(node.value, node.attr, ast.Load()), node)
+    if isinstance(node, ast.Subscript):
+        return ast.copy_location(ast.Subscript(node.value, node.slice, ast.Load()), node)
+    return node
+
+
+def _delete(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Delete)
+    for target in node.targets:
+        if isinstance(target, ast.Subscript):
+            memory.remove_item(m, m.value(target.value), m.value(target.slice), m.here(target))
+        elif isinstance(target, ast.Attribute):
+            memory.set_attribute(m, m.value(target.value), target.attr, NOTHING, m.here(target))
+        elif isinstance(target, ast.Name):
+            memory.bind(m, target.id, NONE, frame, m.here(target))
+
+
+def _if(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.If)
+    expressions.truth(m, node.test, frame)
+    m.branches(frame, lambda: m.block(node.body, frame), lambda: m.block(node.orelse, frame))
+
+
+def _while(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.While)
+
+    def once() -> None:
+        expressions.truth(m, node.test, frame)
+        m.block(node.body, frame)
+
+    def twice() -> None:
+        m.branches(frame, once, lambda: None)
+        once()
+
+    m.branches(frame, twice, lambda: None)
+    m.block(node.orelse, frame)
+
+
+def _for(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.For | ast.AsyncFor)
+    _waits(m, node)
+    items = memory.walk(m, m.value(node.iter), m.here(node.iter))
+
+    def once() -> None:
+        m.assign(node.target, items, frame)
+        m.block(node.body, frame)
+
+    def twice() -> None:
+        m.branches(frame, once, lambda: None)
+        once()
+
+    m.branches(frame, once if m.loading else twice, lambda: None)
+    m.block(node.orelse, frame)
+
+
+def _waits(m: Machine, node: ast.AST) -> None:
+    if isinstance(node, ast.AsyncFor | ast.AsyncWith | ast.Await):
+        m.recorder.waits = True
+
+
+def _with(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.With | ast.AsyncWith)
+    _waits(m, node)
+    for item in node.items:
+        value = m.value(item.context_expr)
+        entered = calls.enter(m, value, item.context_expr, frame)
+        if item.optional_vars is not None:
+            m.assign(item.optional_vars, entered, frame)
+    m.block(node.body, frame)
+
+
+def _try(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Try | ast.TryStar)
+    m.branches(frame, lambda: m.block([*node.body, *node.orelse], frame), lambda: None)
+
+    def handle(handler: ast.ExceptHandler) -> None:
+        if handler.name:
+            memory.bind(m, handler.name, PLAIN, frame, m.here(handler))
+        m.block(handler.body, frame)
+
+    m.branches(frame, lambda: None, *[lambda h=h: handle(h) for h in node.handlers])
+    m.block(node.finalbody, frame)
+
+
+def _match(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Match)
+    subject = m.value(node.subject)
+    memory.consume(m, subject, Mode.WALK, m.here(node))
+
+    def one(case: ast.match_case) -> None:
+        inside = subject | memory.elements(subject)
+        for pattern in ast.walk(case.pattern):
+            name = getattr(pattern, "name", None) or getattr(pattern, "rest", None)
+            if name:
+                memory.bind(m, name, inside, frame, m.here(case.pattern))
+        if case.guard is not None:
+            expressions.truth(m, case.guard, frame)
+        m.block(case.body, frame)
+
+    m.branches(frame, lambda: None, *[lambda c=c: one(c) for c in node.cases])
+
+
+def _expression(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Expr)
+    m.value(node.value)
+
+
+def _raise(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Raise)
+    memory.consume(m, m.value(node.exc), Mode.WALK, m.here(node))
+    m.value(node.cause)
+
+
+def _assert(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Assert)
+    expressions.truth(m, node.test, frame)
+    m.value(node.msg)
+
+
+def _global(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Global)
+    frame.globals |= set(node.names)
+
+
+def _nonlocal(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Nonlocal)
+    frame.nonlocals |= set(node.names)
+
+
+def _import(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.Import)
+    for alias in node.names:
+        module = m.import_name(alias.name)
+        top = alias.name.split(".")[0]
+        if alias.asname:
+            value: Atoms = frozenset({ModuleAtom(module) if module else Lib(alias.name)})
+            memory.bind(m, alias.asname, value, frame, m.here(node))
+            continue
+        own = m.sources.find(top)
+        memory.bind(m, top, frozenset({ModuleAtom(own) if own else Lib(top)}), frame, m.here(node))
+
+
+def _import_from(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    assert isinstance(node, ast.ImportFrom)
+    if node.module == "__future__":
+        return
+    base = absolute(frame.module, node.module, node.level)
+    module = m.import_name(base) if base else None
+    for alias in node.names:
+        if alias.name == "*":
+            if module is not None:
+                for name, value in list(module.scope.names.items()):
+                    if not name.startswith("_"):
+                        memory.bind(m, name, value, frame, m.here(node))
+            continue
+        inner = m.import_name(f"{base}.{alias.name}" if base else alias.name)
+        value = NOTHING
+        if module is not None:
+            value = module.scope.names.get(alias.name, NOTHING)
+        if not value and inner is not None:
+            value = frozenset({ModuleAtom(inner)})
+        if not value:
+            own = module is not None
+            value = frozenset({Foreign(base, True)}) if own else m.named(f"{base}.{alias.name}")
+        memory.bind(m, alias.asname or alias.name, value, frame, m.here(node))
+
+
+_STATEMENTS: dict[type[ast.stmt], Callable[[Machine, ast.stmt, Frame], None]] = {
+    ast.FunctionDef: _function,
+    ast.AsyncFunctionDef: _function,
+    ast.ClassDef: _class,
+    ast.Return: _return,
+    ast.Assign: _assign,
+    ast.AnnAssign: _annotated,
+    ast.AugAssign: _augmented,
+    ast.Delete: _delete,
+    ast.If: _if,
+    ast.While: _while,
+    ast.For: _for,
+    ast.AsyncFor: _for,
+    ast.With: _with,
+    ast.AsyncWith: _with,
+    ast.Try: _try,
+    ast.TryStar: _try,
+    ast.Match: _match,
+    ast.Expr: _expression,
+    ast.Raise: _raise,
+    ast.Assert: _assert,
+    ast.Global: _global,
+    ast.Nonlocal: _nonlocal,
+    ast.Import: _import,
+    ast.ImportFrom: _import_from,
+}
+
+__all__ = ["Frame", "Hooks", "Machine", "Part"]

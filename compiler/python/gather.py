@@ -1,0 +1,448 @@
+"""A service's facts: its modules are loaded, its startup hooks run, then each handler, until nothing new is seen.
+
+Knows what a handler is called with. Decides nothing of groups.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compiler.facts import Facts, Harm, Hazard, Initial, Mode, Place, Start, Unit, Use, Variable
+from compiler.python import keys, memory
+from compiler.python.calls import Args
+from compiler.python.evaluate import Machine
+from compiler.python.model import (
+    NOTHING,
+    PLAIN,
+    SCALAR,
+    Atom,
+    Atoms,
+    ClassAtom,
+    Const,
+    Func,
+    Function,
+    Lib,
+    Module,
+    Obj,
+    Once,
+    Recorder,
+    Ref,
+    Req,
+    Special,
+)
+from compiler.python.read import Sources, place
+from compiler.python.starts import _WITH_ROUTE, Frameworks, Route, in_graph, paths
+
+ROUNDS_MAX = 12
+"""So often all handlers are looked at again because one showed something new to the others."""
+
+_EMBEDDED = re.compile(r"sqlite(\+\w+)?://|SqliteDatabase|engines?\.sqlite")
+_SETTINGS = (".env", ".ini", ".cfg", ".toml", ".yaml", ".yml", ".json", ".py")
+
+
+@dataclass
+class Found:
+    """One handler as it is looked at: the unit it becomes, the starts that lead to it, what was recorded."""
+
+    unit: str
+    function: Function
+    recorder: Recorder
+    starts: list[Start] = field(default_factory=list)
+    name: str = ""
+
+
+@dataclass
+class Gathered:
+    facts: Facts
+    functions: dict[str, Function]
+    """Unit id -> the handler as the person wrote it."""
+    machine: Machine
+
+
+def gather(folder: Path, entry: str, app: str | None) -> Gathered:
+    sources = Sources(folder)
+    frameworks = Frameworks()
+    machine = Machine(sources, frameworks, embedded=False)
+    module = sources.entry(entry)
+    machine.load(module)
+    _factory(machine, frameworks, module, app)
+    _startup(machine, frameworks)
+    machine.embedded = _embedded(folder, sources)
+    found: dict[str, Found] = {}
+    everywhere: dict[str, Found] = {}
+    for _ in range(ROUNDS_MAX):
+        machine.changed = False
+        found, everywhere = {}, {}
+        for function in list(frameworks.everywhere) + [Func(info) for info in machine.callbacks]:
+            _always(machine, function, everywhere)
+        for route in list(frameworks.routes):
+            _handler(machine, frameworks, route, found)
+        if not machine.changed:
+            break
+    else:
+        machine.hazards[Hazard(Harm.OPAQUE, "is too entangled to be followed", place(module, module.tree))] = None
+    return _facts(machine, frameworks, entry, found, everywhere)
+
+
+def _factory(m: Machine, frameworks: Frameworks, module: Module, app: str | None) -> None:
+    """`create_app`, if that is how the application comes about."""
+    names = ["create_app", "make_app", "init_app", "app_factory", "get_app", "main"]
+    if app is not None and app.rpartition(":")[2].split("(")[0]:
+        names.insert(0, app.rpartition(":")[2].split("(")[0])
+    for name in names:
+        for atom in module.scope.names.get(name, NOTHING):
+            wanted = app is not None and name == names[0]
+            if isinstance(atom, Func) and (wanted or not frameworks.applications):
+                from compiler.python.evaluate import Frame
+
+                m.frames.append(Frame(module.scope))
+                m.call(atom, Args())
+                m.frames.pop()
+
+
+def _startup(m: Machine, frameworks: Frameworks) -> None:
+    from compiler.python.evaluate import Frame
+
+    for atom in list(frameworks.startup):
+        m.frames.append(Frame(atom.info.module.scope))
+        m.call(atom, Args((m.request_attrs.get("[app]", PLAIN),) * len(atom.info.node.args.args)))
+        m.frames.pop()
+
+
+def _embedded(folder: Path, sources: Sources) -> bool:
+    """Whether the address of an embedded database stands anywhere in the sources or settings."""
+    if any(_EMBEDDED.search(module.text) for module in sources.modules.values()):
+        return True
+    for path in sorted(folder.iterdir()):
+        settings = path.is_file() and path.name.endswith(_SETTINGS) and path.suffix != ".py"
+        if not settings or path.stat().st_size > 100_000:
+            continue
+        if _EMBEDDED.search(path.read_text("utf-8", "replace")):
+            return True
+    return False
+
+
+# Handlers
+
+
+def _enter(m: Machine, info: Function) -> Recorder:
+    from compiler.python.evaluate import Frame
+
+    recorder = m.begin()
+    m.frames = [Frame(info.module.scope)]
+    return recorder
+
+
+def _always(m: Machine, function: Func, everywhere: dict[str, Found]) -> None:
+    info = function.info
+    recorder = _enter(m, info)
+    bound = function.bound
+    if bound is None and info.cls is not None and info.kind != "staticmethod":
+        cls = info.cls
+        bound = frozenset({Ref(Obj("instance", place(cls.module, cls.node), False, cls.path, cls))})
+    count = max(len(info.node.args.args) - (1 if bound else 0), 0)
+    first: Atoms = frozenset({Req()})
+    value = m.call(Func(info, bound), Args((first,) + (PLAIN,) * (count - 1) if count else ()))
+    memory.consume(m, value, Mode.WALK, place(info.module, info.node))
+    face = info.face()
+    everywhere.setdefault(face.path, Found(face.path, face, recorder))
+    everywhere[face.path].recorder.uses |= recorder.uses
+    everywhere[face.path].recorder.hazards |= recorder.hazards
+
+
+def _handler(m: Machine, frameworks: Frameworks, route: Route, found: dict[str, Found]) -> None:
+    info = route.handler.info
+    face = info.face()
+    for path, prefix, application, depends in paths(frameworks, route):
+        assert application is not None
+        framework = frameworks.applications[application]
+        said, parameters = in_graph(path, framework)
+        recorder = _enter(m, info)
+        where = place(face.module, face.node)
+        if "WEBSOCKET" in route.methods:
+            m.hazard(Harm.HELD, "holds a websocket", where)
+        for dependency in memory.elements(depends):
+            _depend(m, dependency, parameters)
+        args = _arguments(m, route, framework, parameters)
+        value = m.call(route.handler, args)
+        memory.consume(m, value, Mode.WALK, where)
+        _returned_functions(m, value)
+        one = found.get(face.path)
+        if one is None:
+            name = face.name if route.cls is None else f"{route.cls.name}_{face.name}"
+            one = found[face.path] = Found(face.path, face, recorder, name=name)
+        else:
+            one.recorder.uses |= recorder.uses
+            one.recorder.hazards |= recorder.hazards
+            one.recorder.files |= recorder.files
+            one.recorder.waits |= recorder.waits
+        one.starts += _starts(route, framework, said, prefix, face, where)
+
+
+def _returned_functions(m: Machine, value: Atoms) -> None:
+    from compiler.python.calls import give_functions
+
+    give_functions(m, frozenset(a for a in value if isinstance(a, Func)))
+
+
+def _starts(route: Route, framework: str, said: str, prefix: str, face: Function, where: Place) -> list[Start]:
+    name = ""
+    if framework in ("flask", "quart"):
+        name = prefix + (route.endpoint or route.handler.info.face().name)
+    elif framework in _WITH_ROUTE:
+        name = f"{face.module.name}:{face.qualname}"
+    if "WEBSOCKET" in route.methods:
+        name = ""
+    return [Start(method, said, face.path, where, name) for method in route.methods]
+
+
+def _arguments(m: Machine, route: Route, framework: str, parameters: dict[str, Atoms]) -> Args:
+    """What the framework calls the handler with."""
+    request: Atoms = frozenset({Req()})
+    node = route.handler.info.node
+    names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+    own = names[1:] if route.handler.bound is not None else names
+    if framework == "fastapi":
+        return _injected(m, route.handler.info, parameters)
+    if framework in ("starlette", "aiohttp"):
+        return Args((request,))
+    if framework in ("microdot", "sanic"):
+        return Args((request,), tuple(sorted(parameters.items())))
+    if framework == "tornado":
+        return Args(tuple(SCALAR for _ in own))
+    known = dict(parameters.items())
+    if node.args.kwarg is None:
+        known = {name: value for name, value in known.items() if name in own or name in _keyword_only(node)}
+        known |= {name: SCALAR for name in own if name not in known and name not in route.handler.info.defaults}
+    return Args((), tuple(sorted(known.items())))
+
+
+def _keyword_only(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> list[str]:
+    return [a.arg for a in node.args.kwonlyargs]
+
+
+# FastAPI: what a parameter is follows from its annotation and its default
+
+
+def _injected(m: Machine, info: Function, parameters: dict[str, Atoms], depth: int = 0) -> Args:
+    node = info.node
+    named: dict[str, Atoms] = {}
+    every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    if info.cls is not None and info.kind != "staticmethod":
+        every = every[1:]
+    bodies = [a for a in every if _model(m, info, a) is not None]
+    for argument in every:
+        default = info.defaults.get(argument.arg, NOTHING)
+        named[argument.arg] = _parameter(m, info, argument, default, parameters, len(bodies), depth)
+    return Args((), tuple(sorted(named.items())))
+
+
+def _parameter(
+    m: Machine, info: Function, argument: ast.arg, default: Atoms, parameters: dict[str, Atoms], bodies: int, depth: int
+) -> Atoms:
+    name = argument.arg
+    base, extra = _annotation(m, info, argument)
+    for atom in default | extra:
+        if isinstance(atom, Special) and atom.kind == "depends":
+            given = atom.data[0]
+            assert isinstance(given, frozenset)
+            wanted = given or frozenset(a for a in base if isinstance(a, ClassAtom | Func))
+            return NOTHING.union(*[_depend(m, one, parameters, depth) for one in wanted]) or PLAIN
+        if isinstance(atom, Special) and atom.kind == "parameter":
+            return _declared(atom, name, base)
+    if name in parameters:
+        return _typed(parameters[name], base)
+    text = {a.name.rsplit(".", 1)[-1] for a in base if isinstance(a, Lib)}
+    if text & {"Request", "WebSocket", "HTTPConnection"}:
+        return frozenset({Req()})
+    if "BackgroundTasks" in text:
+        return frozenset({Ref(Obj("lib", m.here(info.node), False, "fastapi.BackgroundTasks"))})
+    if "Response" in text:
+        return frozenset({Ref(Obj("lib", m.here(info.node), False, "fastapi.Response"))})
+    if any(isinstance(a, ClassAtom) for a in base):
+        path = ("body",) if bodies == 1 else ("body", name)
+        return _body(m, base, path)
+    if default:
+        return SCALAR
+    return _typed(frozenset({Req(("query", name), "", name)}), base)
+
+
+def _annotation(m: Machine, info: Function, argument: ast.arg) -> tuple[Atoms, Atoms]:
+    """The type, and what `Annotated` adds."""
+    node = argument.annotation
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        try:
+            node = ast.copy_location(ast.parse(node.value, mode="eval").body, node)
+        except SyntaxError:
+            return NOTHING, NOTHING
+    if node is None:
+        return NOTHING, NOTHING
+    from compiler.python.evaluate import Frame
+
+    m.frames.append(Frame(info.scope))
+    recorder, m.recorder = m.recorder, Recorder()
+    extra: Atoms = NOTHING
+    if isinstance(node, ast.Subscript) and "Annotated" in ast.unparse(node.value) and isinstance(node.slice, ast.Tuple):
+        for item in node.slice.elts[1:]:
+            extra |= m.value(item)
+        node = node.slice.elts[0]
+    elif isinstance(node, ast.Name):
+        alias = m.value(node)
+        m.frames.pop()
+        m.recorder = recorder
+        return alias, NOTHING
+    base = m.value(node)
+    m.frames.pop()
+    m.recorder = recorder
+    return base, extra
+
+
+def _model(m: Machine, info: Function, argument: ast.arg) -> Atom | None:
+    base, extra = _annotation(m, info, argument)
+    if any(isinstance(a, Special) and a.kind == "depends" for a in info.defaults.get(argument.arg, NOTHING) | extra):
+        return None
+    return next((a for a in base if isinstance(a, ClassAtom)), None)
+
+
+def _typed(value: Atoms, base: Atoms) -> Atoms:
+    names = {a.name for a in base if isinstance(a, Lib)}
+    if names == {"builtins.int"}:
+        return keys.converted(value, "int")
+    if names == {"builtins.str"} or not base:
+        return value
+    return SCALAR
+
+
+def _declared(atom: Special, name: str, base: Atoms) -> Atoms:
+    kind, default, alias = atom.data
+    assert isinstance(default, frozenset)
+    assert isinstance(alias, frozenset)
+    required = not default or all(isinstance(a, Const) and a.value is None for a in default) is False
+    word = keys.constant(alias) or name
+    kinds = {"Query": "query", "Cookie": "cookies", "Path": "params", "Form": "body"}
+    if required and not default and str(kind) in kinds:
+        return _typed(frozenset({Req((kinds[str(kind)], word), "", word)}), base)
+    return PLAIN
+
+
+def _body(m: Machine, base: Atoms, path: tuple[str, ...]) -> Atoms:
+    """A model of the body: an instance of its class, whose plain text fields are parts of the request."""
+    for atom in base:
+        if isinstance(atom, ClassAtom):
+            cls = atom.info
+            obj = Obj("instance", place(cls.module, cls.node), False, cls.path, cls)
+            checked = any(isinstance(a, Func) and a.info.node.decorator_list  # type: ignore[union-attr]
+                          for names in cls.scope.names.values() for a in names
+                          if not (isinstance(a, Func) and isinstance(a.info.node, ast.Lambda)))  # fmt: skip
+            for one in cls.lineage():
+                for statement in one.node.body:
+                    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                        text = ast.unparse(statement.annotation)
+                        plain = text == "str" and statement.value is None and not checked
+                        name = statement.target.id
+                        value = frozenset({Req((*path, name), "", name)}) if plain else PLAIN
+                        obj.attrs.setdefault(name, value)
+            return frozenset({Ref(obj)})
+    return PLAIN
+
+
+def _depend(m: Machine, atom: Atom, parameters: dict[str, Atoms], depth: int = 0) -> Atoms:
+    """A dependency runs in the request; what it yields or returns is the parameter."""
+    if isinstance(atom, Special) and atom.kind == "depends":
+        given = atom.data[0]
+        assert isinstance(given, frozenset)
+        return NOTHING.union(*[_depend(m, one, parameters, depth) for one in given])
+    if depth > 10:
+        return PLAIN
+    if isinstance(atom, Func):
+        value = m.call(atom, _injected(m, atom.info, parameters, depth + 1))
+        if any(isinstance(n, ast.Yield) for n in ast.walk(atom.info.node)):
+            return memory.elements(value)
+        return value
+    if isinstance(atom, ClassAtom):
+        from compiler.python.calls import make
+
+        init = [a for a in atom.info.find("__init__") if isinstance(a, Func)]
+        args = _injected(m, init[0].info, parameters, depth + 1) if init else Args((), ())
+        return make(m, atom.info, args, atom.info.node, m.frames[-1])
+    if isinstance(atom, Ref):
+        if atom.obj.kind == "lib":
+            memory.touch_library(m, atom.obj, m.here(ast.Pass(lineno=1, col_offset=0)))
+        elif atom.obj.cls is not None:
+            for inner in atom.obj.cls.find("__call__"):
+                if isinstance(inner, Func):
+                    return m.call(Func(inner.info, frozenset({atom})), _injected(m, inner.info, parameters, depth + 1))
+    return PLAIN
+
+
+# Facts
+
+
+def _facts(
+    m: Machine, frameworks: Frameworks, entry: str, found: dict[str, Found], everywhere: dict[str, Found]
+) -> Gathered:
+    writes = any(h.harm is Harm.LOCAL for one in (*found.values(), *everywhere.values()) for h in one.recorder.hazards)
+    variables = _variables(m)
+    units = [_unit(one, variables, writes) for one in (*found.values(), *everywhere.values()) if one.unit]
+    used = {use.variable for unit in units for use in unit.uses}
+    changed = {use.variable for unit in units for use in unit.uses if use.mode in ("write", "escape")}
+    kept = tuple(
+        v for v in variables.values()
+        if v.id in used and (v.id in changed or v.initial in (Initial.ONCE, Initial.OPAQUE))
+    )  # fmt: skip
+    ids = {v.id for v in kept}
+    units = [_only(unit, ids) for unit in units]
+    unique = {unit.id: unit for unit in reversed(units)}
+    framework = next(iter(frameworks.applications.values()), "")
+    always = tuple(one for one in everywhere if one not in found)
+    facts = Facts(
+        "python",
+        framework,
+        entry,
+        kept,
+        tuple(sorted(unique.values(), key=lambda u: (list(found).index(u.id) if u.id in found else 10**6, u.place))),
+        tuple(dict.fromkeys(start for one in found.values() for start in one.starts)),
+        always,
+        tuple(m.hazards),
+        tuple(sorted(m.env)),
+        {module.file: module.text for module in m.sources.modules.values()},
+    )
+    return Gathered(facts, {one.unit: one.function for one in found.values()}, m)
+
+
+def _only(unit: Unit, ids: set[str]) -> Unit:
+    uses = tuple(use for use in unit.uses if use.variable in ids)
+    return Unit(unit.id, unit.name, unit.place, unit.last_line, uses, (), unit.hazards, unit.waits)
+
+
+def _unit(one: Found, variables: dict[str, Variable], writes: bool) -> Unit:
+    info = one.function
+    hazards = dict(one.recorder.hazards)
+    if writes:
+        for where in one.recorder.files:
+            hazards[Hazard(Harm.LOCAL, "reads a file, and the service writes files", where)] = None
+    uses: dict[Use, None] = dict.fromkeys(sorted(one.recorder.uses, key=lambda u: (u.place, u.variable, u.mode)))
+    last = getattr(info.node, "end_lineno", 0) or 0
+    asynchronous = one.recorder.waits
+    name = one.name or info.name
+    return Unit(one.unit, name, place(info.module, info.node), last, tuple(uses), (), tuple(hazards), asynchronous)
+
+
+def _variables(m: Machine) -> dict[str, Variable]:
+    found = dict(m.synthetic)
+    for id_, (scope, name) in m.variables.items():
+        value = scope.names.get(name, NOTHING)
+        initial, detail = memory.initial_of(m, value)
+        rebound = name in scope.rebound
+        if rebound and initial is Initial.CODE:
+            initial = Initial.VALUE
+        if scope.kind == "function" and name not in scope.captured:
+            initial, detail = Initial.OPAQUE, "something that no name leads to when the service runs"
+        if any(isinstance(a, Once) for a in value) and initial is not Initial.OPAQUE:
+            initial = Initial.ONCE
+        where = scope.places.get(name, Place(scope.module.file, 1))
+        found[id_] = Variable(id_, name, where, initial, not rebound, detail)
+    return found

@@ -1,0 +1,349 @@
+"""What is known of libraries: which keep nothing, which keep something, and where.
+
+Tables by dotted name; the longest that fits counts. A library that is not here is not known, and nothing is assumed of
+it. Knows no syntax tree.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+class Kind(StrEnum):
+    PURE = "pure"
+    """Keeps nothing that matters between requests: functions of their arguments, handles of things elsewhere."""
+    ONCE = "once"
+    """Gives something else at each call."""
+    OPAQUE = "opaque"
+    """Keeps state of its own."""
+    LOCAL = "local"
+    """Keeps something on the machine."""
+    TIMER = "timer"
+    """Works on after the answer."""
+    HELD = "held"
+    """Is one request's, and must not be kept."""
+    DYNAMIC = "dynamic"
+    """Runs code that is not seen."""
+    DATABASE = "database"
+    """A handle of a database: elsewhere, unless its address says that it is embedded."""
+    UNKNOWN = "unknown"
+
+
+_STATEFUL_STDLIB = {
+    "shelve": (Kind.LOCAL, "a shelf in a file"),
+    "dbm": (Kind.LOCAL, "a database in a file"),
+    "sqlite3": (Kind.LOCAL, "an embedded database (sqlite3)"),
+    "subprocess": (Kind.LOCAL, "a child process"),
+    "multiprocessing": (Kind.TIMER, "another process"),
+    "threading": (Kind.TIMER, "a thread"),
+    "sched": (Kind.TIMER, "a timer"),
+    "signal": (Kind.OPAQUE, "a signal handler"),
+    "socketserver": (Kind.OPAQUE, "a server"),
+    "queue": (Kind.OPAQUE, "a queue"),
+    "concurrent": (Kind.TIMER, "a pool of workers"),
+    "tempfile": (Kind.LOCAL, "a temporary file"),
+    "shutil": (Kind.LOCAL, "files"),
+    "weakref": (Kind.OPAQUE, "a weak reference"),
+    "ctypes": (Kind.OPAQUE, "native code"),
+    "gc": (Kind.DYNAMIC, "the garbage collector"),
+    "code": (Kind.DYNAMIC, "code made at run time"),
+    "importlib": (Kind.DYNAMIC, "an import by a computed name"),
+    "runpy": (Kind.DYNAMIC, "code made at run time"),
+    "builtins": (Kind.PURE, ""),
+    "selectors": (Kind.OPAQUE, "a selector"),
+    "socket": (Kind.OPAQUE, "a socket"),
+    "ssl": (Kind.OPAQUE, "a socket"),
+    "random": (Kind.ONCE, "made at random (random)"),
+    "secrets": (Kind.ONCE, "made at random (secrets)"),
+    "uuid": (Kind.ONCE, "made at random (uuid)"),
+    "time": (Kind.ONCE, "made of the time"),
+    "asyncio": (Kind.OPAQUE, "something of asyncio"),
+    "cmd": (Kind.DYNAMIC, "a command line"),
+    "fileinput": (Kind.LOCAL, "files"),
+    "ftplib": (Kind.OPAQUE, "a connection"),
+    "imaplib": (Kind.OPAQUE, "a connection"),
+    "poplib": (Kind.OPAQUE, "a connection"),
+    "telnetlib": (Kind.OPAQUE, "a connection"),
+    "mmap": (Kind.LOCAL, "a mapped file"),
+    "pty": (Kind.LOCAL, "a terminal"),
+    "fcntl": (Kind.LOCAL, "a lock of a file"),
+    "zipimport": (Kind.DYNAMIC, "code"),
+    "atexit": (Kind.PURE, ""),
+}
+
+_TABLE: dict[str, tuple[Kind, str]] = {
+    **_STATEFUL_STDLIB,
+    "random.Random": (Kind.OPAQUE, "a generator of random numbers"),
+    "random.SystemRandom": (Kind.PURE, ""),
+    "random.seed": (Kind.PURE, ""),
+    "random.shuffle": (Kind.PURE, ""),
+    "secrets.compare_digest": (Kind.PURE, ""),
+    "uuid.UUID": (Kind.PURE, ""),
+    "uuid.uuid3": (Kind.PURE, ""),
+    "uuid.uuid5": (Kind.PURE, ""),
+    "uuid.NAMESPACE_DNS": (Kind.PURE, ""),
+    "uuid.NAMESPACE_URL": (Kind.PURE, ""),
+    "time.sleep": (Kind.PURE, ""),
+    "time.strftime": (Kind.ONCE, "made of the time"),
+    "time.strptime": (Kind.PURE, ""),
+    "datetime.datetime.now": (Kind.ONCE, "made of the time"),
+    "datetime.datetime.utcnow": (Kind.ONCE, "made of the time"),
+    "datetime.datetime.today": (Kind.ONCE, "made of the time"),
+    "datetime.date.today": (Kind.ONCE, "made of the time"),
+    "os.urandom": (Kind.ONCE, "made at random (os.urandom)"),
+    "os.getpid": (Kind.ONCE, "the number of a process"),
+    "os.system": (Kind.LOCAL, "a child process"),
+    "os.popen": (Kind.LOCAL, "a child process"),
+    "os.spawnl": (Kind.LOCAL, "a child process"),
+    "os.fork": (Kind.LOCAL, "a child process"),
+    "os.remove": (Kind.LOCAL, "a file"),
+    "os.unlink": (Kind.LOCAL, "a file"),
+    "os.rename": (Kind.LOCAL, "a file"),
+    "os.replace": (Kind.LOCAL, "a file"),
+    "os.mkdir": (Kind.LOCAL, "a folder"),
+    "os.makedirs": (Kind.LOCAL, "a folder"),
+    "os.rmdir": (Kind.LOCAL, "a folder"),
+    "os.removedirs": (Kind.LOCAL, "a folder"),
+    "os.symlink": (Kind.LOCAL, "a file"),
+    "os.link": (Kind.LOCAL, "a file"),
+    "os.open": (Kind.LOCAL, "a file"),
+    "os.write": (Kind.LOCAL, "a file"),
+    "os.truncate": (Kind.LOCAL, "a file"),
+    "os.chdir": (Kind.LOCAL, "the working folder"),
+    "os.chmod": (Kind.LOCAL, "a file"),
+    "os.putenv": (Kind.OPAQUE, "the environment"),
+    "socket.gethostname": (Kind.PURE, ""),
+    "socket.gethostbyname": (Kind.PURE, ""),
+    "socket.getfqdn": (Kind.PURE, ""),
+    "socket.AF_INET": (Kind.PURE, ""),
+    "socket.error": (Kind.PURE, ""),
+    "shutil.which": (Kind.PURE, ""),
+    "shutil.get_terminal_size": (Kind.PURE, ""),
+    "signal.SIGINT": (Kind.PURE, ""),
+    "signal.SIGTERM": (Kind.PURE, ""),
+    "subprocess.PIPE": (Kind.PURE, ""),
+    "threading.Lock": (Kind.PURE, ""),
+    "threading.RLock": (Kind.PURE, ""),
+    "threading.get_ident": (Kind.PURE, ""),
+    "threading.current_thread": (Kind.PURE, ""),
+    "threading.local": (Kind.OPAQUE, "a store per thread"),
+    "threading.Event": (Kind.OPAQUE, "an event that one request waits for and another sets"),
+    "threading.Condition": (Kind.OPAQUE, "a condition that one request waits for and another notifies"),
+    "concurrent.futures.TimeoutError": (Kind.PURE, ""),
+    "asyncio.sleep": (Kind.PURE, ""),
+    "asyncio.gather": (Kind.PURE, ""),
+    "asyncio.wait_for": (Kind.PURE, ""),
+    "asyncio.wait": (Kind.PURE, ""),
+    "asyncio.timeout": (Kind.PURE, ""),
+    "asyncio.run": (Kind.PURE, ""),
+    "asyncio.Lock": (Kind.PURE, ""),
+    "asyncio.Semaphore": (Kind.PURE, ""),
+    "asyncio.TimeoutError": (Kind.PURE, ""),
+    "asyncio.CancelledError": (Kind.PURE, ""),
+    "asyncio.get_event_loop": (Kind.PURE, ""),
+    "asyncio.get_running_loop": (Kind.PURE, ""),
+    "asyncio.new_event_loop": (Kind.PURE, ""),
+    "asyncio.set_event_loop": (Kind.PURE, ""),
+    "asyncio.iscoroutinefunction": (Kind.PURE, ""),
+    "asyncio.to_thread": (Kind.PURE, ""),
+    "asyncio.create_task": (Kind.TIMER, "a task that goes on after the answer"),
+    "asyncio.ensure_future": (Kind.TIMER, "a task that goes on after the answer"),
+    "asyncio.Queue": (Kind.OPAQUE, "a queue"),
+    "asyncio.Event": (Kind.OPAQUE, "an event that one request waits for and another sets"),
+    "importlib.metadata": (Kind.PURE, ""),
+    "importlib.resources": (Kind.PURE, ""),
+    "pathlib.Path.cwd": (Kind.PURE, ""),
+    # Frameworks, and what goes with them.
+    "flask": (Kind.PURE, ""),
+    "flask.copy_current_request_context": (Kind.TIMER, "a request's context that is kept"),
+    "werkzeug": (Kind.PURE, ""),
+    "werkzeug.security.generate_password_hash": (Kind.ONCE, "made with a random salt"),
+    "jinja2": (Kind.PURE, ""),
+    "markupsafe": (Kind.PURE, ""),
+    "itsdangerous": (Kind.PURE, ""),
+    "click": (Kind.PURE, ""),
+    "flask_restful": (Kind.PURE, ""),
+    "flask_restplus": (Kind.PURE, ""),
+    "flask_restx": (Kind.PURE, ""),
+    "flask_httpauth": (Kind.PURE, ""),
+    "flask_httpauth.HTTPDigestAuth": (Kind.OPAQUE, "an authentication that remembers nonces"),
+    "flask_cors": (Kind.PURE, ""),
+    "flask_login": (Kind.PURE, ""),
+    "flask_wtf": (Kind.PURE, ""),
+    "flask_bcrypt": (Kind.PURE, ""),
+    "flask_jwt": (Kind.PURE, ""),
+    "flask_jwt_extended": (Kind.PURE, ""),
+    "flask_apispec": (Kind.PURE, ""),
+    "flask_marshmallow": (Kind.PURE, ""),
+    "flask_migrate": (Kind.PURE, ""),
+    "flask_script": (Kind.PURE, ""),
+    "flask_moment": (Kind.PURE, ""),
+    "flask_bootstrap": (Kind.PURE, ""),
+    "flask_mail": (Kind.PURE, ""),
+    "flask_compress": (Kind.PURE, ""),
+    "flask_caching": (Kind.OPAQUE, "a cache"),
+    "flask_cache": (Kind.OPAQUE, "a cache"),
+    "flask_limiter": (Kind.OPAQUE, "a limiter that counts requests"),
+    "flask_session": (Kind.OPAQUE, "a store of sessions"),
+    "flask_socketio": (Kind.OPAQUE, "a server of websockets"),
+    "flask_sock": (Kind.OPAQUE, "a server of websockets"),
+    "flask_sse": (Kind.OPAQUE, "a stream of events"),
+    "flasgger": (Kind.PURE, ""),
+    "flask_restless": (Kind.PURE, ""),
+    "quart": (Kind.PURE, ""),
+    "quart_schema": (Kind.PURE, ""),
+    "quart_cors": (Kind.PURE, ""),
+    "fastapi": (Kind.PURE, ""),
+    "fastapi.BackgroundTasks": (Kind.TIMER, "a task that goes on after the answer"),
+    "starlette": (Kind.PURE, ""),
+    "starlette.background": (Kind.TIMER, "a task that goes on after the answer"),
+    "starlette.responses.StreamingResponse": (Kind.PURE, ""),
+    "uvicorn": (Kind.PURE, ""),
+    "gunicorn": (Kind.PURE, ""),
+    "hypercorn": (Kind.PURE, ""),
+    "waitress": (Kind.PURE, ""),
+    "aiohttp": (Kind.PURE, ""),
+    "aiohttp.web.WebSocketResponse": (Kind.HELD, "a websocket"),
+    "aiohttp_cors": (Kind.PURE, ""),
+    "aiohttp_jinja2": (Kind.PURE, ""),
+    "aiohttp_security": (Kind.PURE, ""),
+    "aiohttp_session": (Kind.PURE, ""),
+    "aiohttp_session.SimpleCookieStorage": (Kind.PURE, ""),
+    "cryptography": (Kind.PURE, ""),
+    "cryptography.fernet.Fernet.generate_key": (Kind.ONCE, "made at random (Fernet.generate_key)"),
+    "bottle": (Kind.PURE, ""),
+    "microdot": (Kind.PURE, ""),
+    "microdot.sse": (Kind.HELD, "a stream that is held open"),
+    "microdot.websocket": (Kind.HELD, "a websocket"),
+    "sanic": (Kind.PURE, ""),
+    "tornado": (Kind.PURE, ""),
+    "pydantic": (Kind.PURE, ""),
+    "pydantic_settings": (Kind.PURE, ""),
+    "typing_extensions": (Kind.PURE, ""),
+    "attr": (Kind.PURE, ""),
+    "attrs": (Kind.PURE, ""),
+    "marshmallow": (Kind.PURE, ""),
+    "webargs": (Kind.PURE, ""),
+    "cerberus": (Kind.PURE, ""),
+    "jsonschema": (Kind.PURE, ""),
+    "jwt": (Kind.PURE, ""),
+    "jose": (Kind.PURE, ""),
+    "passlib": (Kind.PURE, ""),
+    "bcrypt": (Kind.PURE, ""),
+    "bcrypt.hashpw": (Kind.ONCE, "made with a random salt"),
+    "bcrypt.gensalt": (Kind.ONCE, "made at random"),
+    "argon2": (Kind.PURE, ""),
+    "pwdlib": (Kind.PURE, ""),
+    "validators": (Kind.PURE, ""),
+    "slugify": (Kind.PURE, ""),
+    "unidecode": (Kind.PURE, ""),
+    "dateutil": (Kind.PURE, ""),
+    "pytz": (Kind.PURE, ""),
+    "arrow": (Kind.PURE, ""),
+    "simplejson": (Kind.PURE, ""),
+    "ujson": (Kind.PURE, ""),
+    "orjson": (Kind.PURE, ""),
+    "yaml": (Kind.PURE, ""),
+    "toml": (Kind.PURE, ""),
+    "six": (Kind.PURE, ""),
+    "dotenv": (Kind.PURE, ""),
+    "environs": (Kind.PURE, ""),
+    "decouple": (Kind.PURE, ""),
+    "markdown": (Kind.PURE, ""),
+    "bleach": (Kind.PURE, ""),
+    "micawber": (Kind.PURE, ""),
+    "micawber.cache": (Kind.OPAQUE, "a cache"),
+    "multipart": (Kind.PURE, ""),
+    "brotli": (Kind.PURE, ""),
+    "decorator": (Kind.PURE, ""),
+    "pbkdf2": (Kind.ONCE, "made with a salt (pbkdf2)"),
+    "brotlicffi": (Kind.PURE, ""),
+    "certifi": (Kind.PURE, ""),
+    "nltk": (Kind.UNKNOWN, ""),
+    # Handles of what is elsewhere.
+    "requests": (Kind.PURE, ""),
+    "httpx": (Kind.PURE, ""),
+    "urllib3": (Kind.PURE, ""),
+    "redis": (Kind.PURE, ""),
+    "aioredis": (Kind.PURE, ""),
+    "pymongo": (Kind.PURE, ""),
+    "motor": (Kind.PURE, ""),
+    "bson": (Kind.PURE, ""),
+    "boto3": (Kind.PURE, ""),
+    "elasticsearch": (Kind.PURE, ""),
+    "psycopg2": (Kind.PURE, ""),
+    "psycopg": (Kind.PURE, ""),
+    "asyncpg": (Kind.PURE, ""),
+    "aiopg": (Kind.PURE, ""),
+    "pymysql": (Kind.PURE, ""),
+    "MySQLdb": (Kind.PURE, ""),
+    "mysql": (Kind.PURE, ""),
+    "aiomysql": (Kind.PURE, ""),
+    "pika": (Kind.PURE, ""),
+    "sqlalchemy": (Kind.DATABASE, "a database"),
+    "flask_sqlalchemy": (Kind.DATABASE, "a database"),
+    "sqlmodel": (Kind.DATABASE, "a database"),
+    "databases": (Kind.DATABASE, "a database"),
+    "tortoise": (Kind.DATABASE, "a database"),
+    "peewee": (Kind.DATABASE, "a database"),
+    "peewee.SqliteDatabase": (Kind.LOCAL, "an embedded database (SQLite)"),
+    "playhouse": (Kind.DATABASE, "a database"),
+    "playhouse.sqlite_ext": (Kind.LOCAL, "an embedded database (SQLite)"),
+    "aiosqlite": (Kind.LOCAL, "an embedded database (aiosqlite)"),
+    "tinydb": (Kind.LOCAL, "an embedded database (TinyDB)"),
+    "cachetools": (Kind.OPAQUE, "a cache"),
+    "celery": (Kind.PURE, ""),
+    "socketio": (Kind.OPAQUE, "a server of websockets"),
+    "apscheduler": (Kind.TIMER, "a scheduler"),
+    "structlog": (Kind.PURE, ""),
+    "loguru": (Kind.PURE, ""),
+    "sentry_sdk": (Kind.PURE, ""),
+    "raven": (Kind.PURE, ""),
+    "colorama": (Kind.PURE, ""),
+    "pip": (Kind.PURE, ""),
+    "setuptools": (Kind.PURE, ""),
+    "pkg_resources": (Kind.PURE, ""),
+    "opentracing": (Kind.PURE, ""),
+}
+
+CONTAINERS = {
+    "collections.OrderedDict": "dict",
+    "collections.defaultdict": "dict",
+    "collections.Counter": "dict",
+    "collections.deque": "list",
+    "itertools.count": "counter",
+    "itertools.cycle": "counter",
+    "sortedcontainers.SortedDict": "instance",
+}
+
+MUTATORS = words(
+    "append extend insert remove pop clear sort reverse add discard update setdefault popitem appendleft "
+    "popleft extendleft rotate subtract move_to_end difference_update intersection_update "
+    "symmetric_difference_update __setitem__ __delitem__ write writelines put put_nowait send throw close set "
+    "acquire release"
+)
+READERS = words(
+    "get items keys values copy index count lower upper strip lstrip rstrip split rsplit splitlines join "
+    "replace startswith endswith format encode decode title capitalize casefold isdigit isalpha isalnum "
+    "isnumeric isoformat strftime timestamp date time find rfind hex zfill partition rpartition union "
+    "intersection difference issubset issuperset most_common dict json model_dump model_dump_json model_copy "
+    "_asdict total_seconds as_tuple __getitem__ __contains__ __len__ __iter__ weekday translate swapcase "
+    "center ljust rjust is_integer"
+)
+
+
+def about(name: str) -> tuple[Kind, str]:
+    """What is known of a dotted name of a library, and in words what it keeps."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        found = _TABLE.get(".".join(parts[:length]))
+        if found is not None:
+            return found
+    if parts[0] in sys.stdlib_module_names:
+        return Kind.PURE, ""
+    return Kind.UNKNOWN, f"a library that is not known ({parts[0]})"

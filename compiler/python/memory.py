@@ -1,0 +1,692 @@
+"""Names, attributes and entries: what is read, written, walked or handed on, recorded if it is live.
+
+Knows neither statements nor libraries.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from compiler.facts import Harm, Initial, KeyOf, Mode, Place, Variable
+from compiler.python import keys
+from compiler.python.libraries import Kind, about
+from compiler.python.model import (
+    NOTHING,
+    PLAIN,
+    SCALAR,
+    Atom,
+    Atoms,
+    Class,
+    ClassAtom,
+    Const,
+    Foreign,
+    Func,
+    Lib,
+    LibMethod,
+    Method,
+    ModuleAtom,
+    Obj,
+    Once,
+    Part,
+    Plain,
+    Ref,
+    Req,
+    Scalar,
+    Scope,
+    Special,
+)
+
+if TYPE_CHECKING:
+    from compiler.python.evaluate import Frame, Machine
+
+ELEMENTS_DEPTH_MAX = 8
+"""Containers inside containers that are looked into when a value is handed on."""
+
+_DATA = frozenset({"list", "dict", "set", "tuple", "iterator", "counter", "instance"})
+COUNTED = frozenset({"list", "dict", "set", "tuple", "iterator", "counter"})
+
+
+def fresh(m: Machine, kind: str, node: ast.AST, name: str = "", cls: Class | None = None) -> Obj:
+    """The object that is made at `node`: always the same one, so that a program is looked at in bounded time."""
+    where = m.here(node)
+    key = (f"{kind}{'' if m.loading else '?'}", where, name)
+    if m.loading:
+        key = (kind, where, f"{name}#{len(m.frames)}")
+    obj = m.objects.get(key)
+    if obj is None:
+        obj = m.objects[key] = Obj(kind, where, m.loading, name, cls)
+    return obj
+
+
+def own(m: Machine, obj: Obj, variable: str, name: str, value: Atoms) -> None:
+    """`obj` is the value of a variable that is no name of a scope."""
+    obj.owner = variable
+    m.synthetic[variable] = Variable(variable, name, obj.place, initial_of(m, value)[0], True, initial_of(m, value)[1])
+
+
+# Names
+
+
+def lookup(m: Machine, name: str, frame: Frame, where: Place) -> Atoms | None:
+    scope: Scope | None = frame.scope
+    if name in frame.globals:
+        scope = frame.module.scope
+    first = True
+    while scope is not None:
+        if name in scope.names and (first or scope.kind != "class"):
+            value = scope.names[name]
+            if not m.loading and scope.live:
+                _read_name(m, scope, name, value, where)
+            return value
+        first = False
+        scope = scope.parent
+    return None
+
+
+def _read_name(m: Machine, scope: Scope, name: str, value: Atoms, where: Place) -> None:
+    """The name itself is state if it is given other values, or was made once."""
+    if name in scope.rebound or any(isinstance(atom, Once) for atom in value):
+        m.recorder.use(variable_id(m, scope, name), Mode.READ, where)
+
+
+def variable_id(m: Machine, scope: Scope, name: str) -> str:
+    id_ = f"{scope.path}.{name}"
+    m.variables[id_] = (scope, name)
+    return id_
+
+
+def bind(m: Machine, name: str, value: Atoms, frame: Frame, where: Place) -> None:
+    scope = frame.scope
+    if name in frame.globals:
+        scope = frame.module.scope
+    elif name in frame.nonlocals and scope.parent is not None:
+        outer: Scope | None = scope.parent
+        while outer is not None and name not in outer.names:
+            outer = outer.parent
+        scope = outer or scope
+    if (scope is frame.scope and scope.live is m.loading) or (scope is frame.scope and not scope.live):
+        scope.names[name] = value
+    else:
+        rebind(m, scope, name, value, where)
+        return
+    if scope.live:
+        note_name(m, scope, name, value, where)
+
+
+def note_name(m: Machine, scope: Scope, name: str, value: Atoms, where: Place) -> None:
+    """At load: an object belongs to the first name that it is given."""
+    scope.places.setdefault(name, where)
+    scope.assigned[name] = scope.assigned.get(name, 0) + 1
+    if scope.kind == "function" and name not in scope.captured:
+        return
+    for atom in value:
+        if isinstance(atom, Ref) and atom.obj.live and not atom.obj.owner and not atom.obj.roots():
+            atom.obj.owner = variable_id(m, scope, name)
+
+
+def rebind(m: Machine, scope: Scope, name: str, value: Atoms, where: Place) -> None:
+    """A name of an outer scope is given another value."""
+    before = scope.names.get(name, NOTHING)
+    if m.loading or not scope.live:
+        scope.names[name] = before | value
+        if scope.live:
+            note_name(m, scope, name, value, where)
+        return
+    id_ = variable_id(m, scope, name)
+    scope.places.setdefault(name, where)
+    m.recorder.use(id_, Mode.WRITE, where)
+    for atom in value:
+        if isinstance(atom, Ref) and not atom.obj.live:
+            promote(m, atom.obj, id_)
+    keep_check(m, value, where, name)
+    kept = value - _requests(value)
+    if kept - before or name not in scope.rebound:
+        m.changed = True
+        scope.rebound.add(name)
+        scope.names[name] = before | kept | (PLAIN if kept != value else NOTHING)
+
+
+def _requests(value: Atoms) -> Atoms:
+    """What belongs to one request: kept beyond it, it is only data."""
+    return frozenset(atom for atom in value if isinstance(atom, Req))
+
+
+def promote(m: Machine, obj: Obj, owner: str) -> None:
+    """A thing made by a request outlives it from now on."""
+    obj.live = True
+    if not obj.owner:
+        obj.owner = owner
+    m.changed = True
+
+
+# Recording
+
+
+def record(m: Machine, obj: Obj, mode: Mode, where: Place, key: KeyOf | None = None) -> None:
+    if m.loading or not obj.live:
+        return
+    roots = obj.roots()
+    if not roots:
+        variable = f"{obj.place.file.removesuffix('.py').replace('/', '.')}.line{obj.place.line}"
+        detail = "an object that no name leads to"
+        m.synthetic.setdefault(variable, Variable(variable, variable, obj.place, Initial.OPAQUE, True, detail))
+        obj.owner = variable
+        roots = [(variable, True)]
+    for variable, itself in roots:
+        m.recorder.use(variable, mode, where, key if itself and obj.kind == "dict" else None)
+
+
+def change(m: Machine, value: Atoms, where: Place, stored: Atoms = NOTHING, key: KeyOf | None = None) -> None:
+    """What `value` may be is changed in place."""
+    for atom in value:
+        if isinstance(atom, Ref) and atom.obj.kind not in ("lib", "tuple"):
+            record(m, atom.obj, Mode.WRITE, where, key)
+            store(m, atom.obj, stored, where)
+        elif isinstance(atom, Part):
+            record(m, atom.obj, Mode.WRITE, where, atom.key)
+            store(m, atom.obj, stored, where)
+        elif isinstance(atom, Once) and not m.loading:
+            pass
+
+
+def store(m: Machine, obj: Obj, value: Atoms, where: Place) -> None:
+    """`value` is put inside `obj`."""
+    if not value:
+        return
+    inside: set[Atom] = set()
+    _contents(value, inside, obj, 0, m.loading)
+    if obj.live and not m.loading:
+        keep_check(m, value, where, obj.root())
+        for atom in value | frozenset(inside):
+            _twice(m, atom, obj, where)
+        inside = {a for a in inside if not isinstance(a, Req) and not (isinstance(a, Ref) and not a.obj.live)}
+    if m.loading:
+        for atom in value:
+            if isinstance(atom, Ref) and atom.obj.live and not atom.obj.owner and atom.obj is not obj:
+                put_inside(atom.obj, obj)
+    if not inside <= obj.elements:
+        obj.elements |= frozenset(inside)
+        m.changed = True
+
+
+def _contents(value: Iterable[Atom], found: set[Atom], into: Obj, depth: int, loading: bool) -> None:
+    """What can be reached from `value` and may be another's, and the own classes in it."""
+    for atom in value:
+        if isinstance(atom, Ref) and not atom.obj.live and into.live:
+            if atom.obj.cls is not None:
+                into.classes.add(atom.obj.cls)
+            into.classes |= atom.obj.classes
+            if depth < ELEMENTS_DEPTH_MAX:
+                inner = atom.obj.elements.union(*atom.obj.attrs.values()) if atom.obj.attrs else atom.obj.elements
+                _contents(inner, found, into, depth + 1, loading)
+            continue
+        if isinstance(atom, Ref) and atom.obj.cls is not None:
+            into.classes.add(atom.obj.cls)
+        if isinstance(atom, Part):
+            into.classes |= atom.obj.classes
+        if (isinstance(atom, Const) and loading) or not isinstance(atom, Plain | Const | Scalar) or not into.live:
+            found.add(atom)
+
+
+def _twice(m: Machine, atom: Atom, into: Obj, where: Place) -> None:
+    """One thing put into two places is still one thing: what is kept apart would tear it."""
+    if isinstance(atom, Const | Scalar | Func | ClassAtom | ModuleAtom | Once):
+        return
+    if isinstance(atom, Ref) and atom.obj.live and atom.obj is not into:
+        if atom.obj.kind == "lib":
+            return
+        record(m, atom.obj, Mode.ESCAPE, where)
+        record(m, into, Mode.ESCAPE, where)
+    elif isinstance(atom, Part) and atom.obj is not into:
+        record(m, atom.obj, Mode.ESCAPE, where)
+        record(m, into, Mode.ESCAPE, where)
+    elif isinstance(atom, Part):
+        record(m, into, Mode.WRITE, where, atom.key)
+    else:
+        text = isinstance(atom, Req) and len(atom.path) == 2 and atom.path[0] != "body"
+        places = m.recorder.stored.setdefault(atom, set())
+        variable = into.root()
+        if not text and places - {variable}:
+            for other in (into, *[o for o in m.objects.values() if o.owner in places]):
+                record(m, other, Mode.ESCAPE, where)
+        places.add(variable)
+
+
+def keep_check(m: Machine, value: Atoms, where: Place, name: str) -> None:
+    """What cannot be stored, or belongs to another request's socket, is kept beyond its request."""
+    if m.loading:
+        return
+    short = name.rsplit(".", 1)[-1]
+    seen: set[Obj] = set()
+    todo = [value]
+    while todo:
+        for atom in todo.pop():
+            what = ""
+            if isinstance(atom, Req) and atom.path in ((), ("headers",), ("query",), ("cookies",)):
+                what = "a request"
+            elif isinstance(atom, Foreign) and not atom.known:
+                what = f"something of {atom.library}"
+            elif isinstance(atom, Special):
+                what = "something that cannot be stored"
+            elif isinstance(atom, Func) and not atom.info.scope.live:
+                what = "a function made for one request"
+            elif isinstance(atom, Ref) and not atom.obj.live and atom.obj not in seen:
+                seen.add(atom.obj)
+                if atom.obj.kind == "lib" and about(atom.obj.name)[0] is not Kind.PURE:
+                    what = f"{about(atom.obj.name)[1]} ({atom.obj.name})"
+                elif atom.obj.kind == "lib" and _held(atom.obj.name):
+                    what = f"a {atom.obj.name}"
+                elif len(seen) < 200:
+                    todo += [atom.obj.elements, *atom.obj.attrs.values()]
+            if what:
+                m.hazard(Harm.HELD, f"keeps {what} in {short}, beyond its request", where)
+
+
+_HELD = ("WebSocket", "Response", "Session", "Client", "Connection", "Stream", "Socket", "Task", "Future", "Lock")
+
+
+def _held(name: str) -> bool:
+    return name.rsplit(".", 1)[-1].endswith(_HELD)
+
+
+def consume(m: Machine, value: Atoms, mode: Mode, where: Place, depth: int = 0) -> None:
+    """All of `value` is looked at (WALK, READ) or given away (ESCAPE)."""
+    if m.loading:
+        return
+    for atom in value:
+        if isinstance(atom, Ref):
+            if atom.obj.live and atom.obj.kind != "lib":
+                record(m, atom.obj, mode, where)
+            elif atom.obj.live and mode is Mode.ESCAPE:
+                touch_library(m, atom.obj, where)
+            _inside(m, atom.obj, mode, where, depth)
+        elif isinstance(atom, Part):
+            record(m, atom.obj, Mode.READ if mode is Mode.WALK else mode, where, atom.key)
+        elif isinstance(atom, Method):
+            consume(m, frozenset({atom.of}), mode, where, depth + 1)
+
+
+def _inside(m: Machine, obj: Obj, mode: Mode, where: Place, depth: int) -> None:
+    if depth < ELEMENTS_DEPTH_MAX and mode is not Mode.READ:
+        for inner in (obj.elements, *obj.attrs.values()):
+            todo = frozenset(a for a in inner if not (isinstance(a, Ref) and a.obj is obj))
+            consume(m, todo, mode, where, depth + 1)
+
+
+def touch_library(m: Machine, obj: Obj, where: Place) -> None:
+    """A live object of a library is used: state, if the library keeps any."""
+    if m.loading or not obj.live:
+        return
+    kind, words = about(obj.name)
+    if kind is Kind.LOCAL or (kind is Kind.DATABASE and m.embedded):
+        shown = "an embedded database (SQLite)" if kind is Kind.DATABASE else words
+        m.hazard(Harm.LOCAL, f"uses {shown}", where, "use a database that is elsewhere")
+    elif kind not in (Kind.PURE, Kind.DATABASE):
+        record(m, obj, Mode.READ, where)
+
+
+# Entries
+
+
+def elements(value: Atoms) -> Atoms:
+    """What may be inside, without recording."""
+    found: Atoms = NOTHING
+    for atom in value:
+        if isinstance(atom, Ref) and atom.obj.kind not in ("lib", "instance"):
+            found |= atom.obj.elements
+            found = found.union(*atom.obj.attrs.values()) if atom.obj.attrs else found
+            if atom.obj.live:
+                found |= {Part(atom.obj)}
+        elif isinstance(atom, Part):
+            found |= {atom} | atom.obj.elements
+        elif isinstance(atom, Req):
+            found |= PLAIN
+        elif isinstance(atom, Once | Foreign):
+            found |= {atom}
+        elif isinstance(atom, Plain | Scalar | Const):
+            found |= PLAIN
+    return found
+
+
+def walk(m: Machine, value: Atoms, where: Place) -> Atoms:
+    """Goes through all of it."""
+    for atom in value:
+        if isinstance(atom, Ref) and atom.obj.live and atom.obj.kind != "lib":
+            record(m, atom.obj, Mode.WALK, where)
+            if atom.obj.kind in ("iterator", "counter"):
+                record(m, atom.obj, Mode.WRITE, where)
+        elif isinstance(atom, Ref) and atom.obj.kind == "lib":
+            touch_library(m, atom.obj, where)
+        elif isinstance(atom, Part):
+            record(m, atom.obj, Mode.READ, where, atom.key)
+    return elements(value) or PLAIN
+
+
+def unpack(m: Machine, value: Atoms, count: int, where: Place) -> list[Atoms]:
+    if len(value) == 1:
+        atom = next(iter(value))
+        if isinstance(atom, Ref) and atom.obj.kind == "tuple" and len(atom.obj.attrs) == count:
+            return [atom.obj.attrs[str(index)] for index in range(count)]
+    return [walk(m, value, where)] * count
+
+
+def get_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> Atoms:
+    found: Atoms = NOTHING
+    keyed = keys.key_of(key)
+    constant = keys.constant(key)
+    for atom in of:
+        if isinstance(atom, Req):
+            found |= keys.entry(atom, constant)
+        elif isinstance(atom, Ref) and atom.obj.kind == "lib":
+            touch_library(m, atom.obj, where)
+            found |= _library_entry(m, atom.obj, name_of(key), where)
+        elif isinstance(atom, Ref):
+            found |= _entry(m, atom.obj, keyed, constant, where)
+        elif isinstance(atom, Part):
+            record(m, atom.obj, Mode.READ, where, atom.key)
+            found |= {atom} | atom.obj.elements
+        elif isinstance(atom, Once | Foreign | ClassAtom):
+            found |= {atom}
+        else:
+            found |= PLAIN
+    return found
+
+
+def _entry(m: Machine, obj: Obj, keyed: KeyOf | None, constant: str | None, where: Place) -> Atoms:
+    mode = Mode.WRITE if obj.inserts else Mode.READ
+    if obj.live:
+        record(m, obj, mode, where, keyed)
+    if constant is not None and constant in obj.attrs and not obj.live:
+        return obj.attrs[constant]
+    found = obj.elements
+    if constant is not None and constant in obj.attrs:
+        found |= obj.attrs[constant]
+    elif obj.attrs:
+        found = found.union(*obj.attrs.values())
+    if not obj.live:
+        return found or PLAIN
+    if keyed is None or obj.kind != "dict" or not obj.owner:
+        return found | {Part(obj)}
+    return _told_as_part(obj, found) | {Part(obj, keyed)}
+
+
+def _told_as_part(obj: Obj, found: Atoms) -> Atoms:
+    """What stands inside `obj` alone is told as part of it; the rest as what it is."""
+    told: set[Atom] = set()
+    seen: set[Obj] = set()
+    todo = list(found)
+    while todo:
+        atom = todo.pop()
+        alone = isinstance(atom, Ref) and all(c is obj or c in seen for c in atom.obj.containers)
+        if isinstance(atom, Ref) and alone and not atom.obj.owner and atom.obj.live and atom.obj.kind in _DATA:
+            if atom.obj.cls is not None:
+                obj.classes.add(atom.obj.cls)
+            if atom.obj not in seen:
+                seen.add(atom.obj)
+                todo += atom.obj.elements.union(*atom.obj.attrs.values())
+        elif not isinstance(atom, Const | Scalar | Plain):
+            told.add(atom)
+    return frozenset(told)
+
+
+def set_item(m: Machine, of: Atoms, key: Atoms, value: Atoms, where: Place) -> None:
+    keyed, constant = keys.key_of(key), keys.constant(key)
+    consume(m, frozenset(a for a in key if isinstance(a, Part)), Mode.READ, where)
+    for atom in of:
+        if isinstance(atom, Ref) and atom.obj.kind == "lib":
+            m.hooks.set_item(m, atom.obj, key, value, where)
+            touch_library(m, atom.obj, where)
+            set_library_entry(m, atom.obj, f"[{name_of(key)}]", value, where)
+        elif isinstance(atom, Ref):
+            record(m, atom.obj, Mode.WRITE, where, keyed)
+            if constant is not None and (m.loading or not atom.obj.live):
+                atom.obj.attrs[constant] = atom.obj.attrs.get(constant, NOTHING) | value
+                _contain(m, atom.obj, value)
+            else:
+                store(m, atom.obj, value, where)
+        elif isinstance(atom, Part):
+            record(m, atom.obj, Mode.WRITE, where, atom.key)
+            store(m, atom.obj, value, where)
+        elif isinstance(atom, Req):
+            key_name = f"request[{constant}]"
+            request_attribute(m, key_name, value)
+
+
+def put_inside(inner: Obj, outer: Obj) -> None:
+    if outer not in inner.containers:
+        inner.containers.append(outer)
+
+
+def _contain(m: Machine, obj: Obj, value: Atoms) -> None:
+    if m.loading:
+        for atom in value:
+            if isinstance(atom, Ref) and atom.obj.live and not atom.obj.owner and atom.obj is not obj:
+                put_inside(atom.obj, obj)
+
+
+def name_of(key: Atoms) -> str | None:
+    """What a key of an application is called: a text, or the name of what it is (`web.AppKey`)."""
+    constant = keys.constant(key)
+    if constant is None and len(key) == 1:
+        atom = next(iter(key))
+        if isinstance(atom, Ref) and atom.obj.owner:
+            return f"<{atom.obj.owner}>"
+    return constant
+
+
+def set_library_entry(m: Machine, obj: Obj, name: str, value: Atoms, where: Place) -> None:
+    """`app["todos"] = []`, `app.state.todos = []`: a variable of its own."""
+    before = obj.attrs.get(name, NOTHING)
+    obj.attrs[name] = before | value
+    if not obj.live:
+        return
+    short = name.strip("[]")
+    id_ = f"{obj.owner or obj.name}.{short}"
+    if m.loading:
+        for atom in value:
+            if isinstance(atom, Ref) and atom.obj.live and not atom.obj.owner and not atom.obj.roots():
+                own(m, atom.obj, id_, short, value)
+                if not reachable(m, obj.owner) or "<" in name:
+                    lost = "something that no name leads to when the service runs"
+                    m.synthetic[id_] = Variable(id_, short, where, Initial.OPAQUE, True, lost)
+        return
+    if about(obj.name)[0] not in (Kind.PURE, Kind.DATABASE):
+        return
+    if "*app" not in obj.attrs and "*state" not in obj.attrs:
+        m.hazard(Harm.OPAQUE, f"changes {short} of a {obj.name}", where)
+        return
+    keep_check(m, value, where, id_)
+    opaque = not reachable(m, obj.owner) or "<" in name
+    m.synthetic[id_] = Variable(id_, short, where, Initial.OPAQUE if opaque else Initial.VALUE, False)
+    m.recorder.use(id_, Mode.WRITE, where)
+    for atom in value:
+        if isinstance(atom, Ref) and not atom.obj.live:
+            promote(m, atom.obj, id_)
+    if f"*rebound {name}" not in obj.attrs or not value <= before:
+        obj.attrs[f"*rebound {name}"] = SCALAR
+        m.changed = True
+
+
+def reachable(m: Machine, variable: str) -> bool:
+    """Whether a name of a module or class leads to it when the service runs."""
+    if variable not in m.variables:
+        return variable.rpartition(".")[0] in m.variables and reachable(m, variable.rpartition(".")[0])
+    scope, name = m.variables[variable]
+    return scope.kind != "function" or name in scope.captured
+
+
+def read_library_entry(m: Machine, obj: Obj, name: str, where: Place) -> None:
+    if not m.loading and obj.live and f"*rebound {name}" in obj.attrs:
+        m.recorder.use(f"{obj.owner or obj.name}.{name.strip('[]')}", Mode.READ, where)
+
+
+def _library_entry(m: Machine, obj: Obj, name: str | None, where: Place) -> Atoms:
+    read_library_entry(m, obj, f"[{name}]", where)
+    every = NOTHING if name else NOTHING.union(*(v for k, v in obj.attrs.items() if k.startswith("[")))
+    return obj.attrs.get(f"[{name}]", NOTHING) | every or frozenset({Foreign(obj.name, True)})
+
+
+def remove_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
+    keyed = keys.key_of(key)
+    for atom in of:
+        if isinstance(atom, Ref) and atom.obj.kind != "lib":
+            record(m, atom.obj, Mode.WRITE, where, keyed)
+        elif isinstance(atom, Part):
+            record(m, atom.obj, Mode.WRITE, where, atom.key)
+        elif isinstance(atom, Ref):
+            touch_library(m, atom.obj, where)
+
+
+def contains(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
+    """`key in of`."""
+    keyed = keys.key_of(key)
+    for atom in of:
+        if isinstance(atom, Ref) and atom.obj.live and atom.obj.kind == "dict":
+            record(m, atom.obj, Mode.READ, where, keyed)
+        else:
+            consume(m, frozenset({atom}), Mode.WALK, where)
+    consume(m, key, Mode.READ, where)
+
+
+# Attributes
+
+
+def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place) -> None:
+    for atom in of:
+        if isinstance(atom, Ref) and atom.obj.kind == "lib":
+            m.hooks.set_item(m, atom.obj, frozenset({Const(name)}), value, where)
+            touch_library(m, atom.obj, where)
+            set_library_entry(m, atom.obj, name, value, where)
+        elif isinstance(atom, Ref):
+            record(m, atom.obj, Mode.WRITE, where)
+            if m.loading or not atom.obj.live:
+                before = atom.obj.attrs.get(name, NOTHING)
+                atom.obj.attrs[name] = before | value
+                _contain(m, atom.obj, value)
+            else:
+                atom.obj.attrs[name] = atom.obj.attrs.get(name, NOTHING) | (value - _requests(value))
+                store(m, atom.obj, value, where)
+        elif isinstance(atom, Part):
+            record(m, atom.obj, Mode.WRITE, where, atom.key)
+            store(m, atom.obj, value, where)
+        elif isinstance(atom, ClassAtom):
+            rebind(m, atom.info.home(name) or atom.info.scope, name, value, where)
+        elif isinstance(atom, ModuleAtom):
+            rebind(m, atom.info.scope, name, value, where)
+        elif isinstance(atom, Func):
+            _function_attribute(m, atom, name, value, where)
+        elif isinstance(atom, Lib | LibMethod) and not _of_application(atom):
+            m.hazard(Harm.DYNAMIC, f"changes {name} of a library", where, "leave libraries as they are")
+        elif isinstance(atom, Req) or (isinstance(atom, Special) and atom.kind == "request-local"):
+            request_attribute(m, name, value)
+
+
+def _of_application(atom: Lib | LibMethod) -> bool:
+    return isinstance(atom, LibMethod) and "*app" in atom.of.attrs
+
+
+def request_attribute(m: Machine, name: str, value: Atoms) -> None:
+    """Hung on the request, for whatever runs later."""
+    before = m.request_attrs.get(name, NOTHING)
+    kept = frozenset(a for a in value if not (isinstance(a, Ref) and not a.obj.live))
+    for atom in value:
+        if isinstance(atom, Ref) and not atom.obj.live:
+            kept |= atom.obj.elements | PLAIN
+    if not kept <= before:
+        m.request_attrs[name] = before | kept
+        m.changed = True
+
+
+def _function_attribute(m: Machine, atom: Func, name: str, value: Atoms, where: Place) -> None:
+    """`f.count = 0`: a variable of the function."""
+    info = atom.info
+    made = ("function", Place(info.module.file, info.node.lineno), info.path)
+    holder = m.objects.setdefault(made, _holder(info.path))
+    if not holder.owner:
+        holder.place = where
+        own(m, holder, f"{info.path}.{name}", name, value)
+    record(m, holder, Mode.WRITE, where)
+    holder.attrs[name] = holder.attrs.get(name, NOTHING) | value
+
+
+def _holder(path: str) -> Obj:
+    return Obj("function", Place("", 0), True, path)
+
+
+def function_attribute(m: Machine, atom: Func, name: str, where: Place) -> Atoms:
+    info = atom.info
+    holder = m.objects.get(("function", Place(info.module.file, info.node.lineno), info.path))
+    if holder is None or name not in holder.attrs:
+        return PLAIN
+    record(m, holder, Mode.READ, where)
+    return holder.attrs[name]
+
+
+# Operators
+
+
+def combined(m: Machine, left: Atoms, right: Atoms, node: ast.AST) -> Atoms:
+    """The result of an operator."""
+    both = left | right
+    once = frozenset(atom for atom in both if isinstance(atom, Once))
+    inside = [a for a in both if isinstance(a, Ref | Part)]
+    if not inside:
+        constant = all(isinstance(a, Const | Scalar | Req) for a in both)
+        return once | (SCALAR if constant else PLAIN)
+    made = fresh(m, "list", node)
+    made.elements |= elements(both)
+    return once | {Ref(made)}
+
+
+# What a variable is at first
+
+
+def initial_of(m: Machine, value: Atoms) -> tuple[Initial, str]:
+    worst = (Initial.CODE, "")
+    rank = [Initial.CODE, Initial.STATELESS, Initial.VALUE, Initial.ONCE, Initial.OPAQUE]
+    seen: set[Obj] = set()
+    todo = list(value)
+    while todo:
+        atom = todo.pop()
+        one = (Initial.CODE, "")
+        if isinstance(atom, Once):
+            one = (Initial.ONCE, atom.why)
+        elif isinstance(atom, Foreign):
+            one = (Initial.VALUE, "") if atom.known else (Initial.OPAQUE, f"made by {atom.library}, which is not known")
+        elif isinstance(atom, Plain | Scalar | Req | Part):
+            one = (Initial.VALUE, "")
+        elif isinstance(atom, Ref) and atom.obj.kind == "lib":
+            one = _library_object(m, atom.obj)
+        elif isinstance(atom, Ref):
+            one = (Initial.VALUE, "")
+            if atom.obj.cls is not None and atom.obj.cls.libraries():
+                one = _own_class(atom.obj.cls)
+            if atom.obj not in seen:
+                seen.add(atom.obj)
+                todo += atom.obj.elements
+                for inner in atom.obj.attrs.values():
+                    todo += inner
+        if rank.index(one[0]) > rank.index(worst[0]):
+            worst = one
+    return worst
+
+
+def _own_class(cls: Class) -> tuple[Initial, str]:
+    for name in cls.libraries():
+        kind, words = about(name)
+        if kind is Kind.UNKNOWN:
+            return Initial.OPAQUE, f"of a class of {words}"
+        if kind not in (Kind.PURE, Kind.DATABASE):
+            return Initial.OPAQUE, words
+    return Initial.VALUE, ""
+
+
+def _library_object(m: Machine, obj: Obj) -> tuple[Initial, str]:
+    kind, words = about(obj.name)
+    if kind is Kind.PURE or (kind is Kind.DATABASE and not m.embedded):
+        return Initial.STATELESS, ""
+    if kind is Kind.ONCE:
+        return Initial.ONCE, words
+    return Initial.OPAQUE, f"{words} ({obj.name})" if kind is not Kind.UNKNOWN else f"of {words}"

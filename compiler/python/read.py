@@ -1,0 +1,82 @@
+"""The service's own modules: found by their imports, parsed with the standard library's parser.
+
+Knows how a dotted name becomes a file, and nothing of what the code means.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from pathlib import Path
+
+from compiler.facts import Place
+from compiler.python.model import Module
+from liquefy.errors import GraphError
+
+SOURCE_BYTES_MAX = 4 << 20
+"""Of one file of a service's source."""
+
+
+class Sources:
+    """The modules of one folder, each read at its first import."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.modules: dict[str, Module] = {}
+
+    def entry(self, file: str) -> Module:
+        path = Path(file)
+        parts = list(path.with_suffix("").parts)
+        if parts[-1] == "__init__":
+            parts.pop()
+        return self._read(file, ".".join(parts) or path.stem)
+
+    def find(self, name: str) -> Module | None:
+        """The module of a dotted name, if it is one of the folder's own."""
+        if name in self.modules:
+            return self.modules[name]
+        base = name.replace(".", "/")
+        for file in (f"{base}.py", f"{base}/__init__.py"):
+            if (self.folder / file).is_file():
+                return self._read(file, name)
+        return None
+
+    def is_folder(self, name: str) -> bool:
+        """Whether a dotted name is a folder without `__init__.py`, with sources in it."""
+        path = self.folder / name.replace(".", "/")
+        return path.is_dir() and any(path.glob("**/*.py"))
+
+    def _read(self, file: str, name: str) -> Module:
+        if name in self.modules:
+            return self.modules[name]
+        path = self.folder / file
+        if path.stat().st_size > SOURCE_BYTES_MAX:
+            raise GraphError(file, 0, f"has more than {SOURCE_BYTES_MAX} bytes", "leave it out, or take it apart")
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise GraphError(file, 0, f"is not UTF-8: {error}", "save it as UTF-8") from None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(text, file)
+        except (SyntaxError, ValueError) as error:
+            line = getattr(error, "lineno", None) or 1
+            problem = getattr(error, "msg", None) or str(error)
+            raise GraphError(file, line, problem, "correct it") from None
+        module = Module(name, file, text, tree, Path(file).name == "__init__.py")
+        self.modules[name] = module
+        return module
+
+
+def place(module: Module, node: ast.AST) -> Place:
+    return Place(module.file, getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1)
+
+
+def absolute(module: Module, name: str | None, level: int) -> str:
+    """The dotted name of a relative import."""
+    if not level:
+        return name or ""
+    parts = module.name.split(".")
+    keep = len(parts) - level + (1 if module.package else 0)
+    return ".".join(parts[: max(keep, 0)] + (name.split(".") if name else []))
