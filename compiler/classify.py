@@ -304,7 +304,7 @@ def _against(
         remedy = f"keep what line {use.place.line} needs of all entries in a variable of its own"
         return f"{line} {_VERBS[use.mode]} {name}", remedy if use.mode is Mode.WALK else ""
     if use.key is None:
-        return f"{line} {_VERBS[use.mode]} {name} as a whole, not one entry of it", ""
+        return f"{line} {_VERBS[use.mode]} {name} without a key", ""
     if key is None or not _usable(key):
         written = use.key.text or use.key.parameter
         return f"line {use.place.line} finds an entry of {name} by {written}, which is not a part of the request", ""

@@ -9,14 +9,14 @@ from compiler.assemble import Body, assemble, offset
 from compiler.classify import classify
 from compiler.facts import Place
 from compiler.program import Program
-from compiler.python.gather import Gathered, gather
+from compiler.python.gather import Gathered, gather_facts
 from compiler.python.model import Function
 
 
 def compile(folder: Path, entry: str, app: str | None = None) -> Program:
     """The service whose program is `entry`, a file relative to `folder`. `app`: `module:attribute` of the application,
     where it cannot be seen from the entry."""
-    gathered = gather(folder, entry, app)
+    gathered = gather_facts(folder, entry, app)
     classified = classify(gathered.facts)
     return assemble(gathered.facts, classified, folder=folder, bodies=_bodies(gathered))
 

@@ -336,7 +336,7 @@ def container_method(m: Machine, obj: Obj, name: str, args: Args, node: ast.AST,
             for _, value in args.named:
                 stored |= value
         inside = memory.elements(of) if name in ("pop", "popitem", "popleft") else NOTHING
-        memory.change(m, of, where, NOTHING if name in ("remove", "discard", "pop") else stored)
+        memory.change(m, of, where, NOTHING if name in ("remove", "discard", "pop", "sort") else stored)
         memory.consume(m, args.every(), Mode.WALK if name in ("remove", "discard") else Mode.READ, where, 1)
         m_functions(m, args, memory.elements(of))
         return inside or NONE

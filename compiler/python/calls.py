@@ -151,6 +151,8 @@ def bind_parameters(m: Machine, info: Function, bound: Atoms, args: Args, frame:
 
 def call(m: Machine, function: Atoms, args: Args, node: ast.AST, frame: Frame) -> Atoms:
     found: Atoms = NOTHING
+    if any(isinstance(atom, Func | Method) for atom in function):  # what was looked up, not what it was looked up in
+        function = frozenset(atom for atom in function if not isinstance(atom, Part))
     for atom in sorted(function, key=_order):
         found |= _one(m, atom, args, node, frame)
     return found or PLAIN
@@ -517,7 +519,8 @@ def method(m: Machine, atom: Method, args: Args, node: ast.AST, frame: Frame) ->
 def _part_method(m: Machine, of: Part, name: str, args: Args, where: Place) -> Atoms:
     given = args.every()
     if name in MUTATORS:
-        memory.change(m, frozenset({of}), where, given, None)
+        give_functions(m, given, frozenset({of}) | of.obj.elements)
+        memory.change(m, frozenset({of}), where, NOTHING if name in ("sort", "remove", "pop") else given, None)
         return frozenset({of}) | of.obj.elements | (args.get(1) if name in ("setdefault", "pop") else NOTHING)
     if name in READERS:
         memory.record(m, of.obj, Mode.READ, where, of.key)

@@ -179,7 +179,7 @@ def _of_object(m: Machine, atom: Ref, name: str, node: ast.AST) -> Atoms:
     found = obj.attrs.get(name, NOTHING)
     if found:
         memory.record(m, obj, Mode.READ, m.here(node))
-        if obj.live:
+        if obj.live and any(isinstance(a, Plain | Foreign | Req | Once) for a in found):
             found |= {Part(obj)}
     if obj.cls is not None:
         found |= _through_class(m, obj.cls, frozenset({atom}), name, node)

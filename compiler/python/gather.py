@@ -62,7 +62,7 @@ class Gathered:
     machine: Machine
 
 
-def gather(folder: Path, entry: str, app: str | None) -> Gathered:
+def gather_facts(folder: Path, entry: str, app: str | None) -> Gathered:
     sources = Sources(folder)
     frameworks = Frameworks()
     machine = Machine(sources, frameworks, embedded=False)
@@ -173,6 +173,8 @@ def _handler(m: Machine, frameworks: Frameworks, route: Route, found: dict[str, 
         one = found.get(face.path)
         if one is None:
             name = face.name if route.cls is None else f"{route.cls.name}_{face.name}"
+            if isinstance(face.node, ast.Lambda):
+                name = route.endpoint or name
             one = found[face.path] = Found(face.path, face, recorder, name=name)
         else:
             one.recorder.uses |= recorder.uses

@@ -234,7 +234,9 @@ def _twice(m: Machine, atom: Atom, into: Obj, where: Place) -> None:
     """One thing put into two places is still one thing: what is kept apart would tear it."""
     if isinstance(atom, Const | Scalar | Func | ClassAtom | ModuleAtom | Once):
         return
-    if isinstance(atom, Ref) and atom.obj.live and atom.obj is not into:
+    if isinstance(atom, Ref | Part) and atom.obj is not into and same_root(atom.obj, into):
+        record(m, into, Mode.WRITE, where)
+    elif isinstance(atom, Ref) and atom.obj.live and atom.obj is not into:
         if atom.obj.kind == "lib":
             return
         record(m, atom.obj, Mode.ESCAPE, where)
@@ -252,6 +254,12 @@ def _twice(m: Machine, atom: Atom, into: Obj, where: Place) -> None:
             for other in (into, *[o for o in m.objects.values() if o.owner in places]):
                 record(m, other, Mode.ESCAPE, where)
         places.add(variable)
+
+
+def same_root(one: Obj, other: Obj) -> bool:
+    """Whether both belong to the one variable, and to no other."""
+    names = [name for name, _ in one.roots()]
+    return len(names) == 1 and names == [name for name, _ in other.roots()]
 
 
 def keep_check(m: Machine, value: Atoms, where: Place, name: str) -> None:
