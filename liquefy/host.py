@@ -26,6 +26,7 @@ from liquefy.context import Context
 from liquefy.errors import BadFrame
 from liquefy.handling import CallTimeout, Passed, Row, Runner, emissions, explain, message_of, results, weight_of
 from liquefy.hosting import (
+    ALIVE_S,
     HOST_FD,
     Done,
     Emitted,
@@ -71,6 +72,7 @@ class Host:
         """By partition and key: the last coroutine that was given that context, while it runs."""
         self._streams: dict[int, Stream] = {}
         self._rows: list[Row] = []
+        self._showing_life = False
         self._cpu_mark_ns = 0
 
     def serve(self) -> None:
@@ -174,6 +176,13 @@ class Host:
             return self._connection.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
         return None
 
+    def _show_life(self) -> None:
+        """For as long as an answer is streamed."""
+        self._showing_life = any(each.number for each in self._streams.values())
+        if self._showing_life:
+            self._send(Ran([]))
+            asyncio.get_running_loop().call_later(ALIVE_S, self._show_life)
+
     def _begin(self, item: Item) -> None:
         spec = self._runner.spec(item)
         context = self._runner.context(item) if spec.stateful else None
@@ -199,7 +208,14 @@ class Host:
             await asyncio.wait((before,))
         start = perf_counter_ns()
         limit = asyncio.timeout(None)
-        stream = Stream(item.ticket, self._send, lambda: limit.reschedule(None))
+
+        def begun() -> None:
+            limit.reschedule(None)
+            if not self._showing_life:
+                self._showing_life = True
+                asyncio.get_running_loop().call_later(ALIVE_S, self._show_life)
+
+        stream = Stream(item.ticket, self._send, begun)
         if context is None:
             self._streams[item.ticket] = stream
             streaming.enter(stream)

@@ -16,6 +16,9 @@ from liquefy.graph import Graph
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 """A longer frame from a host is a fault of the host: it is ended."""
 
+ALIVE_S = 0.5
+"""A host that streams answers says so often, by an empty Ran, that it is alive: a stream may be quiet for long."""
+
 HOST_FD = 3
 """The descriptor on which a host finds its end of the socket pair."""
 
@@ -138,7 +141,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Ran(msgspec.Struct, frozen=True, array_like=True, tag="ran"):
-    """Results; those of plain functions in the order of their Run."""
+    """Results; those of plain functions in the order of their Run. None: a sign of life."""
 
     results: list[Done]
 

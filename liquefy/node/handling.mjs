@@ -14,6 +14,9 @@ import { unpack } from "./values.mjs";
 /** Results of a batch that takes longer are sent as far as they are there. */
 export const FLUSH_AFTER_MS = 20;
 
+/** A host that streams answers says so often that it is alive: a stream may be quiet for long. */
+const ALIVE_MS = 500;
+
 /** The worker asked for what cannot be. */
 export class BadFrame extends Error {}
 
@@ -30,6 +33,7 @@ export class Runner {
   #cpuMark = cpuUs();
   #streams = new Map();
   #sendPiece;
+  #showingLife = false;
 
   /** `send` gets arrays of results, as Done of `liquefy/hosting.py`, `sendPiece` single Pieces. */
   constructor(send, sendPiece, folder) {
@@ -60,6 +64,19 @@ export class Runner {
   /** Something was thrown where nobody catches it: a call that it comes from fails by it. Returns whether there is one. */
   blame(error) {
     return calls.getStore()?.fail(error) ?? false;
+  }
+
+  /** For as long as an answer is streamed. */
+  #showLife() {
+    this.#showingLife = [...this.#streams.values()].some((stream) => stream.number);
+    if (!this.#showingLife) return;
+    this.#send([]);
+    setTimeout(() => this.#showLife(), ALIVE_MS);
+  }
+
+  #begun() {
+    if (!this.#showingLife) setTimeout(() => this.#showLife(), ALIVE_MS);
+    this.#showingLife = true;
   }
 
   /** The client who waits for the answer of this one is gone. */
@@ -96,7 +113,7 @@ export class Runner {
   /** Never rejects. */
   async #handle(spec, item, context) {
     const start = performance.now();
-    const stream = context ? null : new Stream(item.ticket, this.#sendPiece);
+    const stream = context ? null : new Stream(item.ticket, this.#sendPiece, () => this.#begun());
     if (stream) this.#streams.set(item.ticket, stream);
     let outcome;
     let failure;
@@ -145,7 +162,7 @@ export class Runner {
         return first;
       };
       call.fail = settle(reject);
-      if (stream) stream.begun = () => clearTimeout(timer);
+      if (stream) stream.unlimit = () => clearTimeout(timer);
       if (stream?.number) clearTimeout(timer);
       Promise.resolve(result).then(settle(resolve), settle(reject));
     });

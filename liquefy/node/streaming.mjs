@@ -27,20 +27,26 @@ export function current() {
 export class Stream {
   #ticket;
   #send;
+  #begun;
 
-  constructor(ticket, send) {
+  /** `begun` is called with the first piece. */
+  constructor(ticket, send, begun) {
     this.number = 0;
     this.gone = false;
     this.onGone = () => {};
-    /** Called with the first piece. */
-    this.begun = () => {};
+    /** Ends the time limit of the call. */
+    this.unlimit = () => {};
+    this.#begun = begun;
     this.#ticket = ticket;
     this.#send = send;
   }
 
   /** The next piece. Only the first one's status and headers count. */
   send(status = 200, headers = [], body = Buffer.alloc(0)) {
-    if (!this.number) this.begun();
+    if (!this.number) {
+      this.unlimit();
+      this.#begun();
+    }
     this.number += 1;
     this.#send(["piece", this.#ticket, [OUTPUT, "", pack(Buffer.from(body)), 0, status, headers, this.number]]);
   }

@@ -551,3 +551,25 @@ def test_a_host_ends_with_its_worker(folder, what):
         assert alive(pid)
         worker.kill()
     asyncio.run(gone(pid))
+
+
+QUIET = """
+import asyncio
+from liquefy import streaming
+
+async def call(message):
+    streaming.current().send(200, (), b"x")
+    await asyncio.sleep(message.body)
+"""
+
+
+def test_a_stream_that_is_quiet_shows_that_its_host_lives(folder):
+    (folder / "code.py").write_text(QUIET)
+
+    async def steps(bench):
+        await bench.load(only=("call",))
+        (done,) = await bench.run(item(0.8, "call"))
+        assert done.error == ""
+        assert bench.messages.count(Ran([])) == 1
+
+    with_host(folder, steps)

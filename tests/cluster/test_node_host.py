@@ -8,7 +8,7 @@ import pytest
 from test_host import Bench, alive, gone, graph, item
 
 from liquefy import nodejs
-from liquefy.hosting import Forget, Gone, Load, Loaded, Piece, Refused, Run, frame
+from liquefy.hosting import Forget, Gone, Load, Loaded, Piece, Ran, Refused, Run, frame
 from liquefy.values import pack, unpack
 from worker.supervisor import HostProcess
 
@@ -206,6 +206,7 @@ def test_an_answer_in_pieces(folder):
             (201, (("x-live", "yes"),), b"%d" % n, n + 1) for n in range(3)
         ]
         assert [(e.to, e.piece) for e in done.emitted] == [("output", -4)]
+        assert Ran([]) in bench.messages  # a sign of life: a stream may be quiet for long
         (done,) = await bench.run(item("fail", "live", ticket=2))
         assert done.error == "TypeError: in the middle"
         assert len([m for m in bench.messages if isinstance(m, Piece)]) == 6
