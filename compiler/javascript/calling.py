@@ -44,6 +44,8 @@ GIVES_ELEMENT = names("""find findLast pop shift at get""")
 GIVES_SAME = names(
     """filter slice concat splice sort reverse flat toSorted toReversed toSpliced with values entries fill"""
 )
+INTEROP = {"_interopRequireDefault", "__importDefault", "_interopRequireWildcard", "__importStar", "interopDefault"}
+
 BY_KEY = {"get": Mode.READ, "has": Mode.READ, "set": Mode.WRITE, "delete": Mode.WRITE}
 """Methods of a Map that touch one entry."""
 
@@ -65,6 +67,8 @@ class Calling(Fields):
 
     def call(self, func: Func, this: Values, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
         function = func.function
+        if function.name in INTEROP and len(arguments) == 1:
+            return self._interop(arguments[0], node)
         if self.starts(self.function) and function not in self.starting:
             self.starting.add(function)
             self.dirty = True
@@ -75,6 +79,24 @@ class Calling(Fields):
             self.assign(parameter, self._argument(function, parameter, index, arguments), declares=True)
         self._note_call(func, node, nodes)
         return self._result(func, node, nodes, arguments)
+
+    def _interop(self, values: Values, node: Node) -> Values:
+        """What tools that turn ES modules into CommonJS wrap each `require` in."""
+        made = self.obj(node, "interop")
+        kept: set[Value] = set()
+        for value in values:
+            target = value.target
+            if isinstance(target, Lib) or (isinstance(target, Obj) and self.made_of_esm(target)):
+                kept.add(value)
+            else:
+                self.add(made, "default", {value})
+                kept.add(Value(made))
+        return frozenset(kept)
+
+    def made_of_esm(self, obj: Obj) -> bool:
+        """Whether it is the exports of an ES module that a tool has made CommonJS."""
+        source = self.service.sources.get(obj.label)
+        return obj.kind == "exports" and source is not None and "__esModule" in source.text
 
     def _argument(self, function: Function, parameter: Node, index: int, arguments: list[Values]) -> Values:
         if parameter.type == "rest_pattern":
@@ -167,8 +189,7 @@ class Calling(Fields):
             for values in arguments:
                 self.walk(values, node)
             return DATA
-        self._unseen(arguments, node)
-        return DATA
+        return NOTHING
 
     def _call_word(self, word: Word, arguments: list[Values], node: Node) -> Values:
         self.record.answers = True
@@ -219,7 +240,7 @@ class Calling(Fields):
                 found |= self.call(target, one(made), arguments, node, nodes) - PRIMITIVE
             elif isinstance(target, Lib):
                 found |= self.construct_library(target, arguments, node, nodes)
-            else:
+            elif not isinstance(target, Obj):
                 self._unseen(arguments, node)
                 found |= DATA
         return frozenset(found)

@@ -49,6 +49,21 @@ APP_METHODS = {
 }
 """Of an application of a framework: what code does to these changes the framework."""
 
+DATA_FIELDS = {
+    "data",
+    "rows",
+    "body",
+    "status",
+    "rowCount",
+    "affectedRows",
+    "insertId",
+    "ok",
+    "message",
+    "code",
+    "statusCode",
+}
+"""Of what a library's call gives: plain data."""
+
 GLOBALS = {"global", "globalThis"}
 
 
@@ -192,14 +207,14 @@ class Fields(Heap):
             return {Value(Lib("process", (*lib.path, name)[:PATH_MAX]))}
         own = self.extras.get(f"lib {lib.package}")
         stored = set(own.fields.get(name, set())) if own is not None else set()
-        if lib.package in GLOBALS:
+        if lib.package in GLOBALS or lib.path[-1:] == ("globalThis",):
             return stored or {Value(Lib("global", (name,)))}
         if name == "default" and lib.path == ():
             return {Value(lib)}
         if name == "length":
             return {Value(Plain(literal=True))}
-        if lib.path and lib.path[-1] == "()" and name in ("data", "rows", "body", "status", "rowCount", "affectedRows"):
-            return {Value(Plain())}
+        if lib.path[:1] in (("()",), ("handle",)):
+            return {Value(Plain()), *stored} if name in DATA_FIELDS else {Value(lib), *stored}
         return {Value(Lib(lib.package, (*lib.path, name)[-PATH_MAX:])), *stored}
 
     def _of_word(self, word: Word, name: str) -> set[Value]:

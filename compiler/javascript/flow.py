@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compiler.facts import Harm, Mode
-from compiler.javascript.heap import Record, Touched
+from compiler.javascript.fields import GLOBALS
+from compiler.javascript.heap import PATH_MAX, Record, Touched
 from compiler.javascript.keying import Keying
 from compiler.javascript.libraries import names
 from compiler.javascript.modules import Service
@@ -84,7 +85,7 @@ class Flow(Keying):
         self._round()
 
     def _round(self) -> None:
-        for source in self.service.sources.values():
+        for source in reversed(self.service.sources.values()):
             if source.names is None:
                 continue
             for function in source.names.functions:
@@ -403,7 +404,9 @@ class Flow(Keying):
             node = node.kids[0]
         binding: Binding | None = node.binding
         if node.type == "identifier" and binding is not None and binding.kind not in ("builtin", "import"):
-            return self.variable(binding, node, quiet=not binding.assigned)
+            values = self.values.get(binding, set())
+            quiet = not binding.assigned and all(isinstance(v.target, Obj | Func | Cls | Plain) for v in values)
+            return self.variable(binding, node, quiet=quiet)
         return self.evaluate(node)
 
     def _e_member_expression(self, node: Node) -> Values:
@@ -641,8 +644,9 @@ class Flow(Keying):
         own = [v for v in got if isinstance(v.target, Func)]
         if own:
             return self.call_values(frozenset(own), NOTHING, arguments, node, nodes)
-        inner = next((v.target for v in got if isinstance(v.target, Lib)), Lib(lib.package, (*lib.path, name)))
-        return self.call_library(inner, arguments, node, nodes)
+        if lib.package in GLOBALS or lib.path[-1:] == ("globalThis",):
+            return self.call_library(Lib("global", (name,)), arguments, node, nodes)
+        return self.call_library(Lib(lib.package, (*lib.path[-PATH_MAX:], name)), arguments, node, nodes)
 
     def _settles(self, lib: Lib, name: str, arguments: list[Values], node: Node) -> Values:
         self.record.waits = True

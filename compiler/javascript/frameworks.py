@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from compiler.facts import Mode, Place
+from compiler.facts import Harm, Mode, Place
 from compiler.javascript.heap import Touched
 from compiler.javascript.libraries import FRAMEWORKS, names
 from compiler.javascript.packages import Packages
@@ -24,6 +24,7 @@ from compiler.javascript.values import (
     Lib,
     Obj,
     Part,
+    Plain,
     Value,
     Values,
     Word,
@@ -34,6 +35,8 @@ VERBS = names(
     """get post put delete patch head options all del checkout copy lock merge mkactivity mkcol move m-search notify
     purge report search subscribe trace unlock unsubscribe"""
 )
+EMITTER = names("on once addListener emit removeListener off removeAllListeners prependListener listeners")
+
 MOUNTS_MAX = 32
 """Prefixes under which one router is mounted; with more its paths are not told."""
 
@@ -118,16 +121,24 @@ class Frameworks(Packages):
                 self._raw(value, node)
             return one(Lib(lib.package, ("server",)))
         if lib.path[:1] == ("server",):
-            if name in ("on", "once", "addListener"):
-                for value in every:
-                    self._raw(value, node)
-            elif name == "listen":
-                self.call_many(every, [], node)
-            return one(Lib(lib.package, ("server",)))
+            return self._server(lib, name, every, node)
         self.record.waits = True
         self.walk(every, node)
         self.call_back(every, [one(Lib(lib.package, ("()",)))], node)
         return one(Lib(lib.package, ("()",)))
+
+    def _server(self, lib: Lib, name: str, every: Values, node: Node) -> Values:
+        """A method of a server, which is an emitter, too."""
+        texts = {v.target.text for v in every if isinstance(v.target, Plain)}
+        if name in EMITTER and "request" in texts:
+            for value in every:
+                self._raw(value, node)
+            return one(lib)
+        if name in EMITTER and (not self.starts(self.function) or texts & {"upgrade", "connection", "connect"}):
+            what = "uses the server as an emitter, whose listeners live in this process"
+            self.danger(Harm.OPAQUE, what, node, start=True)
+        self.call_many(every, [DATA, DATA], node)
+        return one(lib)
 
     def _raw(self, value: Value, node: Node) -> None:
         if isinstance(value.target, Func | Bound):

@@ -34,6 +34,8 @@ class Gather:
         self.found = Found()
         self._todo: list[Func] = []
         self._links = self._shared()
+        events = [e for record in flow.records.values() for e in record.events]
+        self._writes_files = any(isinstance(e, Danger) and e.harm is Harm.LOCAL and not e.if_writes for e in events)
 
     def facts(self) -> Facts:
         starts_of = Starts(self.flow)
@@ -267,6 +269,8 @@ class Gather:
     # Hazards
 
     def _counts(self, event: Danger) -> bool:
+        if event.if_writes and not self._writes_files:
+            return False
         if event.after is None:
             return True
         answers = any(self.flow.records[f].answers for f in self._with_inner(event.after) if f in self.flow.records)

@@ -32,6 +32,9 @@ from compiler.javascript.values import (
 VALUES_MAX = 256
 """Values that one variable or field is followed with; beyond, only plain data."""
 
+DEEP_MAX = 2_000
+"""Values looked at inside one that is handed on."""
+
 PATH_MAX = 4
 """So deep a path into the request or a library is told apart."""
 
@@ -77,6 +80,8 @@ class Danger:
     at_start: bool = False
     at_request: bool = True
     after: Function | None = None
+    if_writes: bool = False
+    """Only if the service writes files somewhere."""
 
 
 Event = Touched | Called | Stored | Danger
@@ -135,14 +140,25 @@ class Heap:
         if value.via is not None and mode in (Mode.WRITE, Mode.ESCAPE):
             self.note(Touched(value.via.base, mode, node.place, value.via.key))
 
-    def walk(self, values: Iterable[Value], node: Node, mode: Mode = Mode.WALK, depth: int = 0) -> None:
+    def walk(self, values: Iterable[Value], node: Node, mode: Mode = Mode.WALK) -> None:
         """All of what they refer to is looked at, with what is in it."""
         if not self.recording:
             return
-        for value in values:
+        for value in self.deep(values):
             self.touch(value, mode, node)
-            if isinstance(value.target, Obj) and depth < PATH_MAX and value.target.kind not in ("app", "router"):
-                self.walk(self.inside(value), node, mode, depth + 1)
+
+    def deep(self, values: Iterable[Value]) -> set[Value]:
+        """What they refer to, and what is in it, and so on."""
+        found: set[Value] = set()
+        todo = list(values)
+        while todo and len(found) < DEEP_MAX:
+            value = todo.pop()
+            if value in found:
+                continue
+            found.add(value)
+            if isinstance(value.target, Obj) and value.target.kind not in ("app", "router"):
+                todo += self.inside(value)
+        return found
 
     # Variables and fields
 
@@ -223,7 +239,7 @@ class Heap:
             found = set().union(*(v for name, v in target.fields.items() if name != "__proto__"))
             return self.inner(value, found)
         if isinstance(target, Lib):
-            return {Value(Lib(target.package, (*target.path, ANY)[:PATH_MAX])), Value(Plain())}
+            return {Value(target), Value(Plain())}
         if isinstance(target, Part):
             return {Value(Part((*target.path, ANY)), value.via) if len(target.path) < PATH_MAX else value}
         if isinstance(target, Plain | Once):

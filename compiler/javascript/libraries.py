@@ -49,7 +49,7 @@ _PURE = names(
     signale loglevel npmlog express-winston stream-buffers timers validate.js is_js is email-validator password-hash"""
 )
 _CLIENTS = names(
-    """pg pg-promise pg-pool postgres mysql mysql2 mysql2/promise mariadb mssql tedious oracledb mongodb mongoose monk
+    """pg pg.js pg-native pg-promise pg-pool postgres mysql mysql2 mysql2/promise mariadb mssql tedious oracledb mongodb mongoose monk
     mongojs mongoskin redis ioredis cassandra-driver couchbase nano rethinkdb rethinkdbdash neo4j-driver
     elasticsearch @elastic/elasticsearch typeorm @prisma/client bookshelf objection knex sequelize @sequelize/core
     waterline mikro-orm axios node-fetch got request request-promise request-promise-native superagent needle phin
@@ -173,7 +173,14 @@ PLAIN_RESULTS = names(
 )
 """Methods of libraries whose results are data that can be stored."""
 
-UNSTORABLE_CLIENTS = names("mongoose sequelize typeorm bookshelf objection mongodb redis ioredis waterline monk")
+CONNECTS = names(
+    """connect createConnection createPool createPoolCluster createClient getConnection db collection model define create
+    createTransport Schema Types get_connection duplicate extend defaults instance pool acquire init initializeApp
+    firestore database auth withSchema from schema on promise client Client Pool Sequelize MongoClient connection"""
+)
+"""Methods of clients that give another handle, rather than data."""
+
+SQL = names("knex sequelize @sequelize/core typeorm bookshelf objection @prisma/client mikro-orm waterline")
 
 
 def package_of(name: str) -> str:

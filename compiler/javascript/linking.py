@@ -64,6 +64,7 @@ class Linking(Frameworks):
     def module_values(self, file: str, name: str) -> Values:
         """What `require` gives."""
         source = self.service.sources[file]
+        name = source.packages.get(name, name)
         led = source.leads.get(name)
         if led is not None:
             found = self.service.sources[led]

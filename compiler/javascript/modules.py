@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from compiler.javascript.libraries import Sort, sort_of
 from compiler.javascript.scopes import Names
 from compiler.javascript.syntax import Node, parse, string_value
 from liquefy.errors import GraphError, UserError
@@ -40,6 +41,9 @@ class Source:
     esm: bool = False
     leads: dict[str, str] = field(default_factory=dict)
     """What it writes in `require` or `import` -> file of the service. Others are packages."""
+
+    packages: dict[str, str] = field(default_factory=dict)
+    """Relative names that lead to a known package."""
 
     @property
     def id(self) -> str:
@@ -165,9 +169,20 @@ def _source(folder: Path, file: str, package: dict[str, Any]) -> Source:
     for wanted in wanted_names(source.root):
         if wanted.startswith((".", "/")):
             found = resolve(folder, base, wanted)
-            if found is not None:
+            if found is not None and _is_package(folder, found, package):
+                source.packages[wanted] = str(package["name"])
+            elif found is not None:
                 source.leads[wanted] = found
     return source
+
+
+def _is_package(folder: Path, file: str, package: dict[str, Any]) -> bool:
+    """Whether a file is the main one of a known package, in whose own folder the service is, such as an example."""
+    name = package.get("name")
+    if not isinstance(name, str) or sort_of(name) is Sort.UNKNOWN:
+        return False
+    main = package.get("main")
+    return resolve(folder, ".", main if isinstance(main, str) and main else "./index.js") == file
 
 
 def wanted_names(root: Node) -> list[str]:

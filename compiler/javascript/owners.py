@@ -279,7 +279,7 @@ def _of_library(lib: Lib) -> tuple[Initial, str]:
         return Initial.CODE, ""
     if sort in (Sort.STATEFUL, Sort.UNKNOWN):
         return Initial.OPAQUE, libraries.keeps(package)
-    if sort is Sort.CLIENT and lib.path == ("()",):
+    if sort is Sort.CLIENT and lib.path[:1] == ("()",):
         return Initial.STATELESS, "data"
     return Initial.STATELESS, ""
 

@@ -24,6 +24,7 @@ from compiler.javascript.values import (
     Lib,
     Obj,
     Once,
+    Plain,
     Value,
     Values,
     Word,
@@ -87,13 +88,37 @@ class Packages(Calling):
         if sort is Sort.MACHINE:
             return self._machine(lib, arguments, node)
         self._given_functions(sort, package, name, every, node)
-        result = self._gives(lib, sort, package, name, every)
+        self._concerns_all(sort, package, every, node)
+        result = self._gives(lib, sort, package, name, every, new=node.type == "new_expression")
         if sort is Sort.PURE:
             result |= frozenset(v for v in self.elements(every) if v.via is not None or isinstance(v.target, Obj))
             result |= frozenset(v for v in every if isinstance(v.target, Obj) and package in PASSING)
         return result
 
-    def _gives(self, lib: Lib, sort: Sort, package: str, name: str, every: Values) -> Values:
+    def _concerns_all(self, sort: Sort, package: str, every: Values, node: Node) -> None:
+        """At start, the application, its server or functions are given to something that keeps them for itself."""
+        local = sort is Sort.CLIENT and package in libraries.SQL and self._on_this_machine(every)
+        if local:
+            what = "uses a database in a file (sqlite)"
+            self.danger(Harm.LOCAL, what, node, "use a database that all nodes reach", start=True)
+        if sort not in (Sort.STATEFUL, Sort.UNKNOWN) or not self.starts(self.function):
+            return
+        for value in self._deep(every):
+            target = value.target
+            app = isinstance(target, Obj) and target.kind in ("app", "router")
+            server = isinstance(target, Lib) and target.path[:1] == ("server",)
+            if app or server or isinstance(target, Func):
+                self.danger(Harm.OPAQUE, f"uses {libraries.keeps(package)}", node, start=True)
+                return
+
+    def _on_this_machine(self, every: Values) -> bool:
+        texts = {v.target.text or "" for v in self._deep(every) if isinstance(v.target, Plain)}
+        if any(text.startswith("sqlite") or text == "better-sqlite3" for text in texts):
+            return True
+        needed = self.service.package.get("dependencies")
+        return isinstance(needed, dict) and bool({"sqlite3", "better-sqlite3", "sql.js"} & set(needed))
+
+    def _gives(self, lib: Lib, sort: Sort, package: str, name: str, every: Values, *, new: bool) -> Values:
         if sort is Sort.PURE:
             if package in libraries.RANDOM or (package == "crypto" and name in libraries.CRYPTO_RANDOM):
                 return self.random(package) if self.starts(self.function) else DATA
@@ -105,7 +130,8 @@ class Packages(Calling):
             return frozenset({Value(Lib(package, ("()",)))}) | once
         if package in ("express-session", "koa-session") and self._has_store(every):
             return one(Lib("cookie-session", ("()",)))
-        found = one(Lib(package, ("()",)))
+        handle = new or len(lib.path) == 0 or name in libraries.CONNECTS or lib.path[:1] == ("default",)
+        found = one(Lib(package, ("handle",) if handle and sort is Sort.CLIENT else ("()",)))
         if sort is Sort.MIDDLEWARE and any(isinstance(v.target, Once) for v in self._deep(every)):
             return found | frozenset({Value(Word("made of once"))})
         return found
@@ -118,12 +144,8 @@ class Packages(Calling):
                         return True
         return False
 
-    def _deep(self, values: Values, depth: int = 0) -> Values:
-        found = set(values)
-        for value in values:
-            if isinstance(value.target, Obj) and depth < 3 and value.target.kind not in ("app", "router"):
-                found |= self._deep(frozenset(self.inside(value)), depth + 1)
-        return frozenset(found)
+    def _deep(self, values: Values) -> Values:
+        return frozenset(self.deep(values))
 
     def _given_functions(self, sort: Sort, package: str, name: str, every: Values, node: Node) -> None:
         """Functions handed to a package: called at once, when it is done, or whenever it likes."""
@@ -162,8 +184,10 @@ class Packages(Calling):
             )
         elif name in libraries.WATCHES:
             self.danger(Harm.TIMER, "watches a file", node, start=True)
-        elif self.starts(self.function):
+        elif self.starts(self.function) and name.startswith(("read", "exists", "stat", "access", "lstat")):
             return one(Once("what a file holds when it starts", self.function)) | PROMISED
+        else:
+            self.note(Danger(Harm.LOCAL, "reads files that may be written here", node.place, if_writes=True))
         return DATA | (NOTHING if name.endswith("Sync") else PROMISED)
 
     def _process(self, name: str, arguments: list[Values], node: Node) -> Values:
@@ -379,6 +403,8 @@ class Packages(Calling):
 
     def of_response(self, name: str, arguments: list[Values], node: Node) -> Values:
         self.record.answers = True
+        if name in ("sendFile", "sendfile", "download"):
+            self.note(Danger(Harm.LOCAL, "reads files that may be written here", node.place, if_writes=True))
         for values in arguments:
             self.walk(values, node)
             for value in values:

@@ -45,7 +45,9 @@ class Starts:
         found = Entrances([], [], [])
         for function in self.flow.raw_handlers:
             found.everywhere.append(Func(function))
-        for word, made in self.flow.registrations.items():
+        order = {file: index for index, file in enumerate(self.flow.service.sources)}
+        ordered = sorted(self.flow.registrations.items(), key=lambda item: (order[item[0].file], item[0].start))
+        for word, made in ordered:
             if not self.flow.starts(made.function):
                 what = "registers a route while a request is handled"
                 found.hazards.append(
