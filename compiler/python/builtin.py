@@ -40,9 +40,7 @@ _SCALARS = words(
     "len sum any all repr print isinstance issubclass type id hash callable abs round ord chr bytes format "
     "divmod pow input bool float complex hex oct bin ascii bytearray memoryview hasattr slice exit quit"
 )
-_COPIES = words(
-    "list tuple set frozenset sorted reversed iter enumerate zip filter dict min max"
-)
+_COPIES = words("list tuple set frozenset sorted reversed iter enumerate zip filter dict min max")
 _UNTOUCHED = frozenset({"isinstance", "issubclass", "type", "id", "callable"})
 _WRITES_FIRST = words(
     "heapq.heappush heapq.heappop heapq.heapify heapq.heapreplace heapq.heappushpop bisect.insort "

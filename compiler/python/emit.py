@@ -3,6 +3,7 @@ the runtime (`liquefy.liquid`) has to know.
 
     liquid_service.py   the fluxions       liquefy.json       the manifest: entry, groups and their variables, routes
     graph.yaml          the graph          requirements.txt   what it needs installed
+    liquid_parts/       parts of handlers that were cut
 
 Sources are not changed: Python lets globals, class attributes and closures be reached from outside. Knows no framework.
 """
@@ -17,6 +18,7 @@ from typing import Any
 
 from compiler.holes import fill
 from compiler.program import Entry, Fluxion, Group, Keeping, Program, Role
+from compiler.python.parts import CUT, chain_start, file_of, parts
 from compiler.python.requirements import requirements
 from liquefy.errors import UserError
 from liquefy.graph import OUTPUT
@@ -44,6 +46,8 @@ def emit(program: Program, out: Path) -> None:
     needed = requirements(program.files, program.assets, folder)
     if needed:
         _write(out, "requirements.txt", needed)
+    for path, text in parts(program).items():
+        _write(out, path, text)
     _write(out, f"{SERVICE}.py", service_module(program))
     _write(out, MANIFEST, json.dumps(manifest(program), indent=1, ensure_ascii=False) + "\n")
     _write(out, "graph.yaml", graph_yaml(program))
@@ -77,7 +81,7 @@ def _inside(out: Path, path: str) -> Path:
 
 def manifest(program: Program) -> dict[str, Any]:
     """What `liquefy.liquid.service` reads. `door` of a group: the fluxion to which requests for it are sent on; `key`
-    of a fluxion in words of the request."""
+    of a fluxion in words of the request; `start` of an END: the first fluxion of its chain."""
     groups = {}
     for group in program.groups:
         door = door_of(program, group)
@@ -99,6 +103,8 @@ def manifest(program: Program) -> dict[str, Any]:
                 "key": fluxion.key,
                 "convert": fluxion.key_convert,
                 "unit": fluxion.unit,
+                "file": file_of(program, fluxion) if fluxion.role in CUT else "",
+                "start": chain_start(program, fluxion),
                 "entries": [{"method": e.method, "path": e.path, "route": e.route} for e in fluxion.entries],
             }
             for fluxion in program.fluxions
@@ -146,10 +152,11 @@ def _function(program: Program, fluxion: Fluxion, keeping: Keeping) -> list[str]
         title = "Every request that has no fluxion of its own"
     text = ". ".join(part for part in (title, where) if part) or fluxion.name
     doc = text.replace("\\", "\\\\").replace('"""', "'''")
+    how = "step" if fluxion.role is Role.STEP else "run"
     if waits(program, fluxion, keeping):
-        head, call = "async def", f"return await service.run_async({fluxion.name!r}, {given})"
+        head, call = "async def", f"return await service.{how}_async({fluxion.name!r}, {given})"
     else:
-        head, call = "def", f"return service.run({fluxion.name!r}, {given})"
+        head, call = "def", f"return service.{how}({fluxion.name!r}, {given})"
     return [f"{head} {name}({given}):", f'    """{doc}."""', f"    {call}"]
 
 
@@ -230,4 +237,5 @@ def streams_of(program: Program, fluxion: Fluxion) -> list[str]:
             door = door_of(program, group)
             if door is not None and (group.name != fluxion.group or group.keeping is Keeping.KEYED):
                 found.append(door.name)
+        found += [f.name for f in program.fluxions if f.role is Role.START and f.name != fluxion.name]
     return list(dict.fromkeys(found))

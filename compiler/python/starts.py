@@ -292,9 +292,7 @@ class Frameworks(Hooks):
             assert isinstance(cls, Class)
             self._class_routes(m, obj, cls, path, endpoint or str(named), depends)
 
-    def _class_routes(
-        self, m: Machine, obj: Obj, cls: Class, path: str | None, endpoint: str, depends: Atoms
-    ) -> None:
+    def _class_routes(self, m: Machine, obj: Obj, cls: Class, path: str | None, endpoint: str, depends: Atoms) -> None:
         instance = Obj("instance", place(cls.module, cls.node), False, cls.path, cls)
         name = endpoint or _endpoint(obj, cls)
         names = list(dict.fromkeys(n for c in cls.lineage() for n in c.scope.names))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import importlib.abc
 import os
 import signal
@@ -109,13 +110,11 @@ def _werkzeug(capture: Capture, module: Any) -> None:
     def run_simple(hostname: Any, port: Any, application: Any, *_: Any, **options: Any) -> None:
         app = application
         if options.get("static_files"):
-            from werkzeug.middleware.shared_data import SharedDataMiddleware  # type: ignore[import-not-found]
-
-            app = SharedDataMiddleware(app, options["static_files"])
+            app = importlib.import_module("werkzeug.middleware.shared_data").SharedDataMiddleware(
+                app, options["static_files"]
+            )
         if options.get("use_debugger"):
-            from werkzeug.debug import DebuggedApplication  # type: ignore[import-not-found]
-
-            app = DebuggedApplication(app, evalex=False)
+            app = importlib.import_module("werkzeug.debug").DebuggedApplication(app, evalex=False)
         capture.serve_wsgi(app, bool(options.get("threaded")))
 
     module.run_simple = run_simple
@@ -198,13 +197,13 @@ def _sanic(capture: Capture, module: Any) -> None:
 
 def _tornado(capture: Capture, module: Any) -> None:
     def add_sockets(self: Any, sockets: Any) -> None:
-        from tornado.iostream import IOStream  # type: ignore[import-not-found]
+        stream = importlib.import_module("tornado.iostream").IOStream
 
         for each in sockets:
             each.close()
 
         def take(connection: socket.socket, client: tuple[str, int]) -> None:
-            self.handle_stream(_Addressed(connection, IOStream, client).stream, client)
+            self.handle_stream(_Addressed(connection, stream, client).stream, client)
 
         async def answer(request: Any) -> Any:
             return await answer_by_socket(take, request)

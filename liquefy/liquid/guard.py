@@ -7,6 +7,7 @@ A handler is known by several names: its endpoint (Flask, Quart), and module and
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,6 +29,21 @@ def _allowed(names: Names, method: str, params: Mapping[str, Any]) -> bool:
         return True
     allowed: bool = job.work.enters(names, method, params)
     return allowed
+
+
+def _part(given: Mapping[str, Any]) -> Callable[[], Any] | None:
+    """What is to be called instead of the handler, if anything."""
+    job = current.get()
+    if job is None or job.work is None:
+        return None
+    part: Callable[[], Any] | None = job.work.part(given)
+    return part
+
+
+def _took(result: Any) -> bool:
+    """Whether what a part returned went on as messages."""
+    job = current.get()
+    return job is not None and bool(job.work.took(result))
 
 
 def names_of(handler: Any) -> Names:
@@ -55,7 +71,7 @@ def flask(_: Any, module: Any) -> None:
 
     def dispatch_request(self: Any, *arguments: Any) -> Any:
         # Without an argument in Flask to 3.1, with its context in later ones.
-        from flask import request  # type: ignore[import-not-found]
+        request = importlib.import_module("flask").request
 
         rule = request.url_rule
         if request.routing_exception is None and rule is not None:
@@ -64,6 +80,12 @@ def flask(_: Any, module: Any) -> None:
             names = _named(rule.endpoint, view, request.method)
             if not automatic and not _allowed(names, request.method, request.view_args or {}):
                 raise Dropped
+            part = None if automatic else _part(request.view_args or {})
+            if part is not None:
+                result = self.ensure_sync(part)()
+                if _took(result):
+                    raise Dropped
+                return result
         return dispatch(self, *arguments)
 
     module.Flask.dispatch_request = dispatch_request
@@ -73,7 +95,7 @@ def quart(_: Any, module: Any) -> None:
     dispatch = module.Quart.dispatch_request
 
     async def dispatch_request(self: Any, *arguments: Any, **options: Any) -> Any:
-        from quart import request  # type: ignore[import-not-found]
+        request = importlib.import_module("quart").request
 
         rule = request.url_rule
         if request.routing_exception is None and rule is not None:
@@ -102,12 +124,22 @@ def starlette(_: Any, module: Any) -> None:
 
 
 def fastapi(_: Any, module: Any) -> None:
-    """Where a route of FastAPI has a way of its own to be handled."""
-    if "handle" in vars(module.APIRoute):
-        from starlette.responses import Response  # type: ignore[import-not-found]
+    response = importlib.import_module("starlette.responses").Response
+    call = module.run_endpoint_function
 
-        module.Response = getattr(module, "Response", Response)
-        starlette(_, _Renamed(module.APIRoute, Response))
+    async def run_endpoint_function(*, dependant: Any, values: dict[str, Any], **options: Any) -> Any:
+        part = _part(values)
+        if part is None:
+            return await call(dependant=dependant, values=values, **options)
+        result = part()
+        if inspect.isawaitable(result):
+            result = await result
+        return response("") if _took(result) else result
+
+    module.run_endpoint_function = run_endpoint_function
+    # Where a route of FastAPI has a way of its own to be handled.
+    if "handle" in vars(module.APIRoute):
+        starlette(_, _Renamed(module.APIRoute, response))
 
 
 class _Renamed:
@@ -129,11 +161,11 @@ def aiohttp(_: Any, module: Any) -> None:
 
 
 def _aiohttp_handler(inner: Any) -> Any:
-    from aiohttp.web import Response  # type: ignore[import-not-found]
+    response = importlib.import_module("aiohttp.web").Response
 
     async def handler(request: Any) -> Any:
         if not _allowed(_named("", inner, request.method), request.method, request.match_info):
-            return Response()
+            return response()
         return await inner(request)
 
     handler.__name__ = getattr(inner, "__name__", "handler")

@@ -7,9 +7,10 @@ to be known of the service is in `liquefy.json`, which `compiler/python/emit.py`
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from liquefy.liquid import capture, guard
 from liquefy.liquid.binding import Fields, Keyed, Whole
 from liquefy.liquid.http import Request, Response, request_of
 from liquefy.liquid.keys import forwarded, key_in, original
+from liquefy.liquid.parts import Parts, sendings
 from liquefy.liquid.program import RunningProgram
-from liquefy.liquid.servers import Job, Server
+from liquefy.liquid.servers import Job, LoopServer, Server
 from liquefy.liquid.slots import find_slot, modules_of
 from liquefy.liquid.state import Codec
 
@@ -44,10 +46,11 @@ class Service:
         self._failure: BaseException | None = None
         self._names: dict[str, str] = {}
         self.bindings: dict[str, Whole | Keyed] = {}
+        self.parts = Parts(self.folder, {name: fluxion["file"] for name, fluxion in self.fluxions.items()})
 
     # -- what fluxions call --------------------------------------------------------------------------------
 
-    def run(self, name: str, message: Message, context: Fields | None = None) -> Answer | Emit:
+    def run(self, name: str, message: Message, context: Fields | None = None) -> Any:
         """What the fluxion sends for the message: an answer, or the request to the fluxion that it belongs to."""
         server = self._server or self._start()
         job = self._job(name, message, context)
@@ -58,7 +61,7 @@ class Service:
         finally:
             job.work.leave()
 
-    async def run_async(self, name: str, message: Message, context: Fields | None = None) -> Answer | Emit:
+    async def run_async(self, name: str, message: Message, context: Fields | None = None) -> Any:
         """The same, and others may run meanwhile."""
         server = self._server if self._server is not None else await asyncio.to_thread(self._start)
         job = self._job(name, message, context)
@@ -70,18 +73,54 @@ class Service:
         finally:
             job.work.leave()
 
+    def step(self, name: str, message: Message, context: Fields | None = None) -> Any:
+        """What a function of its message sends: no framework."""
+        server = self._server or self._start()
+        if isinstance(server, LoopServer):
+            return asyncio.run_coroutine_threadsafe(self._step(name, message, context), server.loop).result()
+        return self._stepped(name, message, self._called(name, message, context), context)
+
+    async def step_async(self, name: str, message: Message, context: Fields | None = None) -> Any:
+        """The same, and others may run meanwhile."""
+        server = self._server if self._server is not None else await asyncio.to_thread(self._start)
+        if not isinstance(server, LoopServer):
+            return await self._step(name, message, context)
+        future = asyncio.run_coroutine_threadsafe(self._step(name, message, context), server.loop)
+        return await asyncio.wrap_future(future)
+
+    async def _step(self, name: str, message: Message, context: Fields | None) -> Any:
+        result = self._called(name, message, context)
+        if inspect.isawaitable(result):
+            result = await result
+        return self._stepped(name, message, result, context)
+
+    def _called(self, name: str, message: Message, context: Fields | None) -> Any:
+        binding = self.bindings.get(self.fluxions[name]["group"])
+        if isinstance(binding, Whole) and context is not None:
+            binding.bring(context)
+        return self.parts.call(name, message.body)
+
+    def _stepped(self, name: str, message: Message, result: Any, context: Fields | None) -> Any:
+        binding = self.bindings.get(self.fluxions[name]["group"])
+        if isinstance(binding, Whole) and context is not None:
+            binding.take(context)
+        sent = sendings(result)
+        return [emit(to, variables | {"request": message.body["request"]}) for to, variables in sent] or None
+
     def _job(self, name: str, message: Message, context: Fields | None) -> Job:
         body = original(message.body)
         request = request_of(body)
-        work = Work(self, name, message.key, context, request, "request" in message.body)
+        work = Work(self, name, message, context, request)
         job = Job(request, work.begin, work.end)
         job.work = work
         return job
 
-    def _outcome(self, job: Job, response: Response | None) -> Answer | Emit:
+    def _outcome(self, job: Job, response: Response | None) -> Answer | Emit | list[Emit]:
         work: Work = job.work
         if work.error is not None:
             raise work.error
+        if work.sent:
+            return [emit(to, variables | {"request": work.body}) for to, variables in work.sent]
         if work.to:
             path = self.fluxions[work.to]["key"] or "key"
             return emit(work.to, forwarded(work.body, path, work.to_key))
@@ -119,6 +158,7 @@ class Service:
         for name, each in slots.items():
             kind: type[Whole] | type[Keyed] = Whole if self.groups[name]["keeping"] == "whole" else Keyed
             self.bindings[name] = kind(codec, each)
+        self.parts.load(modules)
 
     def fluxion_of(self, names: list[str], method: str) -> str:
         """The fluxion whose handler has one of these names; "" if none has."""
@@ -143,6 +183,7 @@ def _routes(fluxions: Mapping[str, dict[str, Any]]) -> dict[tuple[str, str], str
     for name, fluxion in fluxions.items():
         for entry in fluxion["entries"]:
             for text in (entry["route"], fluxion["unit"]):
+                text = text.replace(":", ".").replace(".<locals>", "")
                 if not text:
                     continue
                 found[text, entry["method"]] = name
@@ -155,21 +196,23 @@ def _routes(fluxions: Mapping[str, dict[str, Any]]) -> dict[tuple[str, str], str
 class Work:
     """One message of a fluxion, while its request is in the framework."""
 
-    def __init__(
-        self, service: Service, name: str, key: str, context: Fields | None, request: Request, again: bool
-    ) -> None:
+    def __init__(self, service: Service, name: str, message: Message, context: Fields | None, request: Request) -> None:
         self._service = service
         self._name = name
+        self._role: str = service.fluxions[name]["role"]
+        self._message = message
         self._group: str = service.fluxions[name]["group"]
-        self._key = key
+        self._key = message.key
         self._context = context
         self._request = request
-        self._again = again
+        self._again = "request" in message.body
         self._entered = ""
         self.to = ""
         """The fluxion to which the request belongs instead, with `to_key`."""
         self.to_key = ""
         self.error: Exception | None = None
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        """What a START sends: names of fluxions, and the variables for each."""
 
     @property
     def body(self) -> dict[str, Any]:
@@ -207,19 +250,22 @@ class Work:
         fluxion = self._service.fluxion_of(names, method)
         if not fluxion or self.to or self.error is not None:
             return not self.to and self.error is None
+        if self._role == "end":
+            return self._service.fluxions[self._name]["start"] == fluxion or self._misplaced(fluxion, "")
+        if fluxion != self._name and self._service.fluxions[fluxion]["role"] == "start":
+            return self._forward(fluxion, fluxion, self._key_of(fluxion, params) or "")
         group: str = self._service.fluxions[fluxion]["group"]
         keeping = self._service.groups[group]["keeping"]
         if keeping == "none":
             return True
         if keeping != "keyed":
-            return group == self._group or self._forward(fluxion, group, "")
-        try:
-            known = self._service.fluxions[fluxion]
-            key = key_in(self._request, params, known["key"], known["convert"])
-        except LookupError:
+            return group == self._group or self._forward(fluxion, self._service.groups[group]["door"], "")
+        key = self._key_of(fluxion, params)
+        if key is None:
             return True  # The handler will see that, too; without a key there is no entry that it could touch.
         if group != self._group or key != self._key:
-            return self._forward(fluxion, group, key)
+            start = self._service.fluxions[fluxion]["role"] == "start"
+            return self._forward(fluxion, fluxion if start else self._service.groups[group]["door"], key)
         binding = self._service.bindings[group]
         assert isinstance(binding, Keyed)
         assert self._context is not None
@@ -228,10 +274,33 @@ class Work:
             self._entered = key
         return True
 
-    def _forward(self, fluxion: str, group: str, key: str) -> bool:
+    def part(self, given: Mapping[str, Any]) -> Callable[[], Any] | None:
+        """What is to be called instead of the handler, which would get `given`; None: the handler. What it returns is
+        for `took`."""
+        if self._role not in ("start", "end"):
+            return None
+        variables = {**given, **self._message.body} if self._role == "end" else given
+        return lambda: self._service.parts.call(self._name, variables)
+
+    def took(self, result: Any) -> bool:
+        """What the part returned. Whether the request ends with that, as it goes on in another fluxion."""
+        self.sent = sendings(result)
+        return bool(self.sent)
+
+    def _key_of(self, fluxion: str, params: Mapping[str, Any]) -> str | None:
+        known = self._service.fluxions[fluxion]
+        try:
+            return key_in(self._request, params, known["key"], known["convert"]) if known["key"] else None
+        except LookupError:
+            return None
+
+    def _forward(self, fluxion: str, to: str, key: str) -> bool:
         if self._again:
-            place = f"'{self._name}' (key '{self._key}')"
-            self.error = Misplaced(f"a request for {place} came to the handler of '{fluxion}' (key '{key}')")
-        else:
-            self.to, self.to_key = self._service.groups[group]["door"], key
+            return self._misplaced(fluxion, key)
+        self.to, self.to_key = to, key
+        return False
+
+    def _misplaced(self, fluxion: str, key: str) -> bool:
+        place = f"'{self._name}' (key '{self._key}')"
+        self.error = Misplaced(f"a request for {place} came to the handler of '{fluxion}' (key '{key}')")
         return False
