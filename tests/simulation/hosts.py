@@ -57,7 +57,9 @@ class FakeHost:
         """The worker sends: it arrives in order."""
         if type(message) is Run:
             for item in message.items:
-                self._owned[item.ticket] = self.worker.state.flow.partitions.get(item.partition)
+                partition = self.worker.state.flow.partitions.get(item.partition)
+                # Another after a reset, which declares void what runs.
+                self._owned[item.ticket] = partition and (partition, partition.fresh_from)
         self._in_last = max(self._in_last + 0.001, self.sim.now + self.sim.between(0.02, 0.2))
         self.sim.after(self._in_last - self.sim.now, self._got, message)
 
@@ -91,7 +93,7 @@ class FakeHost:
         for item in items:
             self.running[item.ticket] = item
             owned = self._owned.pop(item.ticket, None)
-            if owned is not None and self._awaiting.get((item.partition, item.key)) is owned:  # else it was lost
+            if owned is not None and self._awaiting.get((item.partition, item.key)) == owned:  # else it was lost
                 raise Violation(f"two messages of key {item.key!r} of {item.partition} at once", item.key)
             if read_body(item.body).plan.fail == "poison":
                 at = self._busy(0.1)
@@ -103,11 +105,11 @@ class FakeHost:
             if item.fluxion in AWAITING:
                 at = self._busy(0.02) + sim.between(0.5, 40) * self.slow
                 self._awaiting[item.partition, item.key] = owned
-                sim.after(at - sim.now, self._awaited, item)
+                sim.after(at - sim.now, self._awaited, item, self._bind(item), owned)
                 continue
             at = self._busy(sim.between(0.02, 2.0) * self.slow)
             try:
-                results.append(self._handle(item))
+                results.append(self._handle(item, self._bind(item)))
             except Poisoned:
                 sim.after(at - sim.now + 0.1, self.die, "poison")
                 self.dying = True
@@ -118,23 +120,27 @@ class FakeHost:
         if results:
             self._say(self._free_at, Ran(results))
 
-    def _awaited(self, item: Item) -> None:
+    def _awaited(self, item: Item, fields: dict[str, bytes], owned: Any) -> None:
         if self.alive and not self.stuck:
-            self._awaiting.pop((item.partition, item.key), None)
+            if self._awaiting.get((item.partition, item.key)) == owned:
+                del self._awaiting[item.partition, item.key]
             try:
-                self._say(self.sim.now, Ran([self._handle(item)]))
+                self._say(self.sim.now, Ran([self._handle(item, fields)]))
             except Poisoned:
                 self.dying = True
                 self.sim.after(0.1, self.die, "poison")
 
-    def _handle(self, item: Item) -> Done:
-        fields: dict[str, bytes] = {}
-        if is_stateful(item.fluxion):
-            if item.fields is not None:
-                self.contexts[item.partition, item.key] = dict(item.fields)
-            elif (item.partition, item.key) not in self.contexts:
-                raise Violation(f"{self.name} was not given the context {item.key!r}", item.key)
-            fields = self.contexts[item.partition, item.key]
+    def _bind(self, item: Item) -> dict[str, bytes]:
+        """Its context, which a run keeps though it may be forgotten meanwhile."""
+        if not is_stateful(item.fluxion):
+            return {}
+        if item.fields is not None:
+            self.contexts[item.partition, item.key] = dict(item.fields)
+        elif (item.partition, item.key) not in self.contexts:
+            raise Violation(f"{self.name} was not given the context {item.key!r}", item.key)
+        return self.contexts[item.partition, item.key]
+
+    def _handle(self, item: Item, fields: dict[str, bytes]) -> Done:
         done = handle(item, fields, self._handled_by(item))
         if not done.error:
             fields.update(done.sets)

@@ -31,6 +31,7 @@ BLOCK_MIN = -(-SEEDS_MIN * BLOCK // SEEDS)
 
 KNOWN = {
     "no_fencing": 17,
+    "acknowledged_before_the_commit": 116,
     "local_delivery_overtakes": 118,
     "evicted_while_read": 24,
     "going_on_overtakes": 19,

@@ -25,7 +25,7 @@ STATEFUL = {"count": "acct", "sum": "acct", "ledger": "book", "only": "single", 
 
 STATELESS = ("pass", "spread", "echo", "call", "fetch")
 CHAIN = ("count", "echo", "spread", "ledger")
-AWAITING = ("call", "fetch")
+AWAITING = ("call", "fetch", "sum")
 SINGLE_KEY = "-"
 
 
