@@ -12,15 +12,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from liquefy.liquid.servers import current
+from liquefy.liquid.servers import Dropped, current
 
 Names = list[str]
 Ask = Callable[[Names, str, Mapping[str, Any]], bool]
 """Names of the handler, the method, the parameters of the route: whether to go on."""
-
-
-class Dropped(BaseException):
-    """Leaves the framework. No Exception, so that no handler of errors takes it for one."""
 
 
 def _allowed(names: Names, method: str, params: Mapping[str, Any]) -> bool:

@@ -32,6 +32,10 @@ current: contextvars.ContextVar[Job | None] = contextvars.ContextVar("liquefy_jo
 """The request that is being answered, for what runs inside frameworks."""
 
 
+class Dropped(BaseException):
+    """Leaves the framework, whose answer is not wanted. No Exception, so that no handler of errors takes it for one."""
+
+
 class Job:
     """One request on its way through the program. `begin` and `end` are called around it, where it runs."""
 
@@ -80,6 +84,8 @@ class WsgiServer:
             answer = WsgiAnswer()
             try:
                 response = answer.collect(self._app(to_environ(request, self._threaded), answer), request.method)
+            except Dropped:
+                response = Response(204, [], b"")
             except Exception:
                 # What a server does with an application that fails: say it in the log, and answer in its own words.
                 traceback.print_exc()

@@ -56,8 +56,6 @@ class Service:
         job = self._job(name, message, context)
         try:
             return self._outcome(job, server.run(job))
-        except guard.Dropped:
-            return self._outcome(job, None)
         finally:
             job.work.leave()
 
@@ -68,8 +66,6 @@ class Service:
         try:
             response: Response = await asyncio.wrap_future(server.submit(job))
             return self._outcome(job, response)
-        except guard.Dropped:
-            return self._outcome(job, None)
         finally:
             job.work.leave()
 
@@ -115,7 +111,7 @@ class Service:
         job.work = work
         return job
 
-    def _outcome(self, job: Job, response: Response | None) -> Answer | Emit | list[Emit]:
+    def _outcome(self, job: Job, response: Response) -> Answer | Emit | list[Emit]:
         work: Work = job.work
         if work.error is not None:
             raise work.error
@@ -124,7 +120,6 @@ class Service:
         if work.to:
             path = self.fluxions[work.to]["key"] or "key"
             return emit(work.to, forwarded(work.body, path, work.to_key))
-        assert response is not None
         return answer(response.body, response.status, response.headers)
 
     # -- the program ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 from live_cluster import LiveCluster, wait_for
 
-from compiler.program import Entry, Fluxion, Group, Keeping, Program, Role
+from compiler.program import Entry, Fluxion, Group, Keeping, Program, Role, Stream
 from compiler.python.emit import emit
 
 SOURCE = """
@@ -37,6 +37,28 @@ def post_user(name):
     return jsonify(user), 201
 
 
+@app.get("/visits/<name>")
+def visits_of(name):
+    return store(name)
+
+
+def store(name):
+    if name == "nobody":
+        return jsonify(error="nobody"), 400
+    users.setdefault(name, {"name": name, "visits": 0})
+    count = users[name]["visits"]
+    return local_process(name, count)
+
+
+def local_process(name, count):
+    regular = count >= 3
+    return send(name, count, regular)
+
+
+def send(name, count, regular):
+    return jsonify(name=name, count=count, regular=regular, more=request.args.get("more"))
+
+
 @app.route("/notes", methods=["GET", "POST"])
 def all_notes():
     global count
@@ -60,6 +82,16 @@ notes = []
 """
 
 
+STORE_BODY = """
+if name == "nobody":
+    return jsonify(error="nobody"), 400
+users.setdefault(name, {"name": name, "visits": 0})
+count = users[name]["visits"]
+""".strip()
+
+SEND_BODY = 'return jsonify(name=name, count=count, regular=regular, more=request.args.get("more"))'
+
+
 def handler(name: str, group: str, key: str, *entries: str) -> Fluxion:
     found = tuple(Entry(*entry.split(" "), name) for entry in entries)
     return Fluxion(name, Role.HANDLER, group, key=key, entries=found)
@@ -70,9 +102,31 @@ def program() -> Program:
         handler("get_user", "users", "params.name", "GET /users/{name}"),
         handler("post_user", "users", "params.name", "POST /users/{name}"),
         handler("all_notes", "notes", "", "GET /notes", "POST /notes"),
+        Fluxion(
+            "store",
+            Role.START,
+            "users",
+            STORE_BODY,
+            ("name",),
+            ("app.users",),
+            "params.name",
+            entries=(Entry("GET", "/visits/{name}", "visits_of"),),
+            streams=(Stream("local_process", ("name", "count")),),
+        ),
+        Fluxion(
+            "local_process",
+            Role.STEP,
+            "local_process",
+            "regular = count >= 3",
+            ("name", "count"),
+            streams=(Stream("send", ("name", "count", "regular")),),
+        ),
+        Fluxion("send", Role.END, "send", SEND_BODY, ("name", "count", "regular"), streams=(Stream("output"),)),
         Fluxion("app", Role.WHOLE, "app"),
     )
     groups = (
+        Group("local_process", Keeping.NONE),
+        Group("send", Keeping.NONE),
         Group("users", Keeping.KEYED, ("app.users",)),
         Group("notes", Keeping.WHOLE, ("store.notes", "app.count")),
         Group("app", Keeping.NONE),
@@ -112,6 +166,8 @@ def test_a_flask_service_moves_and_dies_and_remembers(tmp_path: Path) -> None:
                 visits[name] += 1
                 assert ask("POST", f"/users/{name}") == (201, {"name": name, "visits": visits[name]})
                 assert ask("GET", f"/people/{name}") == (200, {"name": name, "visits": visits[name]})
+                seen = {"name": name, "count": visits[name], "regular": visits[name] >= 3, "more": "1"}
+                assert ask("GET", f"/visits/{name}?more=1") == (200, seen)
             texts.append(f"text {len(texts)}")
             assert ask("POST", "/notes", {"text": texts[-1]}) == (200, texts)
 
@@ -126,5 +182,6 @@ def test_a_flask_service_moves_and_dies_and_remembers(tmp_path: Path) -> None:
         cluster.kill("node3/host")
         round_trip()
         assert ask("GET", "/users/nobody")[0] == 404
+        assert ask("GET", "/visits/nobody")[0] == 400
         placed = {group["name"]: group["nodes"] for group in cluster.ctl("graph", "book")["groups"]}
         assert sum(placed["users"].values()) == 32
