@@ -82,7 +82,8 @@ def lines(program: Program) -> Iterator[str]:
         yield ""
         for i, line in enumerate(_fluxion_lines(fluxion, groups[fluxion.group])):
             yield f"  {'' if i else fluxion.name:<{width}}  {line}"
-    reasons = [group for group in program.groups if group.why]
+    told = {kept.why for kept in program.kept}
+    reasons = [group for group in program.groups if group.why and group.why not in told]
     if reasons:
         yield from ("", "memory that is kept in one place")
         for group in reasons:

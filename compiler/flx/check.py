@@ -73,7 +73,7 @@ class _Checker:
         if program.language not in LANGUAGES:
             said = f"the language {program.language!r} cannot be run" if program.language else "no language is said"
             self._add(("language",), said, f"write `language {LANGUAGES[0]}` or `language {LANGUAGES[1]}`")
-        if not any(fluxion.entries for fluxion in program.fluxions):
+        if not any(fluxion.entries or fluxion.role is Role.WHOLE for fluxion in program.fluxions):
             self._add(("service",), "no request enters anywhere", "give a fluxion a line such as `GET /{id}`")
 
     def _names(self) -> None:
