@@ -83,3 +83,27 @@ def test_bodies_in_javascript(cluster: LiveCluster, tmp_path: Path) -> None:
     file.write_text(JAVASCRIPT.replace("user", "visitor"))
     cluster.ctl("deploy", str(file), "--wait")
     assert count() == "alice: 2"
+
+
+def test_a_compiled_program_is_printed_edited_and_deployed_again(cluster: LiveCluster, tmp_path: Path) -> None:
+    file = tmp_path / "guestbook.flx"
+    cluster.ctl("undeploy", "visits-flx")  # it answers the same requests
+    deployed(cluster, ROOT / "examples/guestbook-py/app.py", tmp_path / "one")
+    told = wait_for(lambda: visit(cluster, "alice"), "an answer")
+    assert (told["visits"], told["regular"]) == (1, False)
+    reply = cluster.run("compile", str(ROOT / "examples/guestbook-py/app.py"), "--emit", "flx", "-o", str(file))
+    assert reply.code == 0, reply.errors
+    text = file.read_text()
+    assert text.count("regular") >= 4
+    file.write_text(text.replace("regular", "frequent"))
+    deployed(cluster, file, tmp_path / "two")
+    told = visit(cluster, "alice")
+    assert (told["visits"], told["frequent"]) == (2, False)
+
+
+def deployed(cluster: LiveCluster, source: Path, bundle: Path) -> None:
+    """As `deploy` does, but for what it requires: that is installed here, and there may be no index."""
+    reply = cluster.run("compile", str(source), "--emit", "bundle", "-o", str(bundle))
+    assert reply.code == 0, reply.errors
+    (bundle / "requirements.txt").unlink()
+    cluster.ctl("deploy", str(bundle), "--wait")
