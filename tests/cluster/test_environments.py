@@ -1,11 +1,13 @@
 """Bundles fetched once, checked, and what they require installed once."""
 
 import asyncio
+import json
+import subprocess
 import zipfile
 
 import pytest
 
-from liquefy import bundle
+from liquefy import bundle, nodejs
 from liquefy.errors import UserError
 from worker.environments import prepare
 
@@ -105,3 +107,55 @@ def test_what_cannot_be_installed_says_why_and_leaves_nothing(tmp_path, lines, i
         asyncio.run(prepare(tmp_path / "node", bundle.digest(data), Store(data).fetch, install_ms))
     assert all(word in str(raised.value) for word in words), raised.value
     assert list((tmp_path / "node" / "environments").iterdir()) == []
+
+
+# -- packages of JavaScript ------------------------------------------------------------------------------------
+
+
+def package(folder, lock=None, **more):
+    """A bundle whose package.json asks for what it brings along: npm needs no registry for it."""
+    (folder / "local").mkdir(parents=True)
+    (folder / "local" / "package.json").write_text('{"name": "local", "version": "1.0.0"}')
+    (folder / "local" / "index.js").write_text("module.exports = 42;")
+    asked = {"name": "x", "version": "1.0.0", "dependencies": {"local": "file:local"}, **more}
+    (folder / "package.json").write_text(json.dumps(asked))
+    if lock:
+        (folder / "package-lock.json").write_text(json.dumps(lock))
+    return bundle.build(folder)
+
+
+def installed(tmp_path, data, install_ms=120_000):
+    digest = bundle.digest(data)
+    return asyncio.run(prepare(tmp_path / "node", digest, Store(data).fetch, install_ms, "javascript"))
+
+
+def test_packages_are_installed_without_scripts_of_the_bundle_and_found(tmp_path):
+    data = package(tmp_path / "source", scripts={"install": "exit 1", "prepare": "exit 1"})
+    prepared = installed(tmp_path, data)
+    assert prepared.site is None
+    command = [str(nodejs.find().node), "-p", "require('local')"]
+    done = subprocess.run(command, cwd=prepared.folder, capture_output=True, text=True, check=True)
+    assert done.stdout == "42\n"
+    assert installed(tmp_path, data) == prepared
+
+
+def test_a_lock_that_does_not_fit_is_gone_by_as_far_as_it_goes(tmp_path):
+    lock = {"name": "x", "version": "1.0.0", "lockfileVersion": 3, "packages": {"": {"name": "x"}}}
+    prepared = installed(tmp_path, package(tmp_path / "source", lock))
+    assert (prepared.folder / "node_modules" / "local" / "index.js").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "install_ms", "words"),
+    [
+        ({"dependencies": {"no such name": "1"}}, 120_000, "npm ended with code"),
+        ({}, 20, "not done after 0.02 s"),
+    ],
+)
+def test_packages_that_cannot_be_had_are_told(tmp_path, more, install_ms, words):
+    data = package(tmp_path / "source", **more)
+    with pytest.raises(UserError, match=words) as raised:
+        installed(tmp_path, data, install_ms)
+    assert str(raised.value).startswith("package.json of the bundle cannot be installed")
+    assert "remedy" in str(raised.value)
+    assert not (tmp_path / "node" / "environments").exists() or not any((tmp_path / "node" / "environments").iterdir())

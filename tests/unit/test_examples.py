@@ -9,6 +9,7 @@ import asyncio
 import importlib.util
 import random
 import re
+import subprocess
 import sys
 from collections import deque
 from pathlib import Path
@@ -427,3 +428,9 @@ def test_hot_keys_fall_where_they_should(tally: Any) -> None:
     assert {partition_index(key, load_hot.GROUP_PARTITIONS) for key in keys} == {3, 17}
     group = graphfile.read(EXAMPLES / "hot/graph.yaml").group_by_name["burn"]
     assert group.partitions == load_hot.GROUP_PARTITIONS
+
+
+def test_fluxions_in_javascript_are_called_as_functions() -> None:
+    command = [sys.executable, "-m", "liquefy.nodejs", "--test", str(EXAMPLES / "visits-js" / "visits.test.mjs")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
