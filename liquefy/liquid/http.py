@@ -6,12 +6,14 @@ Knows no framework, no socket and no fluxion.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import sys
+import traceback
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
+
+from liquefy.liquid.sink import Sink
 
 HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "trailer", "expect")
@@ -133,20 +135,67 @@ def from_wire(data: bytes, method: str) -> Response:
 
 
 def _unchunked(data: bytes) -> bytes:
-    found, at = [], 0
-    while True:
-        end = data.find(b"\r\n", at)
-        if end < 0:
-            break
-        try:
-            size = int(data[at:end].partition(b";")[0], 16)
-        except ValueError:
-            break
-        if size == 0:
-            break
-        found.append(data[end + 2 : end + 2 + size])
-        at = end + 2 + size + 2
-    return b"".join(found)
+    return b"".join(Chunks().feed(data))
+
+
+class Chunks:
+    """Takes a chunked body apart, as it comes."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._ended = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self._data += data
+        found: list[bytes] = []
+        while not self._ended:
+            end = self._data.find(b"\r\n")
+            if end < 0:
+                break
+            try:
+                size = int(self._data[:end].partition(b";")[0], 16)
+            except ValueError:
+                size = 0
+            if size == 0:
+                self._ended = True
+            elif len(self._data) < end + 2 + size + 2:
+                break
+            else:
+                found.append(self._data[end + 2 : end + 2 + size])
+                self._data = self._data[end + 2 + size + 2 :]
+        return found
+
+
+class Incoming:
+    """An answer of HTTP/1.1 while it comes in: its body goes to the sink, as far as it is known."""
+
+    def __init__(self, method: str, sink: Sink) -> None:
+        self._method, self._sink = method, sink
+        self._data = b""
+        self._chunks: Chunks | None = None
+        self._inside = False
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+        if not self._inside and not self._head():
+            return
+        data, self._data = self._data, b""
+        for piece in self._chunks.feed(data) if self._chunks is not None else (data,):
+            self._sink.piece(piece)
+
+    def _head(self) -> bool:
+        """Whether the body has begun, and is one that may take long: without a length."""
+        head, separator, rest = self._data.partition(b"\r\n\r\n")
+        if not separator or self._method == "HEAD":
+            return False
+        response = from_wire(head + separator, "HEAD")
+        lower = {name.lower(): value for name, value in response.headers}
+        if response.status < 200 or response.status in _NO_BODY or "content-length" in lower:
+            return False
+        self._chunks = Chunks() if "chunked" in lower.get("transfer-encoding", "").lower() else None
+        self._sink.start(response.status, [(n, v) for n, v in response.headers if n.lower() not in HOP_BY_HOP])
+        self._inside, self._data = True, rest
+        return True
 
 
 # -- WSGI -------------------------------------------------------------------------------------------------
@@ -205,16 +254,31 @@ class WsgiAnswer:
         self.status, self.headers = int(status[:3]), list(headers)
         return self.written.append
 
-    def collect(self, parts: Iterable[bytes], method: str) -> Response:
+    def collect(self, parts: Iterable[bytes], method: str, sink: Sink) -> Response:
         """Raises whatever the application raises while it is read. Closes it."""
+        empty = method == "HEAD"
         try:
-            body = self.written + list(parts)
+            for part in parts:
+                if self.status and not empty:
+                    self._into(sink)
+                    sink.piece(part)
+                if sink.gone:
+                    break
         finally:
             close = getattr(parts, "close", None)
             if close is not None:
-                with contextlib.suppress(Exception):
+                try:
                     close()
+                except Exception:
+                    traceback.print_exc()  # the answer is complete
         if not self.status:
             raise NoResponse("the service did not call start_response")
-        data = b"" if method == "HEAD" or self.status in _NO_BODY else b"".join(body)
-        return Response(self.status, self.headers, data)
+        self._into(sink)
+        data = sink.collected()
+        return Response(self.status, self.headers, b"" if empty or self.status in _NO_BODY else data)
+
+    def _into(self, sink: Sink) -> None:
+        sink.start(self.status, self.headers)
+        for part in self.written:
+            sink.piece(part)
+        self.written.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import queue
 import socket
 import threading
@@ -19,8 +20,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from liquefy.liquid.http import Request, Response, WsgiAnswer, address, from_wire, to_environ, to_wire
+from liquefy.liquid.http import Incoming, Request, Response, WsgiAnswer, address, from_wire, to_environ, to_wire
 from liquefy.liquid.http import server_address as asked_for
+from liquefy.liquid.sink import Sink
 
 THREADS_MAX = 64
 """Requests that a program with threads answers side by side."""
@@ -39,7 +41,7 @@ class Dropped(BaseException):
 class Job:
     """One request on its way through the program. `begin` and `end` are called around it, where it runs."""
 
-    __slots__ = ("begin", "end", "request", "result", "work")
+    __slots__ = ("begin", "detached", "end", "request", "sink", "work")
 
     def __init__(
         self, request: Request, begin: Callable[[], None] | None = None, end: Callable[[], None] | None = None
@@ -48,7 +50,9 @@ class Job:
         self.begin, self.end = begin, end
         self.work: Any = None
         """Of the caller: what is to be done with this request."""
-        self.result: Response | None = None
+        self.sink = Sink()
+        self.detached = False
+        """What the program does after its answer needs nobody to wait for it."""
 
 
 class Server(Protocol):
@@ -83,10 +87,13 @@ class WsgiServer:
             request = job.request
             answer = WsgiAnswer()
             try:
-                response = answer.collect(self._app(to_environ(request, self._threaded), answer), request.method)
+                parts = self._app(to_environ(request, self._threaded), answer)
+                response = answer.collect(parts, request.method, job.sink)
             except Dropped:
                 response = Response(204, [], b"")
             except Exception:
+                if job.sink.began:
+                    raise
                 # What a server does with an application that fails: say it in the log, and answer in its own words.
                 traceback.print_exc()
                 kind, text = self._failure
@@ -149,8 +156,14 @@ class LoopServer:
     def submit(self, job: Job) -> Future[Response]:
         return asyncio.run_coroutine_threadsafe(self._run(job), self.loop)
 
+    def _give_up(self, task: asyncio.Task[Any]) -> None:
+        self.loop.call_soon_threadsafe(task.cancel)
+
     async def _run(self, job: Job) -> Response:
         current.set(job)
+        task = asyncio.current_task()
+        if task is not None:
+            job.sink.on_gone = functools.partial(self._give_up, task)
         if job.begin is not None:
             job.begin()
         response = await self._answer(job.request)
@@ -246,6 +259,7 @@ class Asgi:
         self._root_path = root_path
         self._state: dict[str, Any] = {}
         self._lifespan: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Raises RuntimeError if the application says that it cannot start."""
@@ -281,7 +295,9 @@ class Asgi:
             raise RuntimeError(f"the application's startup failed: {problem}")
 
     async def answer(self, request: Request) -> Response:
-        status, headers, parts = 0, [], []
+        status, headers = 0, []
+        job = current.get()
+        sink = job.sink if job is not None else Sink()
         complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         given = False
 
@@ -300,23 +316,46 @@ class Asgi:
                 status = event["status"]
                 headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in event.get("headers", ())]
             elif kind == "http.response.body":
-                parts.append(bytes(event.get("body", b"")))
+                sink.start(status, headers)
+                if request.method != "HEAD":
+                    sink.piece(bytes(event.get("body", b"")))
                 if not event.get("more_body", False) and not complete.done():
                     complete.set_result(None)
 
         try:
-            await self._app(self._scope(request), receive, send)
+            work = self._app(self._scope(request), receive, send)
+            if job is not None and job.detached:
+                await self._until(complete, asyncio.create_task(work))
+            else:
+                await work
         except Exception:
+            if sink.began and not complete.done():
+                raise
             traceback.print_exc()
-            if not status:
-                text = b"Internal Server Error"
-                return Response(500, [("content-type", "text/plain; charset=utf-8")], text)
         finally:
             if not complete.done():
                 complete.set_result(None)
         if not status:
             return Response(500, [("content-type", "text/plain; charset=utf-8")], b"Internal Server Error")
-        return Response(status, headers, b"" if request.method == "HEAD" else b"".join(parts))
+        return Response(status, headers, sink.collected())
+
+    async def _until(self, complete: asyncio.Future[None], task: asyncio.Task[None]) -> None:
+        """The answer is complete; what the application does afterwards goes on by itself. Raises what it raised."""
+        try:
+            await asyncio.wait((complete, task), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if task.done():
+            task.result()
+        else:
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            traceback.print_exception(error)
 
     def _scope(self, request: Request) -> dict[str, Any]:
         return {
@@ -343,18 +382,23 @@ class Asgi:
 class MemoryTransport(transports._FlowControlMixin, transports.Transport):
     """One end of a connection whose other end is memory."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: Any, request: Request) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: Any, request: Request, sink: Sink) -> None:
         client, server = address(request.client), asked_for(request)
         super().__init__({"peername": client, "sockname": server}, loop)
         self._on = loop
         self._protocol = protocol
         self._closing = False
         self._received: list[bytes] = []
+        self._sink = sink
+        self._incoming = Incoming(request.method, sink)
         self.closed: asyncio.Future[bytes] = loop.create_future()
 
     def write(self, data: Any) -> None:
         if not self._closing:
-            self._received.append(bytes(data))
+            data = bytes(data)
+            if not self._sink.began:
+                self._received.append(data)
+            self._incoming.feed(data)
 
     def can_write_eof(self) -> bool:
         return True
@@ -401,7 +445,8 @@ async def answer_by_protocol(factory: Callable[[], Any], request: Request) -> Re
     """Have a protocol of asyncio answer, as if a client had connected."""
     loop = asyncio.get_running_loop()
     protocol = factory()
-    transport = MemoryTransport(loop, protocol, request)
+    job = current.get()
+    transport = MemoryTransport(loop, protocol, request, job.sink if job is not None else Sink())
     protocol.connection_made(transport)
     receiver = transport.get_protocol()
     data = to_wire(request)
@@ -414,6 +459,8 @@ async def answer_by_protocol(factory: Callable[[], Any], request: Request) -> Re
     except asyncio.CancelledError:
         transport.close()
         raise
+    if job is not None and job.sink.began:
+        return Response(200, [], b"")
     return from_wire(received, request.method)
 
 

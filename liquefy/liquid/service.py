@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from liquefy import streaming
 from liquefy.fluxion import Answer, Emit, Message, answer, emit
 from liquefy.liquid import capture, guard
 from liquefy.liquid.binding import Fields, Keyed, Whole
@@ -22,6 +23,7 @@ from liquefy.liquid.keys import forwarded, key_in, original
 from liquefy.liquid.parts import Parts, sendings
 from liquefy.liquid.program import RunningProgram
 from liquefy.liquid.servers import Job, LoopServer, Server
+from liquefy.liquid.sink import Sink
 from liquefy.liquid.slots import find_slot, modules_of
 from liquefy.liquid.state import Codec
 
@@ -63,9 +65,16 @@ class Service:
         """The same, and others may run meanwhile."""
         server = self._server if self._server is not None else await asyncio.to_thread(self._start)
         job = self._job(name, message, context)
+        if context is None:
+            job.sink = Sink(streaming.current())
+            job.detached = True
         try:
             response: Response = await asyncio.wrap_future(server.submit(job))
-            return self._outcome(job, response)
+            return None if job.sink.finish() else self._outcome(job, response)
+        except asyncio.CancelledError:
+            if not job.sink.gone:
+                raise
+            return None
         finally:
             job.work.leave()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,7 +15,9 @@ from compiler.program import Entry, Fluxion, Group, Keeping, Program, Role, Stre
 from compiler.python.emit import emit
 
 SOURCE = """
-from flask import Flask, abort, jsonify, request
+import time
+
+from flask import Flask, Response, abort, jsonify, request
 from store import Note, notes
 
 app = Flask(__name__)
@@ -57,6 +60,16 @@ def local_process(name, count):
 
 def send(name, count, regular):
     return jsonify(name=name, count=count, regular=regular, more=request.args.get("more"))
+
+
+@app.get("/ticks")
+def ticks():
+    def each():
+        for number in range(3):
+            yield f"{number}\\n"
+            time.sleep(0.4)
+
+    return Response(each(), mimetype="text/plain")
 
 
 @app.route("/notes", methods=["GET", "POST"])
@@ -122,9 +135,11 @@ def program() -> Program:
             streams=(Stream("send", ("name", "count", "regular")),),
         ),
         Fluxion("send", Role.END, "send", SEND_BODY, ("name", "count", "regular"), streams=(Stream("output"),)),
+        handler("ticks", "ticks", "", "GET /ticks"),
         Fluxion("app", Role.WHOLE, "app"),
     )
     groups = (
+        Group("ticks", Keeping.PINNED, why="it streams"),
         Group("local_process", Keeping.NONE),
         Group("send", Keeping.NONE),
         Group("users", Keeping.KEYED, ("app.users",)),
@@ -175,6 +190,11 @@ def test_a_flask_service_moves_and_dies_and_remembers(tmp_path: Path) -> None:
         for node in ("node1", "node2", "node3"):
             cluster.ctl("migrate", "notes", node)
             round_trip()
+        began = time.monotonic()
+        with urllib.request.urlopen(f"{cluster.http}/ticks", timeout=30) as response:
+            assert response.readline() == b"0\n"
+            assert time.monotonic() - began < 1.0
+            assert response.read() == b"1\n2\n"
         cluster.ctl("migrate", "users", "node2")
         round_trip()
         cluster.kill("node2")
