@@ -36,6 +36,20 @@ def fill(text: str, bodies: dict[str, str]) -> str:
     return _HOLE.sub(put, text)
 
 
+def unfilled(text: str, bodies: dict[str, str], position: int) -> int | None:
+    """Where a position of the filled text is in `text` with its holes; None within a body."""
+    longer = 0
+    for match in _HOLE.finditer(text):
+        start = len(fill(text[: match.start()], bodies))
+        end = len(fill(text[: match.end()], bodies))
+        if position < start:
+            break
+        if position < end:
+            return None
+        longer = end - match.end()
+    return position - longer
+
+
 def _indent(text: str, position: int) -> str:
     """The blanks at the beginning of the line of `position`."""
     line = text.rfind("\n", 0, position) + 1

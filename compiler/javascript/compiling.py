@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from compiler.assemble import Body, assemble
+from compiler.assemble import Body, assemble, offset
 from compiler.classify import classify
-from compiler.facts import Facts
+from compiler.facts import Facts, Place
+from compiler.holes import unfilled
 from compiler.javascript.flow import Flow
 from compiler.javascript.gather import Gather
 from compiler.javascript.modules import read
@@ -17,7 +19,33 @@ from compiler.program import Program
 def compile(folder: Path, entry: str = "") -> Program:
     """`entry`: relative to `folder`; "" for the one that package.json names. Raises UserError."""
     facts, functions = gather(folder, entry)
-    return assemble(facts, classify(facts), folder=folder, bodies=bodies(facts, functions))
+    return placed(facts, assemble(facts, classify(facts), folder=folder, bodies=bodies(facts, functions)))
+
+
+def placed(facts: Facts, program: Program) -> Program:
+    """With the places in routes as they are in the program's files, where the holes are: so that they hold when the
+    bodies change."""
+    filled = {fluxion.name: fluxion.body for fluxion in program.fluxions}
+
+    def route(text: str) -> str:
+        file, _, place = text.partition(":")
+        line, _, column = place.partition(":")
+        if file not in program.files or not (line.isdigit() and column.isdigit()):
+            return text
+        at = offset(facts.files[file], Place(file, int(line), int(column)))
+        position = unfilled(program.files[file], filled, at)
+        if position is None:
+            return text
+        before = program.files[file][:position]
+        return f"{file}:{before.count(chr(10)) + 1}:{position - before.rfind(chr(10))}"
+
+    return replace(
+        program,
+        fluxions=tuple(
+            replace(fluxion, entries=tuple(replace(entry, route=route(entry.route)) for entry in fluxion.entries))
+            for fluxion in program.fluxions
+        ),
+    )
 
 
 def gather(folder: Path, entry: str = "") -> tuple[Facts, dict[str, Function]]:
