@@ -270,6 +270,8 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
         for atom in functions:
             atom.info.decorators += ("cached",)
         return frozenset(functions) or frozenset({Special("lru_cache")})
+    if name == "importlib.import_module":
+        return _imported(m, args, node)
     if name == "contextlib.suppress":
         return PLAIN
     if name == "copy.deepcopy":
@@ -286,6 +288,15 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
     if name == "contextvars.ContextVar":
         return frozenset({Special("request-local")})
     return None
+
+
+def _imported(m: Machine, args: Args, node: ast.AST) -> Atoms:
+    text = keys.constant(args.get(0))
+    if text is None or text.startswith("."):
+        m.hazard(Harm.DYNAMIC, "imports by a computed name", m.here(node), "write the import out")
+        return PLAIN
+    module = m.import_name(text)
+    return frozenset({ModuleAtom(module)}) if module is not None else m.named(text)
 
 
 def _picked(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atoms:

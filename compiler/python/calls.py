@@ -207,18 +207,25 @@ def give_functions(m: Machine, value: Atoms, arguments: Atoms = PLAIN) -> Atoms:
     for atom in value:
         if isinstance(atom, Func):
             if m.loading:
-                m.callbacks[atom.info] = None
+                m.callbacks[atom] = None
             else:
                 count = len(atom.info.node.args.args) - (1 if atom.bound else 0)
                 returned |= m.call(atom, Args(tuple([arguments] * max(count, 0))))
         elif isinstance(atom, ClassAtom) and m.loading:
-            for cls in atom.info.lineage():
-                for inner in cls.scope.names.values():
-                    m.callbacks |= {a.info: None for a in inner if isinstance(a, Func)}
+            _give_methods(m, atom.info, None)
+        elif isinstance(atom, Ref) and atom.obj.cls is not None and m.loading:
+            _give_methods(m, atom.obj.cls, frozenset({atom}))
         elif isinstance(atom, Ref) and atom.obj.kind in memory.COUNTED:
             inside = frozenset(a for a in memory.elements(frozenset({atom})) if isinstance(a, Func | ClassAtom))
             returned |= give_functions(m, inside, arguments)
     return returned
+
+
+def _give_methods(m: Machine, cls: Class, bound: Atoms | None) -> None:
+    for one in cls.lineage():
+        for name, inner in one.scope.names.items():
+            if bound is None or name not in ("__init__", "__new__"):
+                m.callbacks |= {Func(a.info, bound): None for a in inner if isinstance(a, Func)}
 
 
 def make(m: Machine, cls: Class, args: Args, node: ast.AST, frame: Frame) -> Atoms:
@@ -233,6 +240,7 @@ def make(m: Machine, cls: Class, args: Args, node: ast.AST, frame: Frame) -> Ato
     if not functions:
         _plain_fields(m, cls, obj, args, where)
     for name in cls.libraries():
+        m.hooks.instance(m, name, where)
         kind, words = about(name)
         if kind in _HARMS and not m.loading:
             harm, text = _HARMS[kind]
@@ -338,7 +346,7 @@ def _foreign_decorator(m: Machine, atom: Atom, value: Atoms, node: ast.expr) -> 
                 harm, text = _HARMS[kind]
                 inner.info.hazards += (Hazard(harm, text.format(words), m.here(node)),)
             if m.loading and isinstance(atom, LibMethod):
-                m.callbacks[inner.info] = None
+                m.callbacks[inner] = None
     return value
 
 
@@ -425,6 +433,8 @@ def _library_at_load(m: Machine, name: str, args: Args, node: ast.AST, kind: Kin
     application = any(isinstance(a, Ref) and a.obj.kind == "lib" and "*app" in a.obj.attrs for a in args.every())
     if application and kind in (Kind.UNKNOWN, Kind.OPAQUE):
         m.hazard(Harm.OPAQUE, f"hands the application to {words}", where)
+    if kind is Kind.DYNAMIC:
+        m.hazard(Harm.DYNAMIC, f"uses {words}", where)
     if name == "random.seed":
         m.hazard(Harm.OPAQUE, "seeds all random numbers while the service loads", where)
     if kind is Kind.ONCE:
@@ -534,7 +544,7 @@ def _part_method(m: Machine, of: Part, name: str, args: Args, where: Place) -> A
 
 
 def _request_method(m: Machine, of: Req, name: str, args: Args, where: Place) -> Atoms:
-    if of.path == () and name in ("get_json", "json", "post", "form"):
+    if of.path == () and name in ("post", "form"):
         return frozenset({Req(("body",), text=f"request.{name}()")})
     if name == "get" and of.path:
         found = keys.entry(of, keys.constant(args.get(0)))

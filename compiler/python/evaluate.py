@@ -83,6 +83,9 @@ class Hooks:
     def attribute(self, m: Machine, of: Obj, name: str) -> Atoms | None:
         return None
 
+    def instance(self, m: Machine, library: str, where: Place) -> None:
+        """An instance of an own class that comes from a library's class is made."""
+
     def set_item(self, m: Machine, of: Obj, key: Atoms, value: Atoms, where: Place) -> None:
         return None
 
@@ -97,7 +100,7 @@ class Machine:
         self.variables: dict[str, tuple[Scope, str]] = {}
         self.synthetic: dict[str, Variable] = {}
         self.request_attrs: dict[str, Atoms] = {}
-        self.callbacks: dict[Function, None] = {}
+        self.callbacks: dict[Func, None] = {}
         """Functions that a library was given: it may call them at any request."""
         self.hazards: dict[Hazard, None] = {}
         self.env: dict[str, None] = {}
@@ -531,7 +534,9 @@ def _import_from(m: Machine, node: ast.stmt, frame: Frame) -> None:
     module = m.import_name(base) if base else None
     for alias in node.names:
         if alias.name == "*":
-            if module is not None:
+            if module is None:
+                frame.module.stars.append(base)
+            else:
                 for name, value in list(module.scope.names.items()):
                     if not name.startswith("_"):
                         memory.bind(m, name, value, frame, m.here(node))

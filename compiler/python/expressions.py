@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from compiler.python.evaluate import Frame, Machine
 
 
+_BUILTINS = frozenset(dir(builtins))
+
+
 def evaluate(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
     handler = _EXPRESSIONS.get(type(node))
     return handler(m, node, frame) if handler is not None else PLAIN
@@ -62,7 +66,11 @@ def _name(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
     value = memory.lookup(m, node.id, frame, m.here(node))
     if value is not None:
         return value
-    return frozenset({Lib(f"builtins.{node.id}")})
+    if node.id in _BUILTINS:
+        return frozenset({Lib(f"builtins.{node.id}")})
+    if frame.module.stars:
+        return m.named(f"{frame.module.stars[0]}.{node.id}")
+    return frozenset({Foreign(f"a name that is not seen ({node.id})", False)})
 
 
 def _attribute(m: Machine, node: ast.expr, frame: Frame) -> Atoms:

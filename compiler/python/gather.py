@@ -71,12 +71,15 @@ def gather_facts(folder: Path, entry: str, app: str | None) -> Gathered:
     _factory(machine, frameworks, module, app)
     _startup(machine, frameworks)
     machine.embedded = _embedded(folder, sources)
+    if not frameworks.applications:
+        what = "makes no application of a framework that is known: the service is run as it is"
+        machine.hazards[Hazard(Harm.OPAQUE, what, Place(module.file, 1))] = None
     found: dict[str, Found] = {}
     everywhere: dict[str, Found] = {}
     for _ in range(ROUNDS_MAX):
         machine.changed = False
         found, everywhere = {}, {}
-        for function in list(frameworks.everywhere) + [Func(info) for info in machine.callbacks]:
+        for function in list(frameworks.everywhere) + list(machine.callbacks):
             _always(machine, function, everywhere)
         for route in list(frameworks.routes):
             _handler(machine, frameworks, route, found)

@@ -1,7 +1,7 @@
 """What is taken of the request, and which of it can be a key.
 
 A key is the same text or whole number wherever it is computed: what was changed on the way, or may be one of several
-things, is none. Knows no statements.
+things, or of any type (a value in JSON), is none. Knows no statements.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ _MAPPINGS = {
     "args": ("query",),
     "view_args": ("params",),
     "form": ("body",),
-    "json": ("body",),
-    "get_json": ("body",),
     "headers": ("headers",),
     "cookies": ("cookies",),
     # Starlette, aiohttp, microdot
@@ -24,7 +22,6 @@ _MAPPINGS = {
     "match_info": ("params",),
     "query": ("query",),
     "rel_url": (),
-    "post": ("body",),
 }
 _TEXTS = frozenset({"method", "path", "url", "data", "remote_addr", "host", "scheme", "full_path", "base_url"})
 

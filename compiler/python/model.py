@@ -260,6 +260,8 @@ class Module:
     tree: ast.Module
     package: bool
     scope: Scope = field(init=False)
+    stars: list[str] = field(default_factory=list)
+    """Libraries all of whose names are imported."""
     loaded: bool = False
 
     def __post_init__(self) -> None:

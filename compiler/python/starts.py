@@ -447,6 +447,10 @@ class Frameworks(Hooks):
             return frozenset({Req(("body",), "", "payload")})
         return None
 
+    def instance(self, m: Machine, library: str, where: Place) -> None:
+        if library in APPLICATIONS or library in _ROUTERS:
+            m.hazard(Harm.OPAQUE, f"makes an application of a class of its own ({library})", where)
+
     def set_item(self, m: Machine, of: Obj, key: Atoms, value: Atoms, where: Place) -> None:
         once = [a for a in value if isinstance(a, Once)]
         if m.loading and once and ("*app" in of.attrs or of.name.endswith(".config")):
