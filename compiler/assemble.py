@@ -15,8 +15,8 @@ from pathlib import Path
 
 from compiler.classify import Classified, Part
 from compiler.facts import Facts, Place, Unit
-from compiler.holes import cut_out
-from compiler.program import Entry, Fluxion, Kept, Program, Role, Sorted, Stream
+from compiler.holes import cut_out, put_holes
+from compiler.program import Entry, Fluxion, Group, Keeping, Kept, Program, Role, Sorted, Stream
 from liquefy.graph import OUTPUT
 
 ASSETS_MAX = 20_000
@@ -40,11 +40,14 @@ class Body:
 @dataclass(frozen=True)
 class Chain:
     """A handler taken apart: its fluxions, the first with the role START and the handler's entries to come, the last
-    END; the variables that travel; `bodies`: where code of them stands that is cut out of its file."""
+    END; the variables that travel; `bodies`: where code of them stands that is cut out of its file. `instead`: the
+    handler's statements, in whose place the holes of the first and the last part are, if their bodies were put together
+    from elsewhere."""
 
     fluxions: tuple[Fluxion, ...]
     variables: tuple[Sorted, ...] = ()
     bodies: dict[str, Body] = field(default_factory=dict)
+    instead: Body | None = None
 
 
 def assemble(
@@ -72,7 +75,8 @@ def assemble(
                 where[part.name] = bodies[part.unit]
     app = classified.app
     fluxions.append(Fluxion(app.name, Role.WHOLE, app.group, context=app.context, waits=app.waits))
-    files, cut = _cut(facts.files, where)
+    instead = {c.instead: [f.name for f in c.fluxions if f.role is not Role.STEP] for c in chains.values() if c.instead}
+    files, cut = _cut(facts.files, where, instead)
     fluxions = [dataclasses.replace(f, body=cut[f.name]) if f.name in cut else f for f in fluxions]
     travelling = tuple(v for chain in chains.values() for v in chain.variables)
     return Program(
@@ -81,7 +85,7 @@ def assemble(
         framework=facts.framework,
         entry=facts.entry,
         fluxions=tuple(fluxions),
-        groups=classified.groups,
+        groups=classified.groups + tuple(_own_groups(fluxions, classified.groups)),
         variables=classified.variables + travelling,
         kept=tuple(dict.fromkeys(classified.kept + kept)),
         files=files,
@@ -132,24 +136,37 @@ def _handler(part: Part, unit: Unit) -> Fluxion:
     )
 
 
+def _own_groups(fluxions: list[Fluxion], groups: tuple[Group, ...]) -> Iterator[Group]:
+    """Parts without context are groups of their own."""
+    known = {group.name for group in groups}
+    return (Group(name, Keeping.NONE) for name in dict.fromkeys(f.group for f in fluxions) if name not in known)
+
+
 def _placed(fluxion: Fluxion, part: Part) -> Fluxion:
     if fluxion.role is not Role.START:
         return fluxion
     return dataclasses.replace(fluxion, entries=tuple(Entry(s.method, s.path, s.route) for s in part.starts))
 
 
-def _cut(files: dict[str, str], where: dict[str, Body]) -> tuple[dict[str, str], dict[str, str]]:
+def _cut(
+    files: dict[str, str], where: dict[str, Body], instead: dict[Body, list[str]]
+) -> tuple[dict[str, str], dict[str, str]]:
     """The files with holes, and the bodies by fluxion. A body inside another stays there; the last of a file is cut
     first, so that the places of the others still hold."""
-    outer: list[tuple[str, Body]] = []
-    for name, body in sorted(where.items(), key=lambda item: (item[1].file, item[1].start, -item[1].end)):
-        if not outer or outer[-1][1].file != body.file or body.start >= outer[-1][1].end:
-            outer.append((name, body))
+    named = [*((body, [name]) for name, body in where.items()), *instead.items()]
+    outer: list[tuple[Body, list[str]]] = []
+    for body, names in sorted(named, key=lambda item: (item[0].file, item[0].start, -item[0].end)):
+        if not outer or outer[-1][0].file != body.file or body.start >= outer[-1][0].end:
+            outer.append((body, names))
     holed, cut = dict(files), {}
-    for name, body in reversed(outer):
-        found = cut_out(holed[body.file], body.start, body.end, name)
+    for body, names in reversed(outer):
+        text = holed[body.file]
+        if body in instead:
+            holed[body.file] = put_holes(text, body.start, body.end, names)
+            continue
+        found = cut_out(text, body.start, body.end, names[0])
         if found is not None:
-            holed[body.file], cut[name] = found
+            holed[body.file], cut[names[0]] = found
     return holed, cut
 
 

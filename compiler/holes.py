@@ -22,6 +22,12 @@ def cut_out(text: str, start: int, end: int, name: str) -> tuple[str, str] | Non
     return holed, body
 
 
+def put_holes(text: str, start: int, end: int, names: list[str]) -> str:
+    """`text` with holes, one a line, in place of text[start:end]."""
+    between = "\n" + _indent(text, start)
+    return text[:start] + between.join(f"⟪{name}⟫" for name in names) + text[end:]
+
+
 def fill(text: str, bodies: dict[str, str]) -> str:
     """The holes of `text` filled. A hole that has no body stays."""
 

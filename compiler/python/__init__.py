@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
-from compiler.assemble import Body, assemble, offset
-from compiler.classify import classify
+from compiler.assemble import Body, Chain, assemble, offset
+from compiler.classify import RESERVED, Classified, classify
 from compiler.facts import Place
-from compiler.program import Program
+from compiler.program import Keeping, Kept, Program
+from compiler.python.cut import Cutter, cut
 from compiler.python.gather import Gathered, gather_facts
 from compiler.python.model import Function
 
@@ -17,8 +19,42 @@ def compile(folder: Path, entry: str, app: str | None = None) -> Program:
     """The service whose program is `entry`, a file relative to `folder`. `app`: `module:attribute` of the application,
     where it cannot be seen from the entry."""
     gathered = gather_facts(folder, entry, app)
-    classified = classify(gathered.facts)
-    return assemble(gathered.facts, classified, folder=folder, bodies=_bodies(gathered))
+    facts = gathered.facts
+    cutters, kept = _cutters(gathered, classify(facts))
+    # The first part of a handler that is cut has the name of the function that it begins with.
+    named = [replace(u, name=cutters[u.id].pieces[0].name) if u.id in cutters else u for u in facts.units]
+    facts = replace(facts, units=tuple(named))
+    classified = classify(facts)
+    taken = RESERVED | {part.name for part in classified.parts}
+    chains: dict[str, Chain] = {}
+    for part in classified.parts:
+        if part.unit in cutters:
+            instead = body_of(gathered.functions[part.unit])
+            chains[part.unit] = cutters[part.unit].chain(part, taken, instead)
+    bodies = _bodies(gathered)
+    program = assemble(facts, classified, folder=folder, bodies=bodies, chains=chains, kept=kept)
+    return replace(program, app=app or "")
+
+
+def _cutters(gathered: Gathered, classified: Classified) -> tuple[dict[str, Cutter], tuple[Kept, ...]]:
+    """The handlers that are cut, by unit, and why others are not. What every request runs through is run twice for a
+    handler that is cut: it must be free to."""
+    by_id = {unit.id: unit for unit in gathered.facts.units}
+    if any(by_id[unit].uses or by_id[unit].hazards for unit in gathered.facts.everywhere if unit in by_id):
+        return {}, ()
+    keeping = {group.name: group.keeping for group in classified.groups}
+    state = {id_ for group in classified.groups for id_ in group.variables}
+    cutters: dict[str, Cutter] = {}
+    kept: list[Kept] = []
+    for part in classified.parts:
+        if keeping[part.group] is Keeping.PINNED:
+            continue
+        found = cut(gathered.machine, gathered.functions[part.unit], part, by_id[part.unit], state)
+        if isinstance(found, Kept):
+            kept.append(found)
+        elif found is not None:
+            cutters[part.unit] = found
+    return cutters, tuple(kept)
 
 
 def _bodies(gathered: Gathered) -> dict[str, Body]:

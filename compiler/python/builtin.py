@@ -325,6 +325,23 @@ def _picked(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
     return frozenset({Ref(made)})
 
 
+_WRITES_PATH = words("write_text write_bytes unlink mkdir rmdir rename replace touch symlink_to hardlink_to chmod")
+
+
+def path_method(m: Machine, of: Special, name: str, args: Args, where: Place) -> Atoms:
+    """Of a `pathlib.Path`: files that are written and read."""
+    if name == "open":
+        mode = keys.constant(args.get(0, "mode")) if args.get(0, "mode") else "r"
+        name = "write_text" if mode is None or set(mode) & set("wax+") else "read_text"
+    if name in _WRITES_PATH and not m.loading:
+        m.hazard(Harm.LOCAL, "writes a file", where, "keep it elsewhere")
+    if name in ("read_text", "read_bytes", "iterdir", "glob", "exists", "stat", "is_file") and not m.loading:
+        m.recorder.files[where] = None
+    if name in ("read_text", "read_bytes"):
+        return PLAIN
+    return SCALAR if name.startswith(("is_", "exists", "as_", "stat")) else frozenset({of})
+
+
 # Methods of containers
 
 _WALKS = frozenset({"items", "keys", "values", "copy", "index", "count", "most_common", "__iter__", "__len__"})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Mode, Place
 from compiler.python import builtin, keys, memory
-from compiler.python.libraries import CONTAINERS, MUTATORS, READERS, Kind, about
+from compiler.python.libraries import CONTAINERS, DATA_METHODS, MUTATORS, READERS, Kind, about, gives_data
 from compiler.python.model import (
     NONE,
     NOTHING,
@@ -132,6 +132,7 @@ def bind_parameters(m: Machine, info: Function, bound: Atoms, args: Args, frame:
             others[name] = value
     for name in known:
         names.setdefault(name, args.anywhere or PLAIN)
+        m.note_value(info, name, names[name])
     if node.vararg is not None:
         made = memory.fresh(m, "tuple", node.vararg, str(hash(tuple(extra))))
         for index, value in enumerate(extra):
@@ -420,6 +421,8 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
     returned = give_functions(m, args.every())
     if kind is Kind.ONCE:
         return frozenset({Scalar()})
+    if gives_data(name):
+        return PLAIN | returned
     if name[0].islower() and name.rsplit(".", 1)[-1][:1].isupper() and kind is not Kind.UNKNOWN:
         made = memory.fresh(m, "lib", node, name)
         made.elements |= frozenset(a for a in args.every() if isinstance(a, Part | Ref))
@@ -511,6 +514,8 @@ def method(m: Machine, atom: Method, args: Args, node: ast.AST, frame: Frame) ->
         return _part_method(m, of, atom.name, args, where)
     if isinstance(of, Req):
         return _request_method(m, of, atom.name, args, where)
+    if isinstance(of, Special) and of.kind == "path":
+        return builtin.path_method(m, of, atom.name, args, where)
     if isinstance(of, Special) and of.kind == "super":
         return _super_method(m, of, atom.name, args, node, frame)
     if isinstance(of, Foreign) and not of.known:
@@ -519,6 +524,8 @@ def method(m: Machine, atom: Method, args: Args, node: ast.AST, frame: Frame) ->
         return frozenset({of})
     memory.consume(m, args.every(), Mode.WALK, where)
     returned = give_functions(m, args.every())
+    if isinstance(of, Foreign) and atom.name in DATA_METHODS:
+        return PLAIN | returned
     if isinstance(of, Foreign | Once):
         return frozenset({of}) | returned
     kept = frozenset(a for a in args.every() if isinstance(a, Part))

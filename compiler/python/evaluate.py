@@ -107,6 +107,8 @@ class Machine:
         self.reads: dict[Place, None] = {}
         """Where handlers read files."""
         self.call_place = Place("", 0)
+        self.values: dict[tuple[ast.AST, str], Atoms] = {}
+        """What the names of functions were given, and as "return" what they gave back."""
         self.changed = False
         self.steps = 0
         self._memo: dict[tuple[object, ...], Atoms] = {}
@@ -162,6 +164,10 @@ class Machine:
             self.hazards[hazard] = None
         else:
             self.recorder.hazard(hazard)
+
+    def note_value(self, info: Function, name: str, value: Atoms) -> None:
+        if not self.loading:
+            self.values[info.node, name] = self.values.get((info.node, name), NOTHING) | value
 
     def named(self, name: str) -> Atoms:
         """A name of a library, or what it stands for in each request."""
@@ -261,6 +267,7 @@ class Machine:
             made = memory.fresh(self, "list", info.node)
             made.elements |= frame.yields
             return frozenset({Ref(made)})
+        self.note_value(info, "return", frame.returns)
         return frame.returns or NONE
 
     def define(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, frame: Frame) -> Function:

@@ -110,6 +110,8 @@ def _one_attribute(m: Machine, atom: Atom, name: str, node: ast.AST) -> Atoms:
         return frozenset({LibMethod(atom.of, f"{atom.name}.{name}")})
     if isinstance(atom, Once):
         return frozenset({atom, Method(atom, name)})
+    if isinstance(atom, Special) and atom.kind == "path" and name in ("parent", "parents", "name", "stem", "suffix"):
+        return frozenset({atom}) if name.startswith("parent") else SCALAR
     if isinstance(atom, Plain | Scalar | Const | Foreign | Special):
         return frozenset({Method(atom, name)})
     return PLAIN

@@ -311,6 +311,22 @@ _TABLE: dict[str, tuple[Kind, str]] = {
     "opentracing": (Kind.PURE, ""),
 }
 
+_DATA = (
+    *("json.", "math.", "zlib.", "base64.", "statistics.", "urllib.parse.quote", "urllib.parse.unquote", "textwrap."),
+    *("string.", "html.", "unicodedata.", "datetime.", "simplejson.", "ujson.", "binascii.", "re.sub", "re.split"),
+    *("re.findall", "time.", "operator.", "os.path.", "struct.", "calendar."),
+)
+DATA_METHODS = words(
+    "json text read decode encode isoformat read_text hexdigest digest strftime total_seconds group groups groupdict "
+    "split timestamp"
+)
+
+
+def gives_data(name: str) -> bool:
+    """Whether a library's function gives plain data."""
+    return name.startswith(_DATA)
+
+
 CONTAINERS = {
     "collections.OrderedDict": "dict",
     "collections.defaultdict": "dict",

@@ -99,6 +99,8 @@ def variable_id(m: Machine, scope: Scope, name: str) -> str:
 
 def bind(m: Machine, name: str, value: Atoms, frame: Frame, where: Place) -> None:
     scope = frame.scope
+    if frame.function is not None:
+        m.note_value(frame.function, name, value)
     if name in frame.globals:
         scope = frame.module.scope
     elif name in frame.nonlocals and scope.parent is not None:
