@@ -119,7 +119,7 @@ class Keyed:
         """Raises StrayChange."""
         for slot in self._slots:
             entries = self._entries(slot)
-            others = [key for key in entries if str(key) not in self._here]
+            others = [key for key in list(entries) if str(key) not in self._here]
             if others:
                 for other in others:
                     del entries[other]

@@ -211,6 +211,7 @@ class Work:
         self._request = request
         self._again = "request" in message.body
         self._entered = ""
+        self._brought = False
         self.to = ""
         """The fluxion to which the request belongs instead, with `to_key`."""
         self.to_key = ""
@@ -228,6 +229,7 @@ class Work:
     def begin(self) -> None:
         binding = self._service.bindings.get(self._group)
         if isinstance(binding, Whole) and self._context is not None:
+            self._brought = True
             binding.bring(self._context)
 
     def end(self) -> None:
@@ -236,6 +238,7 @@ class Work:
         binding = self._service.bindings.get(self._group)
         if isinstance(binding, Whole):
             binding.take(self._context)
+            self._brought = False
         elif binding is not None and self._entered:
             key, self._entered = self._entered, ""
             binding.take(key, self._context)
@@ -248,6 +251,10 @@ class Work:
             binding = self._service.bindings[self._group]
             assert isinstance(binding, Keyed)
             binding.drop(self._entered)
+        if self._brought and not self.to:
+            binding = self._service.bindings[self._group]
+            assert isinstance(binding, Whole)
+            binding.lose()
 
     def enters(self, names: list[str], method: str, params: Mapping[str, Any]) -> bool:
         """Whether the handler of these names may be run now. If not, where the request belongs is in `to`."""
