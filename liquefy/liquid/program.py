@@ -201,20 +201,27 @@ def _is_serving(node: ast.stmt) -> bool:
     return name in names
 
 
-def kind_of(app: Any) -> str:
-    """wsgi, asgi, aiohttp, tornado, microdot; "" if it is no application."""
-    if inspect.isclass(app) or inspect.ismodule(app):
-        return ""
+def _known_kind(app: Any) -> str:
     for base in type(app).__mro__:
         root = base.__module__.partition(".")[0]
         if root in _FRAMEWORKS and base.__name__ in _APP_CLASSES:
             return _FRAMEWORKS[root]
+    return ""
+
+
+def kind_of(app: Any) -> str:
+    """wsgi, asgi, aiohttp, tornado, microdot; "" if it is no application."""
+    if inspect.isclass(app) or inspect.ismodule(app):
+        return ""
+    known = _known_kind(app)
+    if known:
+        return known
     call = app if inspect.isfunction(app) else getattr(type(app), "__call__", None)  # noqa: B004
     if call is None or not callable(app):
         return ""
     try:
         parameters = [p for p in inspect.signature(app).parameters.values() if p.default is p.empty]
-    except (TypeError, ValueError):
+    except Exception:  # also what a stand-in for something else says that is not there now
         return ""
     names = [p.name for p in parameters]
     if len(names) == 3 and names[0] == "scope" and inspect.iscoroutinefunction(call):
@@ -231,10 +238,12 @@ _APP_CLASSES = frozenset(
 def find_app(module: ModuleType) -> tuple[Any, str] | None:
     """The application in the module, or made by its factory."""
     values = vars(module)
-    names = [*APP_NAMES, *values]
-    for name in names:
+    for name in APP_NAMES:
         if name in values and (kind := kind_of(values[name])):
             return values[name], kind
+    for value in values.values():
+        if kind := _known_kind(value):
+            return value, kind
     for name in FACTORY_NAMES:
         factory = values.get(name)
         if inspect.isfunction(factory):
