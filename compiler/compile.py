@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from compiler.flx import derive
 from compiler.program import Program, Role
 from liquefy.errors import GraphError, UserError
 
@@ -120,12 +121,23 @@ def _javascript_folder(path: Path) -> Path:
 
 def _python(folder: Path, entry: str, app: str | None) -> Program:
     program: Program = _part("python").compile(folder, entry, app)
-    return replace(program, app=app or program.app)
+    return _with_reads(replace(program, app=app or program.app))
 
 
 def _javascript(folder: Path, entry: str) -> Program:
     program: Program = _part("javascript").compile(folder, entry)
-    return program
+    return _with_reads(program)
+
+
+def _with_reads(program: Program) -> Program:
+    """What a part of a cut handler reads of its message, where the front end does not say it."""
+    arriving = derive.incoming(program.fluxions)
+    return replace(
+        program,
+        fluxions=tuple(
+            replace(f, reads=f.reads or derive.reads(f, arriving.get(f.name, ()))) for f in program.fluxions
+        ),
+    )
 
 
 def _part(language: str, module: str = "") -> ModuleType:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from compiler.flx import derive, javascript
 from compiler.flx.shapes import Body, Unreadable
-from compiler.program import Fluxion, Program
+from compiler.holes import fill
+from compiler.program import Fluxion, Program, Role
 from liquefy.graph import OUTPUT
 from liquefy.graphyaml import nearest
 
@@ -37,13 +38,16 @@ def of(program: Program, fluxion: Fluxion) -> Body:
 
 
 def check(program: Program) -> Iterator[Wrong]:
-    """What is wrong in the bodies of a program of steps."""
-    try:
-        known = _known(program)
-    except Unreadable:
-        known = None  # what reads the emitted module says it
+    """What is wrong in the bodies of steps."""
+    files: dict[str, frozenset[str] | None] = {}
     arriving = derive.incoming(program.fluxions)
     for i, fluxion in enumerate(program.fluxions):
+        if fluxion.role is not Role.STEP:
+            continue
+        file = fluxion.place.file if fluxion.place.file in program.files else derive.entry(program)
+        if file not in files:
+            files[file] = _known(program, file)
+        known = files[file]
         for name in (*fluxion.reads, *fluxion.context, *(v for s in fluxion.streams for v in s.variables)):
             if not name.isidentifier():
                 yield Wrong(i, 0, 0, f"{name!r} cannot be a variable of a step", "use letters, digits and _")
@@ -90,11 +94,16 @@ def _unsent(at: int, fluxion: Fluxion, body: Body) -> Iterator[Wrong]:
                 yield Wrong(at, 0, 0, problem, remedy, number)
 
 
-def _known(program: Program) -> frozenset[str] | None:
-    """The names that the entry file defines, and those of the language. None if they cannot be told."""
-    text = program.files.get(derive.entry(program), "")
-    if program.language == "javascript":
-        return javascript.names(text)
+def _known(program: Program, file: str) -> frozenset[str] | None:
+    """The names that a file defines, and those of the language. None if they cannot be told."""
+    text = fill(program.files.get(file, ""), {fluxion.name: fluxion.body for fluxion in program.fluxions})
+    try:
+        return javascript.names(text) if program.language == "javascript" else _names(text, program)
+    except Unreadable:
+        return None  # what reads the emitted file says it
+
+
+def _names(text: str, program: Program) -> frozenset[str] | None:
     tree = _parsed(text, 0)
     found = set(dir(builtins)) | {"__name__", "__file__"}
     for node in ast.walk(tree):

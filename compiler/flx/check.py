@@ -50,9 +50,12 @@ class _Checker:
         self._groups()
         self._streams()
         self._holes()
-        if not self.errors and is_steps(program):
+        if self.errors:
+            return
+        if is_steps(program):
             self._graph()
             self._arrivals()
+        if program.language in LANGUAGES:
             for wrong in bodies.check(program):
                 self._wrong_body(wrong)
 
