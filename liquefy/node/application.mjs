@@ -14,10 +14,12 @@ export const START_MS_MAX = 20_000; // how long a program may take from its star
 const EXPORT_MS = 200; // an application that was exported, and does not listen for so long, is what to use
 
 export class Application {
-  // `folder`: of the service, its working folder. `entry`: the file to start, relative to it.
-  constructor(folder, entry) {
+  // `folder`: of the service, its working folder. `entry`: the file to start, relative to it. `register`: a package to be
+  // loaded before it, by which its sources are built while they are loaded.
+  constructor(folder, entry, register = "") {
     this.folder = realpathSync(folder);
     this.entry = entry;
+    this.register = register;
     this.server = null;
     this.started = null;
   }
@@ -44,11 +46,20 @@ export class Application {
     };
     try {
       const others = new Set(servers);
-      const exported = await load(path);
+      const require = Module.createRequire(path);
+      if (this.register) await this.build(require(this.register));
+      const exported = await load(path, this.register !== "");
       this.server = await this.find(exported, others);
     } finally {
       process.exit = exit;
     }
+  }
+
+  // Without its cache on disk: sources are those of this bundle.
+  build(register) {
+    process.env.BABEL_DISABLE_CACHE ??= "1";
+    const start = register.default ?? register;
+    if (typeof start === "function") start({ cache: false });
   }
 
   // The server that listens; of several the one on $PORT, else the first.
@@ -79,8 +90,8 @@ function firstListening(others, limitMs) {
 }
 
 // The module's exports. The program is the main module, as it may ask whether it is.
-async function load(path) {
-  if (isModule(path)) return import(pathToFileURL(path).href);
+async function load(path, built) {
+  if (!built && isModule(path)) return import(pathToFileURL(path).href);
   try {
     return Module._load(path, null, true);
   } catch (error) {

@@ -29,7 +29,8 @@ export class Service {
     this.fluxions = manifest.fluxions;
     this.groups = manifest.groups;
     this.sources = manifest.sources;
-    this.application = new Application(folder, manifest.entry);
+    this.application = new Application(folder, manifest.entry, manifest.register);
+    this.run = this.run.bind(this);
     this.answer = answer;
     this.emit = emit;
     this.states = null;
@@ -48,7 +49,7 @@ export class Service {
     const run = keeping === "whole" ? this.whole : keeping === "keyed" ? this.keyed : this.free;
     const { to, key, error, ...answer } = await run.call(this, pass, request);
     if (error) throw error;
-    if (to) return this.emit(to, withKey(message.body, this.fluxions[to].key, key));
+    if (to) return this.emit(to, withKey(message.body, this.groups[this.fluxions[to].group].keeping === "keyed" ? this.fluxions[to].key : "", key));
     return this.answer(answer.body, answer.status, answer.headers);
   }
 
@@ -148,7 +149,7 @@ export class Service {
       const error = new Error(`a request for '${pass.name}' (key '${pass.key}') came to the handler of '${name}' (key '${key}')`);
       pass.leave({ error });
     } else {
-      pass.leave({ to: name, key });
+      pass.leave({ to: this.groups[group].to, key });
     }
     return false;
   }

@@ -1,0 +1,213 @@
+"""A program in JavaScript as a folder that can be deployed: its sources with accessors and guards put in, one small module
+with a function for each fluxion, `liquefy.json` for the runtime in liquefy/node/liquid.mjs, its other files, graph.yaml.
+
+Decides nothing about fluxions and groups; knows how sources are changed by `instrument` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from compiler import bundling
+from compiler.facts import Place
+from compiler.holes import fill
+from compiler.javascript.instrument import Guard, esm, instrument
+from compiler.program import Fluxion, Keeping, Program, Role
+from liquefy.errors import UserError
+
+MODULE = "liquid_service"
+"""The generated module; fluxions are its functions."""
+
+MANIFEST = "liquefy.json"
+PACKAGE = "package.json"
+LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
+
+_WORD = re.compile(r"[A-Za-z_$][\w$]*")
+_RESERVED = frozenset(
+    "await break case catch class const continue debugger default delete do else enum export extends false finally for "
+    "function if implements import in instanceof interface let new null package private protected public return run "
+    "service static super switch this throw true try typeof var void while with yield answer emit arguments eval".split()
+)
+
+
+def emit(program: Program, out: Path) -> None:
+    """`out` is there and empty. Raises UserError."""
+    bundling.write_assets(program, out)
+    files = {path: _filled(program, text) for path, text in program.files.items()}
+    sources = [path for path in files if path.endswith((".js", ".mjs", ".cjs"))]
+    for path, text in files.items():
+        bundling.write(out, path, _instrumented(program, path, text) if path in sources else text)
+    built = _is_built(program, files)
+    if built:
+        _keep_build_tools(out)
+    bundling.write(out, f"{MODULE}.mjs", _module(program))
+    manifest = _manifest(program, sources) | ({"register": built} if built else {})
+    bundling.write(out, MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    bundling.write(out, "graph.yaml", bundling.graph_yaml(program, MODULE))
+
+
+# -- sources ---------------------------------------------------------------------------------------------------------
+
+
+def _filled(program: Program, text: str) -> str:
+    return fill(text, _bodies(program))
+
+
+def _bodies(program: Program) -> dict[str, str]:
+    return {fluxion.name: fluxion.body for fluxion in program.fluxions}
+
+
+def _instrumented(program: Program, path: str, text: str) -> str:
+    states = {id_ for group in program.groups if group.keeping in bundling.CONTEXTS for id_ in group.variables}
+    ids = {(v.place.line, v.name.rsplit(".", 1)[-1]): v.name for v in program.variables if v.place.file == path}
+    ids = {at: id_ for at, id_ in ids.items() if id_ in states}
+    guards = list(_guards(program, path, text))
+    # What is kept in a context is assigned when the context comes, constant or not.
+    return instrument(path, text, guards, ids, frozenset(states))
+
+
+def _guards(program: Program, path: str, text: str) -> Iterator[Guard]:
+    """For the fluxions that have contexts, where the program registers their handlers."""
+    kept = bundling.keepings(program)
+    for fluxion in program.fluxions:
+        if fluxion.role is Role.WHOLE or (kept[fluxion.name] not in bundling.CONTEXTS and fluxion.role is Role.HANDLER):
+            continue
+        for entry in fluxion.entries:
+            place = _place(entry.route)
+            if place is not None and place.file == path:
+                at = _offset(program, place, text)
+                if at is None:
+                    remedy = "compile it again from its source"
+                    raise UserError(
+                        f"{place}: the handler of '{fluxion.name}' is not registered here\n  remedy: {remedy}"
+                    )
+                yield Guard(fluxion.name, len(text[:at].encode()))
+
+
+def _place(route: str) -> Place | None:
+    """`file:line:column`."""
+    file, _, rest = route.partition(":")
+    line, _, column = rest.partition(":")
+    return Place(file, int(line), int(column)) if line.isdigit() and column.isdigit() else None
+
+
+def _offset(program: Program, place: Place, text: str) -> int | None:
+    """Of a place in the file as the program has it, or as it was, in the text without holes; None if no method's name
+    stands there."""
+    holed = program.files[place.file]
+    at = _position(holed, place)
+    places = [] if at is None else [len(fill(holed[:at], _bodies(program)))]
+    direct = _position(text, place)
+    places += [] if direct is None else [direct]
+    return next((at for at in places if re.match(r"[A-Za-z]+\s*\(", text[at:])), None)
+
+
+def _position(text: str, place: Place) -> int | None:
+    lines = text.split("\n")
+    if not 0 < place.line <= len(lines):
+        return None
+    return sum(len(line) + 1 for line in lines[: place.line - 1]) + place.column - 1
+
+
+# -- programs that are built before they run ---------------------------------------------------------------------------
+
+_REGISTERS = {"@babel/register": ("@babel/core", "@babel/node", "@babel/cli"), "babel-register": ("babel-cli", "babel-core")}
+
+
+def _is_built(program: Program, files: dict[str, str]) -> str:
+    """The package that must be loaded first, so that sources are built as they are loaded; "" for none: Node runs the
+    entry as it is."""
+    package = _package(program)
+    if package.get("type") == "module" or program.entry.endswith(".mjs") or not esm(files.get(program.entry, "")):
+        return ""
+    there = {**package.get("dependencies", {}), **package.get("devDependencies", {})}
+    for register, signs in _REGISTERS.items():
+        if register in there or any(sign in there for sign in signs):
+            return register
+    return ""
+
+
+def _package(program: Program) -> dict[str, Any]:
+    path = Path(program.folder) / PACKAGE
+    if PACKAGE not in program.assets and PACKAGE not in program.files:
+        return {}
+    try:
+        package: dict[str, Any] = json.loads(program.files.get(PACKAGE) or path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}\n  remedy: correct it") from None
+    return package
+
+
+def _keep_build_tools(out: Path) -> None:
+    """What builds the sources is needed where they run, so it is no development dependency there."""
+    path = out / PACKAGE
+    package = json.loads(path.read_text())
+    needed = package.pop("devDependencies", {})
+    register = "@babel/register" if any(name.startswith("@babel/") for name in needed) else "babel-register"
+    package["dependencies"] = {register: "*", **needed, **package.get("dependencies", {})}
+    path.write_text(json.dumps(package, indent=2) + "\n")
+    for lock in LOCKS:
+        (out / lock).unlink(missing_ok=True)
+
+
+# -- what the runtime is told ------------------------------------------------------------------------------------------
+
+
+def _manifest(program: Program, sources: list[str]) -> dict[str, Any]:
+    """What liquid.mjs is to know: the entry, the sources of the program's own code, for each fluxion its group and where
+    its key is in a request, for each group how it keeps which variables, and to which fluxion its requests go."""
+    receivers = bundling.receivers(program)
+    return {
+        "entry": program.entry,
+        "framework": program.framework,
+        "sources": sources,
+        "fluxions": {
+            fluxion.name: {"group": fluxion.group, "key": fluxion.key, "convert": fluxion.key_convert}
+            for fluxion in program.fluxions
+        },
+        "groups": {
+            group.name: {
+                "keeping": group.keeping.value,
+                "variables": list(group.variables),
+                "to": receivers.get(group.name, ""),
+            }
+            for group in program.groups
+        },
+    }
+
+
+def _module(program: Program) -> str:
+    """One function per fluxion."""
+    lines = [
+        f"// Made by liquefy-ctl from {program.entry}: one function for each fluxion. The program itself is in its own files.",
+        'import { answer, emit } from "liquefy";',
+        'import { service } from "liquefy/liquid";',
+        "",
+        "const { run } = service(import.meta.url, { answer, emit });",
+    ]
+    kept = bundling.keepings(program)
+    for fluxion in program.fluxions:
+        given = "message, context" if kept[fluxion.name] in bundling.CONTEXTS else "message"
+        name = fluxion.name if fluxion.name not in _RESERVED and _WORD.fullmatch(fluxion.name) else f"_{fluxion.name}"
+        exported = "export " if name == fluxion.name else ""
+        lines += ["", *_told(program, fluxion), f"{exported}function {name}({given}) {{"]
+        lines += [f"  return run({json.dumps(fluxion.name)}, {given});", "}"]
+        if not exported:
+            lines.append(f"export {{ {name} as {fluxion.name} }};")
+    return "\n".join(lines) + "\n"
+
+
+def _told(program: Program, fluxion: Fluxion) -> Iterator[str]:
+    group = next(group for group in program.groups if group.name == fluxion.group)
+    if fluxion.role is Role.WHOLE:
+        yield "// Any request that has no fluxion of its own."
+    for entry in fluxion.entries:
+        where = f"  {fluxion.place}" if fluxion.place.file else ""
+        yield f"// {entry.method} {entry.path}{where}"
+    if group.keeping is not Keeping.NONE:
+        of = f" of {fluxion.key}" if fluxion.key else ""
+        yield f"// context: {', '.join(group.variables) or 'the process'} ({group.keeping.value}{of})"

@@ -1,0 +1,239 @@
+"""Programs in JavaScript as they are emitted, each run in two processes that know of each other by contexts alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compiler.javascript.emit import emit
+from compiler.javascript.instrument import Guard, instrument
+from compiler.program import Entry, Fluxion, Group, Keeping, Program, Role, Stream
+
+DRIVE = Path(__file__).parent / "javascript" / "drive.mjs"
+NODE = shutil.which("node") or ""
+
+pytestmark = pytest.mark.skipif(not NODE, reason="node is not on PATH")
+
+
+class Nodes:
+    """Processes that run the same bundle, and the contexts between them."""
+
+    def __init__(self, folder: Path, count: int = 2) -> None:
+        self.folder = folder
+        self.contexts: dict[str, dict[str, Any]] = {}
+        self.processes = [
+            subprocess.Popen(
+                [NODE, str(DRIVE), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(count)
+        ]
+        self.turn = 0
+
+    def ask(self, fluxion: str, target: str, key: str = "", method: str = "GET", body: str = "") -> Any:
+        headers = [["Host", "h"], ["Content-Type", "application/json"], ["Content-Length", str(len(body))]]
+        request = {"method": method, "target": target, "headers": headers, "body": body, "client": "1.2.3.4:5"}
+        return self.send(fluxion, {"body": request | {"params": {}, "query": {}}, "key": key})
+
+    def send(self, fluxion: str, message: dict[str, Any]) -> Any:
+        """Each message goes to the next process."""
+        process = self.processes[self.turn % len(self.processes)]
+        self.turn += 1
+        assert process.stdin is not None
+        assert process.stdout is not None
+        context = self.contexts.setdefault(message["key"], {})
+        process.stdin.write(json.dumps({"fluxion": fluxion, "message": message, "context": context}) + "\n")
+        process.stdin.flush()
+        told = json.loads(process.stdout.readline())
+        sent = told["sent"]
+        if "error" not in sent:
+            self.contexts[message["key"]] = told["context"]
+        return sent
+
+
+@contextmanager
+def nodes(program: Program, folder: Path, count: int = 2) -> Iterator[Nodes]:
+    folder.mkdir()
+    emit(program, folder)
+    running = Nodes(folder, count)
+    try:
+        yield running
+    finally:
+        for process in running.processes:
+            process.kill()
+            process.communicate()
+
+
+def whole(files: dict[str, str], variables: tuple[str, ...], entry: str = "app.js") -> Program:
+    app = Fluxion("app", Role.WHOLE, "app", context=variables, streams=(Stream("output"),))
+    group = Group("app", Keeping.WHOLE, variables, "for the test")
+    return Program("test", "javascript", "http", entry, (app,), (group,), files=files)
+
+
+HTTP = "require('http').createServer((req, res) => res.end(JSON.stringify(handle(req.url)))).listen(3000);\n"
+
+
+def test_whole_state_goes_from_process_to_process(tmp_path: Path) -> None:
+    source = """'use strict';
+        const store = require('./lib/store');
+        let count = 0;
+        class Todo { constructor(t) { this.title = t; this.made = new Date(count); } shout() { return this.title + '!'; } }
+        const todos = [];
+        function handle(url) {
+          count++;
+          todos.push(new Todo(url));
+          store.put(url, todos[0]);
+          return [count, todos.map((t) => t.shout() + t.made.getTime()), store.size(), store.get('/a') === todos[0]];
+        }
+        """
+    store = "const items = new Map();\nmodule.exports = { put(k, v) { items.set(k, v); }, get: (k) => items.get(k), size: () => items.size };"
+    program = whole({"app.js": source + HTTP, "lib/store.js": store}, ("app.count", "app.todos", "lib.store.items"))
+    with nodes(program, tmp_path / "b") as cluster:
+        assert json.loads(cluster.ask("app", "/a")["body"]) == [1, ["/a!1"], 1, True]
+        assert json.loads(cluster.ask("app", "/b")["body"]) == [2, ["/a!1", "/b!2"], 2, True]
+        assert json.loads(cluster.ask("app", "/b")["body"]) == [3, ["/a!1", "/b!2", "/b!3"], 2, True]
+        assert json.loads(cluster.ask("app", "/c")["body"])[0] == 4
+
+
+def test_what_is_made_once_is_made_once(tmp_path: Path) -> None:
+    source = """
+        const { randomBytes } = require('crypto');
+        const secret = randomBytes(16).toString('hex');
+        function makeStore() { const items = [randomBytes(4).toString('hex')]; let n = 0; return () => [items[0], ++n]; }
+        const next = makeStore(), other = makeStore();
+        const handle = () => [secret, next(), other()];
+        """
+    variables = ("app.secret", "app.makeStore.items", "app.makeStore.n")
+    with nodes(whole({"app.js": source + HTTP}, variables), tmp_path / "b") as cluster:
+        first = json.loads(cluster.ask("app", "/")["body"])
+        second = json.loads(cluster.ask("app", "/")["body"])
+        assert second == [first[0], [first[1][0], 2], [first[2][0], 2]]
+
+
+def test_an_es_module_and_its_default_export(tmp_path: Path) -> None:
+    files = {
+        "app.mjs": "import http from 'node:http';\nimport seen, { note } from './seen.mjs';\n"
+        "http.createServer((q, s) => { note(q.url); s.end(seen.list.join()); }).listen(1);\n",
+        "seen.mjs": "export default\n  { list: [] };\nimport all from './seen.mjs';\nexport function note(x) { all.list.push(x); }\n",
+    }
+    with nodes(whole(files, ("seen.default",), "app.mjs"), tmp_path / "b") as cluster:
+        assert [cluster.ask("app", f"/{i}")["body"] for i in range(3)] == ["/0", "/0,/1", "/0,/1,/2"]
+
+
+def test_what_cannot_be_stored_fails_with_its_place(tmp_path: Path) -> None:
+    source = "const kept = {};\nfunction handle(url) { if (url === '/bad') kept.later = { f() {} }; return Object.keys(kept); }\n"
+    with nodes(whole({"app.js": source + HTTP}, ("app.kept",)), tmp_path / "b", 1) as cluster:
+        assert cluster.ask("app", "/")["body"] == "[]"
+        error = cluster.ask("app", "/bad")["error"]
+        assert "app.kept.later.f is a function made while requests were handled (f)" in error
+        assert cluster.ask("app", "/")["body"] == "[]"
+
+
+def test_changes_after_the_answer_are_told(tmp_path: Path) -> None:
+    source = "let late = 0;\nfunction handle(url) { setTimeout(() => { late++; globalThis.done?.(); }, 5); return late; }\n"
+    with nodes(whole({"app.js": source + HTTP}, ("app.late",)), tmp_path / "b", 1) as cluster:
+        assert cluster.ask("app", "/")["body"] == "0"
+        answers = [cluster.ask("app", "/") for _ in range(200)]
+        assert any("changed after the answer" in sent.get("error", "") for sent in answers)
+
+
+KEYED = """
+const http = require('http');
+const users = { root: { visits: 10 } };
+const tags = new Map();
+// A framework of a few lines: guards and handlers of a route, one after the other.
+const routes = [];
+const app = { get(pattern, ...handlers) { routes.push([new RegExp('^' + pattern + '$', 'i'), handlers]); } };
+http.createServer((req, res) => {
+  for (const [pattern, handlers] of routes) {
+    const found = pattern.exec(req.url);
+    if (!found) continue;
+    req.params = { id: found[1] };
+    let i = 0;
+    const next = () => handlers[i++](req, res, next);
+    return next();
+  }
+  res.statusCode = 404;
+  res.end('none');
+}).listen(3000);
+app.get('/users/([^/]+)', (req, res) => {
+  const user = users[req.params.id] ??= { visits: 0 };
+  user.visits++;
+  tags.set(req.params.id, new Set([user.visits]));
+  if (req.params.id === 'evil') users.other = 1;
+  if (req.params.id === 'gone') delete users[req.params.id];
+  res.end(req.params.id + user.visits);
+});
+"""
+
+
+def keyed() -> Program:
+    variables = ("app.users", "app.tags")
+    line = next(i for i, text in enumerate(KEYED.split("\n"), 1) if text.startswith("app.get("))
+    visit = Fluxion(
+        "visit",
+        Role.HANDLER,
+        "users",
+        context=variables,
+        key="params.id",
+        entries=(Entry("GET", "/users/{id}", f"app.js:{line}:5"),),
+        streams=(Stream("output"),),
+    )
+    app = Fluxion("app", Role.WHOLE, "app", streams=(Stream("output"),))
+    groups = (Group("users", Keeping.KEYED, variables), Group("app", Keeping.NONE))
+    return Program("test", "javascript", "http", "app.js", (visit, app), groups, files={"app.js": KEYED})
+
+
+def test_keyed_entries_go_with_their_key(tmp_path: Path) -> None:
+    with nodes(keyed(), tmp_path / "b") as cluster:
+        for i in range(1, 4):
+            assert cluster.ask("visit", "/users/ann", key="ann")["body"] == f"ann{i}"
+            assert cluster.ask("visit", "/users/bob", key="bob")["body"] == f"bob{i}"
+        assert sorted(cluster.contexts["ann"]) == ["entry:app.tags", "entry:app.users"]
+        assert [cluster.ask("visit", "/users/root", key="root")["body"] for _ in range(2)] == ["root11", "root12"]
+        assert [cluster.ask("visit", "/users/gone", key="gone")["body"] for _ in range(2)] == ["gone1", "gone1"]
+        assert "entry:app.users" not in cluster.contexts["gone"]
+
+
+def test_a_request_at_the_wrong_fluxion_or_key_is_sent_on_once(tmp_path: Path) -> None:
+    with nodes(keyed(), tmp_path / "b", 1) as cluster:
+        sent = cluster.ask("app", "/USERS/ann", key="")
+        assert sent["to"] == "visit"
+        assert sent["body"]["params"] == {"id": "ann"}
+        assert cluster.send("visit", {"body": sent["body"], "key": "ann"})["body"] == "ann1"
+        assert cluster.ask("visit", "/users/ann", key="wrong")["body"]["params"] == {"id": "ann"}
+        lost = cluster.send("visit", {"body": sent["body"], "key": "wrong"})
+        assert "came to the handler of 'visit' (key 'ann')" in lost["error"]
+        assert cluster.ask("app", "/else")["status"] == 404
+
+
+def test_another_entry_written_is_an_error(tmp_path: Path) -> None:
+    with nodes(keyed(), tmp_path / "b", 1) as cluster:
+        assert "app.users: the entry of other was written" in cluster.ask("visit", "/users/evil", key="evil")["error"]
+        assert cluster.ask("visit", "/users/ann", key="ann")["body"] == "ann1"
+
+
+def test_lines_stay_and_syntax_holds() -> None:
+    source = """'use strict'
+const [a, { b: c = 1, ...d }] = load(), e = (x) => ({ x: () => x });
+function outer(p, { q } = {}) { "use asm"
+  var late = 1; for (const k of [1]) { run(() => k + late); }
+  return async (r) => await (() => r + q)();
+}
+class K { static #n = 0; constructor(z) { this.f = () => z; } get g() { let w = 1; return () => w; } }
+switch (a) { case 1: let s = 1; run(() => s); }
+// the end"""
+    text = instrument("lib/m.js", source, [Guard("f", source.index("run("))])
+    lines = text.split("\n")
+    assert len(lines) == len(source.split("\n")) + 2
+    assert '"lib.m.c": [() => c]' in lines[-2]
+    assert 'run(globalThis[Symbol.for("liquefy")].guard("f"), () => k' in text
+    assert '"lib.m.outer.q": [() => q, ($) => { q = $; }]' in text
+    done = subprocess.run([NODE, "--check", "-"], input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
