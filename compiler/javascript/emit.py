@@ -1,5 +1,6 @@
-"""A program in JavaScript as a folder that can be deployed: its sources with accessors and guards put in, one small module
-with a function for each fluxion, `liquefy.json` for the runtime in liquefy/node/liquid.mjs, its other files, graph.yaml.
+"""A program in JavaScript as a folder that can be deployed: its sources with accessors and guards put in, one small
+module with a function for each fluxion, `liquefy.json` for the runtime in liquefy/node/liquid.mjs, its other files,
+graph.yaml.
 
 Decides nothing about fluxions and groups; knows how sources are changed by `instrument` alone.
 """
@@ -27,11 +28,11 @@ PACKAGE = "package.json"
 LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
 
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
-_RESERVED = frozenset(
-    "await break case catch class const continue debugger default delete do else enum export extends false finally for "
-    "function if implements import in instanceof interface let new null package private protected public return run "
-    "service static super switch this throw true try typeof var void while with yield answer emit arguments eval".split()
-)
+_WORDS = """await break case catch class const continue debugger default delete do else enum export extends false
+    finally for function if implements import in instanceof interface let new null package private protected public
+    return run service static super switch this throw true try typeof var void while with yield answer emit arguments
+    eval"""
+_RESERVED = frozenset(_WORDS.split())
 
 
 def emit(program: Program, out: Path) -> None:
@@ -115,7 +116,10 @@ def _position(text: str, place: Place) -> int | None:
 
 # -- programs that are built before they run ---------------------------------------------------------------------------
 
-_REGISTERS = {"@babel/register": ("@babel/core", "@babel/node", "@babel/cli"), "babel-register": ("babel-cli", "babel-core")}
+_REGISTERS = {
+    "@babel/register": ("@babel/core", "@babel/node", "@babel/cli"),
+    "babel-register": ("babel-cli", "babel-core"),
+}
 
 
 def _is_built(program: Program, files: dict[str, str]) -> str:
@@ -158,8 +162,8 @@ def _keep_build_tools(out: Path) -> None:
 
 
 def _manifest(program: Program, sources: list[str]) -> dict[str, Any]:
-    """What liquid.mjs is to know: the entry, the sources of the program's own code, for each fluxion its group and where
-    its key is in a request, for each group how it keeps which variables, and to which fluxion its requests go."""
+    """What liquid.mjs is to know: the entry, the sources of the program's own code, for each fluxion its group and
+    where its key is in a request, for each group how it keeps which variables, and to which fluxion its requests go."""
     receivers = bundling.receivers(program)
     return {
         "entry": program.entry,
@@ -183,7 +187,7 @@ def _manifest(program: Program, sources: list[str]) -> dict[str, Any]:
 def _module(program: Program) -> str:
     """One function per fluxion."""
     lines = [
-        f"// Made by liquefy-ctl from {program.entry}: one function for each fluxion. The program itself is in its own files.",
+        f"// Made by liquefy-ctl from {program.entry}: a function for each fluxion. The program is in its own files.",
         'import { answer, emit } from "liquefy";',
         'import { service } from "liquefy/liquid";',
         "",

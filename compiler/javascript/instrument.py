@@ -1,5 +1,5 @@
-"""JavaScript sources so that a runtime can reach their variables from outside and stand before their handlers: accessors
-for what modules and functions declare, guards among the handlers of a route. Text is only put in, no line moves.
+"""JavaScript sources so that a runtime can reach their variables from outside and stand before their handlers:
+accessors for what modules and functions declare, guards among the handlers of a route. No line moves.
 
 Knows syntax and scopes as far as that takes; not what variables mean, nor how they are kept.
 """
@@ -221,8 +221,9 @@ class _Instrument:
         scope = _Scope(path)
         self._lexical(node, scope)
         loop = node.parent
-        if loop is not None and loop.type == "for_in_statement" and any(c.type in ("let", "const") for c in loop.children):
-            self._declare(scope, loop.child_by_field_name("left"), any(c.type == "let" for c in loop.children))
+        words = {child.type for child in loop.children} if loop is not None else set()
+        if loop is not None and loop.type == "for_in_statement" and words & {"let", "const"}:
+            self._declare(scope, loop.child_by_field_name("left"), "let" in words)
         table = self._table(self._captured(scope, node))
         if table and node.type == "statement_block":
             self.edits.put(node.start_byte + 1, f" {RUNTIME}.loading && {table}")
@@ -251,7 +252,8 @@ class _Instrument:
         rows = [(self._id(scope, name), name, able) for name, able in scope.table.items()]
         rows += [(id_, expression, True) for id_, expression in extra]
         told = [
-            f"{json.dumps(id_)}: [() => {name}{f', ($) => {{ {name} = $; }}' if able else ''}]" for id_, name, able in rows
+            f"{json.dumps(id_)}: [() => {name}{f', ($) => {{ {name} = $; }}' if able else ''}]"
+            for id_, name, able in rows
         ]
         return f"{RUNTIME}.add({{ {', '.join(told)} }});" if told else ""
 
