@@ -112,7 +112,8 @@ def copied(m: Machine, name: str, args: Args, node: ast.AST) -> Atoms:
     functions = m_functions(m, args, inside or PLAIN)
     if name in ("min", "max"):
         return inside | args.get(9, "default") | functions
-    made = memory.fresh(m, "dict" if name == "dict" else "list", node)
+    lazy = m.loading and name in ("iter", "zip", "filter", "reversed", "enumerate")
+    made = memory.fresh(m, "iterator" if lazy else "dict" if name == "dict" else "list", node)
     memory.store(m, made, inside, where)
     for key, value in args.named:
         if key not in ("key", "reverse"):
@@ -205,7 +206,8 @@ def _open(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
         if not m.loading:
             name = keys.constant(args.get(0))
             m.hazard(Harm.LOCAL, f"writes the file {name}" if name else "writes a file", where, "keep it elsewhere")
-        return frozenset({Foreign("a file", True)})
+            return frozenset({Foreign("a file", True)})
+        return frozenset({Ref(memory.fresh(m, "lib", node, "a file"))})
     if not m.loading:
         m.reads.setdefault(where, None)
         m.recorder.files[where] = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Mode, Place
 from compiler.python import builtin, keys, memory
-from compiler.python.libraries import CONTAINERS, DATA_METHODS, MUTATORS, READERS, Kind, about, gives_data
+from compiler.python.libraries import CONTAINERS, DATA_METHODS, MUTATORS, READERS, STARTS_WORK, Kind, about, gives_data
 from compiler.python.model import (
     NONE,
     NOTHING,
@@ -216,9 +216,12 @@ def give_functions(m: Machine, value: Atoms, arguments: Atoms = PLAIN) -> Atoms:
             _give_methods(m, atom.info, None)
         elif isinstance(atom, Ref) and atom.obj.cls is not None and m.loading:
             _give_methods(m, atom.obj.cls, frozenset({atom}))
+            m.handed.setdefault(atom.obj, m.call_place)
         elif isinstance(atom, Ref) and atom.obj.kind in memory.COUNTED:
             inside = frozenset(a for a in memory.elements(frozenset({atom})) if isinstance(a, Func | ClassAtom))
             returned |= give_functions(m, inside, arguments)
+            if m.loading:
+                m.handed.setdefault(atom.obj, m.call_place)
     return returned
 
 
@@ -493,8 +496,12 @@ def library_method(m: Machine, atom: LibMethod, args: Args, node: ast.AST, frame
             m.hazard(Harm.OPAQUE, f"hands the application to {words}", where)
         if kind is Kind.ONCE:
             return frozenset({Once(words)})
-        return frozenset({Foreign(atom.of.name, kind is not Kind.UNKNOWN), Lib(f"{atom.of.name}.{atom.name}")})
+        if kind is not Kind.PURE:
+            return frozenset({Ref(memory.fresh(m, "lib", node, atom.of.name))})
+        return frozenset({Foreign(atom.of.name, True), Lib(f"{atom.of.name}.{atom.name}")})
     memory.touch_library(m, atom.of, where)
+    if atom.name in STARTS_WORK:
+        m.hazard(Harm.TIMER, "starts something that goes on after the answer", where)
     if not atom.of.live and kind in _HARMS:
         harm, text = _HARMS[kind]
         m.hazard(harm, text.format(words), where)
@@ -502,6 +509,8 @@ def library_method(m: Machine, atom: LibMethod, args: Args, node: ast.AST, frame
     memory.consume(m, given, Mode.WALK if kind not in (Kind.UNKNOWN, Kind.OPAQUE) else Mode.ESCAPE, where)
     returned = give_functions(m, given)
     inside = frozenset(a for a in atom.of.elements if isinstance(a, Part))
+    if atom.name in DATA_METHODS and kind is Kind.PURE:
+        return PLAIN | returned | inside
     return frozenset({Foreign(atom.of.name, kind is not Kind.UNKNOWN)}) | returned | inside
 
 
@@ -522,6 +531,8 @@ def method(m: Machine, atom: Method, args: Args, node: ast.AST, frame: Frame) ->
         m.hazard(Harm.OPAQUE, f"uses {of.library}, a library that is not known", where)
         hand_over(m, args, where, Mode.ESCAPE)
         return frozenset({of})
+    if isinstance(of, Foreign) and atom.name in STARTS_WORK:
+        m.hazard(Harm.TIMER, "starts something that goes on after the answer", where)
     memory.consume(m, args.every(), Mode.WALK, where)
     returned = give_functions(m, args.every())
     if isinstance(of, Foreign) and atom.name in DATA_METHODS:

@@ -103,6 +103,8 @@ class Machine:
         self.callbacks: dict[Func, None] = {}
         """Functions that a library was given: it may call them at any request."""
         self.hazards: dict[Hazard, None] = {}
+        self.handed: dict[Obj, Place] = {}
+        """What libraries were given while the service loaded, and where: they may look at it at any request."""
         self.env: dict[str, None] = {}
         self.reads: dict[Place, None] = {}
         """Where handlers read files."""
@@ -120,6 +122,9 @@ class Machine:
         if module.loaded:
             return
         module.loaded = True
+        loading, recorder = self.loading, self.recorder
+        self.loading, self.recorder = True, Recorder()
+        self.changed = True
         module.scope.names |= {
             "__name__": frozenset({Const("__main__"), Const(module.name)}),
             "__file__": frozenset({Const(module.file)}),
@@ -128,6 +133,7 @@ class Machine:
         self.frames.append(frame)
         self.block(module.tree.body, frame)
         self.frames.pop()
+        self.loading, self.recorder = loading, recorder
 
     def import_name(self, name: str) -> Module | None:
         """Loads the own module `name` with its packages; None if it is a library's."""
@@ -264,7 +270,7 @@ class Machine:
         finally:
             self.frames.pop()
         if frame.yields:
-            made = memory.fresh(self, "list", info.node)
+            made = memory.fresh(self, "iterator" if self.loading else "list", info.node)
             made.elements |= frame.yields
             return frozenset({Ref(made)})
         self.note_value(info, "return", frame.returns)

@@ -245,12 +245,23 @@ def _subscript(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
         return frozenset({Ref(made)})
     key = evaluate(m, node.slice, frame)
     calls.environment(m, of, key)
+    if any(isinstance(atom, Lib) and atom.name.endswith(".Annotated") for atom in of):
+        return _annotated(key)
     for atom in of:
         if isinstance(atom, Ref) and atom.obj.kind == "instance" and atom.obj.cls is not None:
             methods = _through_class(m, atom.obj.cls, frozenset({atom}), "__getitem__", node)
             if methods:
                 return calls.call(m, methods, calls.Args((key,)), node, frame)
     return memory.get_item(m, of, key, where)
+
+
+def _annotated(key: Atoms) -> Atoms:
+    """`Annotated[type, ...]`, by whatever name."""
+    for atom in key:
+        if isinstance(atom, Ref) and atom.obj.kind == "tuple" and atom.obj.attrs:
+            first, *others = atom.obj.attrs.values()
+            return frozenset({Special("annotated", (first, NOTHING.union(*others)))})
+    return PLAIN
 
 
 def _operator(m: Machine, node: ast.expr, frame: Frame) -> Atoms:

@@ -298,6 +298,12 @@ def _annotation(m: Machine, info: Function, argument: ast.arg) -> tuple[Atoms, A
         alias = m.value(node)
         m.frames.pop()
         m.recorder = recorder
+        for atom in alias:
+            if isinstance(atom, Special) and atom.kind == "annotated":
+                first, others = atom.data
+                assert isinstance(first, frozenset)
+                assert isinstance(others, frozenset)
+                return first, others
         return alias, NOTHING
     base = m.value(node)
     m.frames.pop()
@@ -401,8 +407,12 @@ def _facts(
     ids = {v.id for v in kept}
     units = [_only(unit, ids) for unit in units]
     unique = {unit.id: unit for unit in reversed(units)}
+    given = _handed(m, changed)
+    if given is not None:
+        unique[given.id] = given
     framework = next(iter(frameworks.applications.values()), "")
     always = tuple(one for one in everywhere if one not in found)
+    always += (given.id,) if given is not None else ()
     facts = Facts(
         "python",
         framework,
@@ -416,6 +426,21 @@ def _facts(
         {module.file: module.text for module in m.sources.modules.values()},
     )
     return Gathered(facts, {one.unit: one.function for one in found.values()}, m)
+
+
+def _handed(m: Machine, changed: set[str]) -> Unit | None:
+    """What libraries were given while the service loaded, and handlers change: a library may look at it whenever a
+    request comes."""
+    uses = {
+        Use(name, Mode.ESCAPE, where): None
+        for obj, where in m.handed.items()
+        for name, _ in obj.roots()
+        if name in changed and obj.kind != "lib"
+    }
+    if not uses:
+        return None
+    where = next(iter(uses)).place
+    return Unit("libraries", "libraries", where, where.line, tuple(uses))
 
 
 def _only(unit: Unit, ids: set[str]) -> Unit:

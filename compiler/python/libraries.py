@@ -264,6 +264,31 @@ _TABLE: dict[str, tuple[Kind, str]] = {
     "pbkdf2": (Kind.ONCE, "made with a salt (pbkdf2)"),
     "brotlicffi": (Kind.PURE, ""),
     "certifi": (Kind.PURE, ""),
+    "a file": (Kind.LOCAL, "a file that is open"),
+    **dict.fromkeys(
+        (
+            *("mongoengine", "flask_pymongo", "flask_mongoengine", "beanie", "odmantic", "supabase", "firebase_admin"),
+            *("google", "azure", "stripe", "twilio", "sendgrid", "openai", "botocore", "numpy", "pandas", "PIL", "bs4"),
+            *("lxml", "feedparser", "emoji", "humanize", "tabulate", "qrcode", "markdown2", "whitenoise", "gevent"),
+            *("flask_talisman", "flask_paginate", "email_validator", "phonenumbers", "colorlog", "rich", "tqdm"),
+            *("python_multipart", "asgiref", "anyio", "sse_starlette", "pickle", "pymemcache", "neo4j", "cassandra"),
+            *("kafka", "confluent_kafka", "nats", "minio", "ldap3", "paramiko", "psutil", "wtforms", "mistune"),
+            *("pygments", "babel", "flask_babel", "tzlocal", "isodate", "inflection", "shortuuid", "nanoid", "hashids"),
+        ),
+        (Kind.PURE, ""),
+    ),
+    "prometheus_client": (Kind.OPAQUE, "counters of a process"),
+    "prometheus_flask_exporter": (Kind.OPAQUE, "counters of a process"),
+    "websockets": (Kind.HELD, "a websocket"),
+    "fastapi_cache": (Kind.OPAQUE, "a cache"),
+    "slowapi": (Kind.OPAQUE, "a limiter that counts requests"),
+    "aiocache": (Kind.OPAQUE, "a cache"),
+    "cachelib": (Kind.OPAQUE, "a cache"),
+    "diskcache": (Kind.LOCAL, "a cache in files"),
+    "aiofiles": (Kind.LOCAL, "files"),
+    "faker": (Kind.ONCE, "made at random (faker)"),
+    "shortuuid.uuid": (Kind.ONCE, "made at random"),
+    "numpy.random": (Kind.ONCE, "made at random"),
     "nltk": (Kind.UNKNOWN, ""),
     # Handles of what is elsewhere.
     "requests": (Kind.PURE, ""),
@@ -314,12 +339,16 @@ _TABLE: dict[str, tuple[Kind, str]] = {
 _DATA = (
     *("json.", "math.", "zlib.", "base64.", "statistics.", "urllib.parse.quote", "urllib.parse.unquote", "textwrap."),
     *("string.", "html.", "unicodedata.", "datetime.", "simplejson.", "ujson.", "binascii.", "re.sub", "re.split"),
-    *("re.findall", "time.", "operator.", "os.path.", "struct.", "calendar."),
+    *("re.findall", "time.", "operator.", "os.path.", "struct.", "calendar.", "fastapi.encoders.jsonable_encoder"),
+    *("werkzeug.security.", "jwt.", "jose.jwt.", "flask_jwt_extended.", "dateutil.parser.", "yaml.safe_load", "os.get"),
+    *("copy.deepcopy", "hmac.compare_digest", "markdown.markdown", "bleach.clean", "slugify.", "werkzeug.utils.secure"),
 )
 DATA_METHODS = words(
     "json text read decode encode isoformat read_text hexdigest digest strftime total_seconds group groups groupdict "
-    "split timestamp"
+    "split timestamp hash verify hashpw dumps loads dump dict model_dump model_dump_json to_dict parse_args load "
+    "generate_password_hash check_password_hash create_access_token encrypt decrypt astimezone localize"
 )
+STARTS_WORK = words("create_task ensure_future call_later call_soon call_at run_in_executor add_job submit apply_async")
 
 
 def gives_data(name: str) -> bool:

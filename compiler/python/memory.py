@@ -276,7 +276,7 @@ def keep_check(m: Machine, value: Atoms, where: Place, name: str) -> None:
             what = ""
             if isinstance(atom, Req) and atom.path in ((), ("headers",), ("query",), ("cookies",)):
                 what = "a request"
-            elif isinstance(atom, Foreign) and not atom.known:
+            elif isinstance(atom, Foreign):
                 what = f"something of {atom.library}"
             elif isinstance(atom, Special):
                 what = "something that cannot be stored"
@@ -311,7 +311,8 @@ def consume(m: Machine, value: Atoms, mode: Mode, where: Place, depth: int = 0) 
                 record(m, atom.obj, mode, where)
             elif atom.obj.live and mode is Mode.ESCAPE:
                 touch_library(m, atom.obj, where)
-            _inside(m, atom.obj, mode, where, depth)
+            if not (atom.obj.live and atom.obj.kind == "lib"):
+                _inside(m, atom.obj, mode, where, depth)
         elif isinstance(atom, Part):
             record(m, atom.obj, Mode.READ if mode is Mode.WALK else mode, where, atom.key)
         elif isinstance(atom, Method):
@@ -397,6 +398,8 @@ def get_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> Atoms:
         elif isinstance(atom, Part):
             record(m, atom.obj, Mode.READ, where, atom.key)
             found |= {atom} | atom.obj.elements
+        elif isinstance(atom, Foreign) and atom.known:
+            found |= PLAIN
         elif isinstance(atom, Once | Foreign | ClassAtom):
             found |= {atom}
         else:
@@ -459,6 +462,8 @@ def set_item(m: Machine, of: Atoms, key: Atoms, value: Atoms, where: Place) -> N
         elif isinstance(atom, Part):
             record(m, atom.obj, Mode.WRITE, where, atom.key)
             store(m, atom.obj, value, where)
+        elif isinstance(atom, Lib) and not m.loading:
+            m.hazard(Harm.OPAQUE, f"changes {atom.name}", where)
         elif isinstance(atom, Req):
             key_name = f"request[{constant}]"
             request_attribute(m, key_name, value)
@@ -669,6 +674,8 @@ def initial_of(m: Machine, value: Atoms) -> tuple[Initial, str]:
             one = (Initial.VALUE, "")
         elif isinstance(atom, Ref) and atom.obj.kind == "lib":
             one = _library_object(m, atom.obj)
+        elif isinstance(atom, Ref) and atom.obj.kind == "iterator":
+            one = (Initial.OPAQUE, "a generator or an iterator, which cannot be stored")
         elif isinstance(atom, Ref):
             one = (Initial.VALUE, "")
             if atom.obj.cls is not None and atom.obj.cls.libraries():

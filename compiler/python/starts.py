@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from compiler.facts import Harm, Initial, Place, Variable
 from compiler.python import keys, memory
-from compiler.python.calls import Args
+from compiler.python.calls import Args, give_functions
 from compiler.python.evaluate import Frame, Hooks, Machine
+from compiler.python.libraries import Kind, about
 from compiler.python.model import (
     NOTHING,
     PLAIN,
@@ -26,6 +27,7 @@ from compiler.python.model import (
     Foreign,
     Func,
     Function,
+    Lib,
     LibMethod,
     Obj,
     Once,
@@ -291,6 +293,14 @@ class Frameworks(Hooks):
             cls, named = handler.data
             assert isinstance(cls, Class)
             self._class_routes(m, obj, cls, path, endpoint or str(named), depends)
+        elif isinstance(handler, Ref) and handler.obj.cls is not None:
+            for inner in handler.obj.cls.find("__call__"):
+                if isinstance(inner, Func):
+                    bound = Func(inner.info, frozenset({handler}))
+                    where = place(inner.info.module, inner.info.node)
+                    self.routes[Route(obj, methods, path, bound, where, endpoint, depends)] = None
+        elif not isinstance(handler, Lib) or about(handler.name)[0] is not Kind.PURE:
+            m.hazard(Harm.OPAQUE, "takes requests with a handler that is not seen", m.call_place)
 
     def _class_routes(self, m: Machine, obj: Obj, cls: Class, path: str | None, endpoint: str, depends: Atoms) -> None:
         instance = Obj("instance", place(cls.module, cls.node), False, cls.path, cls)
@@ -456,8 +466,9 @@ class Frameworks(Hooks):
         if m.loading and once and ("*app" in of.attrs or of.name.endswith(".config")):
             what = f"gives the application something that is {once[0].why}: another on each node"
             m.hazard(Harm.OPAQUE, what, where, "read it from the environment")
-        if m.loading and ("*app" in of.attrs):
+        if m.loading and "*app" in of.attrs:
             self._always(m, frozenset(a for a in value if isinstance(a, Func)))
+            give_functions(m, frozenset(a for a in value if isinstance(a, Ref) and a.obj.cls is not None))
 
 
 _TOLD = {
