@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,3 +118,40 @@ def test_code_that_cannot_be_imported_is_refused_with_its_line(cluster: LiveClus
     assert reply.code != 0
     assert "TypeError: Cannot read properties of null" in reply.errors
     assert "app.js:3" in reply.errors
+
+
+STREAM = """
+import { setTimeout as sleep } from "node:timers/promises";
+import { current } from "liquefy/streaming";
+
+export async function live(message) {
+  const stream = current();
+  stream.send(201, [["X-Live", "yes"]], Buffer.from("begins, "));
+  await sleep(4000); // longer than a host may be without progress
+  stream.send(201, [], Buffer.from("ends"));
+}
+"""
+
+STREAM_GRAPH = """
+graph: live
+language: javascript
+inputs:
+  in: {route: "GET /live/{what}", raw: true}
+fluxions:
+  live: {code: "live.mjs:live", pinned: "streams", timeout_s: 0.3}
+streams:
+  - in >> live >> output
+"""
+
+
+def test_an_answer_in_pieces_may_be_quiet_for_long(cluster: LiveCluster, tmp_path: Path) -> None:
+    (tmp_path / "graph.yaml").write_text(STREAM_GRAPH)
+    (tmp_path / "live.mjs").write_text(STREAM)
+    cluster.ctl("deploy", str(tmp_path), "--wait")
+    with urllib.request.urlopen(cluster.http + "/live/x", timeout=20) as answer:
+        assert (answer.status, answer.headers["X-Live"]) == (201, "yes")
+        since_s = time.perf_counter()
+        assert answer.read(len("begins, ")) == b"begins, "
+        assert time.perf_counter() - since_s < 3
+        assert answer.read() == b"ends"
+    cluster.ctl("undeploy", "live")
