@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from compiler.facts import Harm, Mode
 from compiler.javascript.fields import GLOBALS
-from compiler.javascript.heap import PATH_MAX, Record, Touched
+from compiler.javascript.heap import PATH_MAX, Record, TooMuch, Touched
 from compiler.javascript.keying import Keying
 from compiler.javascript.libraries import names
 from compiler.javascript.modules import Service
@@ -73,16 +73,19 @@ class Flow(Keying):
     # The whole
 
     def run(self) -> None:
-        for _ in range(ROUNDS_MAX):
-            self.dirty = False
+        try:
+            for _ in range(ROUNDS_MAX):
+                self.dirty = False
+                self._round()
+                if not self.dirty:
+                    self.settled = True
+                    break
+            self.recording = True
+            for record in self.records.values():
+                record.answers = record.goes_on = record.waits = False
             self._round()
-            if not self.dirty:
-                self.settled = True
-                break
-        self.recording = True
-        for record in self.records.values():
-            record.answers = record.goes_on = record.waits = False
-        self._round()
+        except TooMuch:
+            self.settled = False
 
     def _round(self) -> None:
         for source in reversed(self.service.sources.values()):
@@ -365,7 +368,8 @@ class Flow(Keying):
                 holders, _, key = self.member(argument)
                 self.remove(holders, argument, key)
             return DATA
-        return self.plain(self.evaluate(argument))
+        values = self.plain(self.evaluate(argument))
+        return LITERAL if operator in ("void", "typeof", "!") else values
 
     def _e_update_expression(self, node: Node) -> Values:
         values = self.plain(self.evaluate(node["argument"]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from compiler.facts import Call, Facts, Harm, Hazard, KeyOf, Mode, Place, Start, Unit, Use, Variable
 from compiler.javascript.flow import Flow
 from compiler.javascript.heap import Called, Danger, Stored, Touched
-from compiler.javascript.owners import Owners, Root
+from compiler.javascript.owners import Owners, Root, plain_code
 from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.starts import Handled, Starts
 from compiler.javascript.values import Bound, Cls, Func, Key, Lib, Obj, Part, Value, Word
@@ -234,6 +234,8 @@ class Gather:
     def _unstorable(self, value: Value, seen: set[Obj]) -> str:
         """Why a value cannot be kept in a context, "h" or "o" first for the harm; or ""."""
         target = value.target
+        if plain_code(value):
+            return ""
         if isinstance(target, Word):
             if target.what in ("response", "next", "callback"):
                 return f"hkeeps a request's {target.what} for others to use"

@@ -29,8 +29,11 @@ from compiler.javascript.values import (
     Word,
 )
 
-VALUES_MAX = 256
-"""Values that one variable or field is followed with; beyond, only plain data."""
+VALUES_MAX = 2_000
+"""Values that one variable or field is followed with; with more, the service is kept whole."""
+
+WORK_MAX = 4_000_000
+"""Steps of following values, some seconds' worth; with more, the service is kept whole."""
 
 DEEP_MAX = 2_000
 """Values looked at inside one that is handed on."""
@@ -98,6 +101,10 @@ class Record:
     """Calls `next` other than with an error."""
 
 
+class TooMuch(Exception):
+    """The service is more than can be followed."""
+
+
 class Heap:
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -116,6 +123,7 @@ class Heap:
         self.records: dict[Function, Record] = {}
         self.recording = False
         self.dirty = False
+        self.spent = 0
 
     # The record
 
@@ -160,6 +168,21 @@ class Heap:
                 todo += self.inside(value)
         return found
 
+    def targets(self, values: Iterable[Value]) -> set[Value]:
+        """What they refer to, and what is in it, and so on, however it was come by."""
+        found: set[Value] = set()
+        todo = [value.target for value in values]
+        seen: set[object] = set()
+        while todo:
+            target = todo.pop()
+            if target in seen:
+                continue
+            seen.add(target)
+            found.add(Value(target))
+            if isinstance(target, Obj) and target.kind not in ("app", "router"):
+                todo += [v.target for name, held in target.fields.items() if name != "__proto__" for v in held]
+        return found
+
     # Variables and fields
 
     def starts(self, function: Function) -> bool:
@@ -171,9 +194,10 @@ class Heap:
 
     def put(self, into: set[Value], values: Iterable[Value]) -> None:
         before = len(into)
-        if before > VALUES_MAX:
-            values = [v for v in values if isinstance(v.target, Plain | Obj) and v.via is None]
         into.update(values)
+        self.spent += 1 + len(into) // 16
+        if self.spent > WORK_MAX or len(into) > VALUES_MAX:
+            raise TooMuch
         if len(into) != before:
             self.dirty = True
 
@@ -219,6 +243,9 @@ class Heap:
         """Values found in what `value` refers to, with what they came out of."""
         target = value.target
         assert isinstance(target, Obj)
+        self.spent += 1
+        if self.spent > WORK_MAX:
+            raise TooMuch
         via = Via(target, key) if self.starts(target.function) and target.kind != "extra" else value.via
         result: set[Value] = set()
         for item in found:

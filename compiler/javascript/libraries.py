@@ -49,15 +49,15 @@ _PURE = names(
     signale loglevel npmlog express-winston stream-buffers timers validate.js is_js is email-validator password-hash"""
 )
 _CLIENTS = names(
-    """pg pg.js pg-native pg-promise pg-pool postgres mysql mysql2 mysql2/promise mariadb mssql tedious oracledb mongodb mongoose monk
-    mongojs mongoskin redis ioredis cassandra-driver couchbase nano rethinkdb rethinkdbdash neo4j-driver
-    elasticsearch @elastic/elasticsearch typeorm @prisma/client bookshelf objection knex sequelize @sequelize/core
-    waterline mikro-orm axios node-fetch got request request-promise request-promise-native superagent needle phin
-    undici isomorphic-fetch cross-fetch whatwg-fetch unirest bent ky wreck @hapi/wreck axios-retry nodemailer
-    @sendgrid/mail twilio stripe aws-sdk firebase-admin @aws-sdk/client-s3 @aws-sdk/client-dynamodb googleapis
-    amqplib kafkajs nats connect-redis connect-mongo connect-pg-simple connect-mongodb-session dynamoose
-    @google-cloud/storage cloudinary mailgun-js mongoose-unique-validator mongoose-paginate mongoose-paginate-v2 dns
-    tls"""
+    """pg pg.js pg-native pg-promise pg-pool postgres mysql mysql2 mysql2/promise mariadb mssql tedious oracledb
+    mongodb mongoose monk mongojs mongoskin redis ioredis cassandra-driver couchbase nano rethinkdb rethinkdbdash
+    neo4j-driver elasticsearch @elastic/elasticsearch typeorm @prisma/client bookshelf objection knex sequelize
+    @sequelize/core waterline mikro-orm axios node-fetch got request request-promise request-promise-native
+    superagent needle phin undici isomorphic-fetch cross-fetch whatwg-fetch unirest bent ky wreck @hapi/wreck
+    axios-retry nodemailer @sendgrid/mail twilio stripe aws-sdk firebase-admin @aws-sdk/client-s3
+    @aws-sdk/client-dynamodb googleapis amqplib kafkajs nats connect-redis connect-mongo connect-pg-simple
+    connect-mongodb-session dynamoose @google-cloud/storage cloudinary mailgun-js mongoose-unique-validator
+    mongoose-paginate mongoose-paginate-v2 dns tls"""
 )
 _MIDDLEWARE = names(
     """body-parser cors morgan helmet cookie-parser compression method-override cookie-session serve-favicon
@@ -174,9 +174,10 @@ PLAIN_RESULTS = names(
 """Methods of libraries whose results are data that can be stored."""
 
 CONNECTS = names(
-    """connect createConnection createPool createPoolCluster createClient getConnection db collection model define create
-    createTransport Schema Types get_connection duplicate extend defaults instance pool acquire init initializeApp
-    firestore database auth withSchema from schema on promise client Client Pool Sequelize MongoClient connection"""
+    """connect createConnection createPool createPoolCluster createClient getConnection db collection model define
+    create createTransport Schema Types get_connection duplicate extend defaults instance pool acquire init
+    initializeApp firestore database auth withSchema from schema on promise client Client Pool Sequelize MongoClient
+    connection"""
 )
 """Methods of clients that give another handle, rather than data."""
 

@@ -95,6 +95,8 @@ class Owners:
                     f"global.{binding.name}", binding.name, binding.place, self.flow.values[binding], binding
                 )
                 root.opaque = "a variable that is declared nowhere"
+            elif binding.kind == "function" and all(plain_code(v) for v in self.flow.values[binding]):
+                continue
             elif binding.kind not in ("builtin", "import") and self.flow.persistent(binding):
                 id_ = ".".join([self.module(binding.node.file), *self.path(binding.scope.function), binding.name])
                 self._root(id_, binding.name, binding.place, self.flow.values[binding], binding)
@@ -290,6 +292,19 @@ def _of_word(word: Word) -> tuple[Initial, str]:
     if word.what in ("timer", "proxy"):
         return Initial.OPAQUE, f"a {word.what}"
     return Initial.CODE, ""
+
+
+def plain_code(value: Value) -> bool:
+    """A function that uses no variable of a function around it."""
+    if not isinstance(value.target, Func):
+        return False
+    own = value.target.function
+    for node in own.node.walk():
+        if isinstance(node.binding, Binding):
+            outer = node.binding.scope.function
+            if not outer.module and not outer.within(own):
+                return False
+    return True
 
 
 def _private(cls: Class) -> bool:

@@ -145,7 +145,7 @@ class Packages(Calling):
         return False
 
     def _deep(self, values: Values) -> Values:
-        return frozenset(self.deep(values))
+        return frozenset(self.targets(values))
 
     def _given_functions(self, sort: Sort, package: str, name: str, every: Values, node: Node) -> None:
         """Functions handed to a package: called at once, when it is done, or whenever it likes."""

@@ -101,7 +101,8 @@ class Starts:
         """Handlers that are not seen, or keep state of their own."""
         found = []
         for values in made.handlers:
-            whats = [_what(value.target) for value in values] or ["runs a handler that cannot be told"]
+            called = [v for v in values if not isinstance(v.target, Obj) or v.target.kind in ("app", "router")]
+            whats = [_what(value.target) for value in called] or ["runs a handler that cannot be told"]
             for what in dict.fromkeys(w for w in whats if w):
                 found.append(Hazard(Harm.OPAQUE, what, made.place))
         return found
@@ -115,8 +116,6 @@ def _what(target: object) -> str:
         return ""
     if isinstance(target, Word) and target.what == "made of once":
         return "runs middleware made of a value that differs from run to run"
-    if isinstance(target, Obj) and target.kind not in ("app", "router"):
-        return "" if target.kind == "array" else "runs a handler that cannot be told"
     if isinstance(target, Plain) and not target.literal:
         return "runs a handler that cannot be told"
     return ""

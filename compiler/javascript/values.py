@@ -130,6 +130,13 @@ class Value:
     target: Target
     via: Via | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.target, self.via)))
+
+    def __hash__(self) -> int:
+        known: int = self._hash  # type: ignore[attr-defined]
+        return known
+
 
 Values = frozenset[Value]
 NOTHING: Values = frozenset()
