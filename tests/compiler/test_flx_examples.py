@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SOURCES = [EXAMPLES / "guestbook-py/app.py", EXAMPLES / "guestbook-js/app.js"]
 
 
-@pytest.mark.parametrize("source", SOURCES[:1], ids=lambda source: source.parent.name)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.parent.name)
 def test_what_is_compiled_is_printed_edited_and_emitted(source: Path, tmp_path: Path) -> None:
     program = compile_source(source)
     text = show(program)
