@@ -17,7 +17,7 @@ from controller.migration import NEXT
 from liquefy import config, messages
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("liquefy", "broker", "worker", "controller", "gateway", "ctl")
+PACKAGES = ("liquefy", "broker", "worker", "controller", "gateway", "compiler", "ctl")
 FOLDERS = ("docs", "tests", "examples", "deploy", *PACKAGES)
 DRAWING = ("ctl/layers.py", "ctl/svg.py")
 LIMIT = re.compile(r"[A-Z][A-Z0-9_]*_(MAX|MIN|MS|NS|S|BYTES|FACTOR|DEFAULT)")
