@@ -8,8 +8,9 @@ if it has no state, else **whole**. What is not shown is not assumed. Knows neit
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from compiler.facts import NOWHERE, Facts, Harm, Hazard, Initial, KeyOf, Mode, Place, Start, Unit, Variable
@@ -77,10 +78,15 @@ def fluxion_names(units: Iterable[Unit]) -> dict[str, str]:
     for unit in units:
         short = _plain(unit.name or unit.id.rsplit(".", 1)[-1])
         longer = _plain("_".join(unit.id.split(".")[-2:]))
-        tries = [short, longer] + [f"{short}_{number}" for number in range(2, len(taken) + 3)]
-        names[unit.id] = next(name for name in tries if name not in taken)
+        names[unit.id] = longer if short in taken and longer not in taken else unused(short, taken)
         taken.add(names[unit.id])
     return names
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """`name`, with a number if it is taken."""
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
 
 
 def _plain(text: str) -> str:
@@ -139,8 +145,12 @@ def _unite(
     union = _Union(len(members))
     every = range(len(members))
     kept: list[Kept] = []
+    touching: dict[str, set[int]] = {}
+    for index, member in enumerate(members):
+        for touch in member.reach.touches:
+            touching.setdefault(touch.use.variable, set()).add(index)
     for variable in state:
-        union.join(i for i in every if any(t.use.variable == variable for t in members[i].reach.touches))
+        union.join(touching.get(variable, ()))
     for harm in (Harm.LOCAL, Harm.OPAQUE):  # what one leaves on the machine or in a library another may find there
         found = [i for i in every if any(h.harm is harm for h in members[i].reach.hazards)]
         if harm is Harm.LOCAL and found:
@@ -217,8 +227,7 @@ def _group_name(cluster: list[_Member], state: dict[str, Variable], taken: set[s
         return APP if APP in names else names[0]
     shared = [v for v in state if sum(v in _ids([m.reach], state) for m in cluster) > 1]
     wanted = _plain(state[shared[0]].name) if shared else names[0]
-    tries = [wanted] + [f"{wanted}_{number}" for number in range(2, len(taken) + 3)]
-    name = next(name for name in tries if name in names or name not in taken)
+    name = unused(wanted, taken - set(names))
     taken.add(name)
     return name
 

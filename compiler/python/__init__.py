@@ -20,11 +20,13 @@ def compile(folder: Path, entry: str, app: str | None = None) -> Program:
     where it cannot be seen from the entry."""
     gathered = gather_facts(folder, entry, app)
     facts = gathered.facts
-    cutters, kept = _cutters(gathered, classify(facts))
-    # The first part of a handler that is cut has the name of the function that it begins with.
-    named = [replace(u, name=cutters[u.id].pieces[0].name) if u.id in cutters else u for u in facts.units]
-    facts = replace(facts, units=tuple(named))
     classified = classify(facts)
+    cutters, kept = _cutters(gathered, classified)
+    # The first part of a handler that is cut has the name of the function that it begins with.
+    if cutters:
+        named = [replace(u, name=cutters[u.id].pieces[0].name) if u.id in cutters else u for u in facts.units]
+        facts = replace(facts, units=tuple(named))
+        classified = classify(facts)
     taken = RESERVED | {part.name for part in classified.parts}
     chains: dict[str, Chain] = {}
     for part in classified.parts:

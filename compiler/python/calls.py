@@ -237,8 +237,10 @@ def make(m: Machine, cls: Class, args: Args, node: ast.AST, frame: Frame) -> Ato
     where = m.here(node)
     obj = memory.fresh(m, "instance", node, cls.path, cls)
     ref: Atoms = frozenset({Ref(obj)})
-    init = cls.find("__init__") | cls.find("__new__")
-    functions = [atom for atom in init if isinstance(atom, Func)]
+    for atom in cls.find("__new__"):
+        if isinstance(atom, Func):
+            ref |= frozenset(a for a in m.call(Func(atom.info, frozenset({ClassAtom(cls)})), args) if _instance(a))
+    functions = [atom for atom in cls.find("__init__") if isinstance(atom, Func)]
     for atom in functions:
         m.call(Func(atom.info, ref), args)
     if not functions:
@@ -250,6 +252,16 @@ def make(m: Machine, cls: Class, args: Args, node: ast.AST, frame: Frame) -> Ato
             harm, text = _HARMS[kind]
             m.hazard(harm, text.format(words), where)
     return ref
+
+
+def _instance(atom: Atom) -> bool:
+    return isinstance(atom, Ref | Part)
+
+
+def bare(m: Machine, value: Atoms, node: ast.AST) -> Atoms:
+    """`object.__new__(cls)`."""
+    classes = [atom.info for atom in value if isinstance(atom, ClassAtom)]
+    return frozenset(Ref(memory.fresh(m, "instance", node, f"{c.path}.__new__", c)) for c in classes) or PLAIN
 
 
 def _plain_fields(m: Machine, cls: Class, obj: Obj, args: Args, where: Place) -> None:
@@ -400,6 +412,8 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
     special = m.hooks.call_library(m, name, args, frame)
     if special is not None:
         return special
+    if name == "builtins.object.__new__":
+        return bare(m, args.every(), node)
     if name.startswith("builtins."):
         return builtin.call(m, name.removeprefix("builtins."), args, node, frame)
     if name in ("os.getenv", "os.environ.get", "environ.get", "decouple.config"):
@@ -593,6 +607,8 @@ def _super_method(m: Machine, of: Special, name: str, args: Args, node: ast.AST,
     memory.consume(m, args.every(), Mode.WALK, m.here(node))
     if name == "__init__":
         return NONE
+    if name == "__new__":
+        return bare(m, args.every(), node)
     for library_name in cls.libraries():
         kind, words = about(library_name)
         if kind in _HARMS:

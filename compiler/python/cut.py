@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from compiler.assemble import Body, Chain
-from compiler.classify import Part
+from compiler.classify import Part, unused
 from compiler.facts import Mode, Place, Unit
 from compiler.program import Fluxion, Kept, Role, Sort, Sorted, Stream
 from compiler.python.evaluate import Machine
@@ -415,8 +415,7 @@ class Cutter:
         sent = self._travel(needs, gives)
         order = [part.name]
         for piece in self.pieces[1:]:
-            tries = [piece.name] + [f"{piece.name}_{number}" for number in range(2, len(taken) + 3)]
-            order.append(next(name for name in tries if name not in taken))
+            order.append(unused(piece.name, taken))
             taken.add(order[-1])
         fluxions: list[Fluxion] = []
         variables: list[Sorted] = []

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from compiler.facts import Harm, Hazard, Mode, Place, Variable
+from compiler.facts import Harm, Hazard, Initial, Mode, Place, Variable
 from compiler.python import calls, expressions, memory
 from compiler.python.model import (
     NONE,
@@ -248,6 +248,8 @@ class Machine:
             self.hazard(Harm.OPAQUE, "calls too deep to be followed", place(info.module, info.node))
             return PLAIN
         self._active[key] = NOTHING
+        if "cached" in info.decorators and not self.loading:
+            self._remembered(info, bound, args)
         returns = self._run(info, bound, args)
         if returns and not self.loading and self._active[key] != returns:
             self._active[key] = returns
@@ -255,6 +257,24 @@ class Machine:
         del self._active[key]
         self._memo[key] = returns
         return returns
+
+    def _remembered(self, info: Function, bound: Atoms, args: calls.Args) -> None:
+        """`lru_cache`: it keeps answers; no state if they are always the same, which what it touches tells."""
+        outer, self.recorder = self.recorder, Recorder()
+        value = self._run(info, bound, args)
+        inner, self.recorder = self.recorder, outer
+        if inner.uses or inner.hazards or inner.files:
+            what = f"remembers what {info.name} gave, which depends on more than its arguments"
+            self.hazard(Harm.OPAQUE, what, place(info.module, info.node), "take the lru_cache away")
+        for atom in value:
+            if isinstance(atom, Ref) and not atom.obj.live and atom.obj.kind != "lib":
+                detail = "what lru_cache remembers"
+                id_ = f"{info.path}.cache"
+                known = self.synthetic.get(id_)
+                self.synthetic[id_] = known or Variable(
+                    id_, info.name, place(info.module, info.node), Initial.CODE, True, detail
+                )
+                memory.promote(self, atom.obj, id_)
 
     def _run(self, info: Function, bound: Atoms, args: calls.Args) -> Atoms:
         scope = Scope("function", f"{info.path}", info.module, info.scope, self.loading)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Mode
 from compiler.python import calls, keys, memory
-from compiler.python.libraries import MUTATORS, READERS
+from compiler.python.libraries import CONTAINERS, MUTATORS, READERS
 from compiler.python.model import (
     NONE,
     NOTHING,
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from compiler.python.evaluate import Frame, Machine
 
 
+_CONTAINERS = frozenset(
+    {"builtins.list", "builtins.dict", "builtins.set", "collections.UserDict", "collections.UserList", *CONTAINERS}
+)
 _BUILTINS = frozenset(dir(builtins))
 
 
@@ -122,6 +125,8 @@ def _of_request(m: Machine, atom: Req, name: str) -> Atoms:
         hung = m.request_attrs.get(name)
         if hung is not None:
             return hung | keys.attribute(atom, name)
+        if name in ("state", "ctx"):
+            return frozenset({Special("request-local")})
         if name == "app":
             return m.request_attrs.get("[app]", NOTHING) or PLAIN
         found = keys.attribute(atom, name)
@@ -198,6 +203,8 @@ def _of_object(m: Machine, atom: Ref, name: str, node: ast.AST) -> Atoms:
 
 def _missing(m: Machine, obj: Obj, name: str, node: ast.AST) -> Atoms:
     """An attribute that no code of ours makes: a library's base class has it, or it is made in a way not seen."""
+    if obj.cls is not None and (set(obj.cls.libraries()) & _CONTAINERS):
+        return frozenset({Method(Ref(obj), name)})
     if obj.cls is not None and (libraries := obj.cls.libraries()):
         holder = Obj("lib", obj.place, obj.live, libraries[0], owner=obj.root())
         memory.record(m, obj, Mode.READ, m.here(node))

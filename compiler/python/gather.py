@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compiler.facts import Facts, Harm, Hazard, Initial, Mode, Place, Start, Unit, Use, Variable
@@ -398,6 +398,9 @@ def _facts(
     writes = any(h.harm is Harm.LOCAL for one in (*found.values(), *everywhere.values()) for h in one.recorder.hazards)
     variables = _variables(m)
     units = [_unit(one, variables, writes) for one in (*found.values(), *everywhere.values()) if one.unit]
+    for id_, variable in variables.items():
+        if variable.detail == "what lru_cache remembers" and any(_changes(unit, id_) for unit in units):
+            variables[id_] = replace(variable, initial=Initial.OPAQUE)
     used = {use.variable for unit in units for use in unit.uses}
     changed = {use.variable for unit in units for use in unit.uses if use.mode in ("write", "escape")}
     kept = tuple(
@@ -426,6 +429,10 @@ def _facts(
         {module.file: module.text for module in m.sources.modules.values()},
     )
     return Gathered(facts, {one.unit: one.function for one in found.values()}, m)
+
+
+def _changes(unit: Unit, variable: str) -> bool:
+    return any(use.variable == variable and use.mode in ("write", "escape") for use in unit.uses)
 
 
 def _handed(m: Machine, changed: set[str]) -> Unit | None:

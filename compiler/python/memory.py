@@ -390,6 +390,8 @@ def get_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> Atoms:
     for atom in of:
         if isinstance(atom, Req):
             found |= keys.entry(atom, constant)
+            if atom.path == ():
+                found |= m.request_attrs.get(f"request[{constant}]", NOTHING)
         elif isinstance(atom, Ref) and atom.obj.kind == "lib":
             touch_library(m, atom.obj, where)
             found |= _library_entry(m, atom.obj, name_of(key), where)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,33 @@ def test_case(case: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Non
     if request.config.getoption("--rewrite", default=False):
         case.write_text(text.partition(RESULT)[0] + RESULT + found)
     assert found == text.partition(RESULT)[2]
+
+
+def test_5000_lines_take_less_than_5_seconds(tmp_path: Path) -> None:
+    """Modules of a blueprint each, with helpers and state, imported by one application."""
+    lines = ["from flask import Flask", "app = Flask(__name__)"]
+    for number in range(90):
+        lines += [f"from part{number} import pages as pages{number}"]
+        lines += [f"app.register_blueprint(pages{number}, url_prefix='/{number}')"]
+        (tmp_path / f"part{number}.py").write_text(_module(number))
+    (tmp_path / "app.py").write_text("\n".join(lines) + "\n")
+    began = time.process_time()
+    program = compile(tmp_path, "app.py")
+    took = time.process_time() - began
+    assert sum(text.count("\n") for text in program.files.values()) > 5000
+    assert len(program.fluxions) == 90 * 12 + 1
+    assert took < 5
+
+
+def _module(number: int) -> str:
+    text = [
+        f"from flask import Blueprint, jsonify, request\npages = Blueprint('p{number}', __name__)\nitems = {{}}\n",
+        "def find(key):\n    return items.setdefault(key, {'n': 0})\n",
+    ]
+    for handler in range(12):
+        text.append(
+            f"@pages.route('/{handler}/<key>', methods=['GET', 'POST'])\ndef h{number}_{handler}(key):\n"
+            "    found = find(key)\n    for word in request.args.values():\n        if word:\n"
+            "            found['n'] += len(word)\n    return jsonify(found)\n"
+        )
+    return "\n".join(text)
