@@ -150,7 +150,11 @@ class Program:
     """`module:attribute` of the application, where it was told (`--app`)."""
 
     def streams(self) -> list[str]:
-        """In the poster's notation, in the order of the fluxions: `input >> store`, `store >> localProcess`."""
+        """In the poster's notation, in the order of the fluxions: `input >> store`, `store >> localProcess`. The
+        application as a whole is told where there is nothing else."""
         found = [f"input >> {f.name}" for f in self.fluxions if f.entries]
+        if not found:
+            whole = [f.name for f in self.fluxions if f.role is Role.WHOLE]
+            found = [line for name in whole for line in (f"input >> {name}", f"{name} >> output")]
         found += [f"{f.name} >> {s.to}" for f in self.fluxions for s in f.streams]
         return list(dict.fromkeys(found))
