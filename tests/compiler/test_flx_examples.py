@@ -11,6 +11,7 @@ from compiler.compile import compile_source, emit
 from compiler.flx.parsing import formatted, parse
 from compiler.flx.printing import show
 from compiler.flx.read import read
+from compiler.flx.words import FlxError
 from liquefy.graphfile import read_with_code
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -48,3 +49,11 @@ def test_the_document_shows_the_streams_as_they_are() -> None:
     streams = "\n".join(compile_source(SOURCES[0]).streams())
     assert f"```\n{streams}\n```" in (EXAMPLES.parent / "README.md").read_text()
     assert f"```\n{streams}\n```" in (EXAMPLES / "guestbook-py/README.md").read_text()
+
+
+def test_half_a_renaming_in_a_handler_that_was_cut_is_refused(tmp_path: Path) -> None:
+    text = show(compile_source(SOURCES[0]))
+    file = tmp_path / "half.flx"
+    file.write_text(text.replace("notes, regular]", "notes, frequent]", 1))
+    with pytest.raises(FlxError, match="'local_process' sends frequent to 'call_external_db' and gives it no value"):
+        read(file)
