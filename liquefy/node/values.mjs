@@ -99,7 +99,7 @@ const PYTHON_TYPES = {
 
 const BUFFER_KINDS = [
   Uint8ClampedArray, Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, Float64Array,
-  BigInt64Array, BigUint64Array, DataView, ArrayBuffer,
+  BigInt64Array, BigUint64Array, DataView, ArrayBuffer, ...[globalThis.Float16Array ?? []].flat(),
 ]; // prettier-ignore
 const BUFFER_BY_NAME = new Map(BUFFER_KINDS.map((kind) => [kind.name, kind]));
 const BUFFER_PROTOTYPES = new Map(BUFFER_KINDS.map((kind) => [kind.prototype, kind.name]));

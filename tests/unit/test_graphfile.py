@@ -262,3 +262,14 @@ def test_the_controller_takes_every_name_that_a_graph_file_may_have(tmp_path: Pa
     )
     graph = msgspec.structs.replace(graphfile.read(file), bundle=hashlib.sha256(b"").hexdigest())
     check(graph, b"", None, {})
+
+
+def test_the_language_and_the_environment_are_those_of_the_whole_graph(tmp_path: Path) -> None:
+    path = tmp_path / "graph.yaml"
+    text = WHOLE.replace("language: python", "language: javascript")
+    path.write_text(text.replace("\n", "\nlanguage: javascript\nenv: [B, A, B]\n", 1))
+    graph = graphfile.read(path)
+    assert {fluxion.language for fluxion in graph.fluxions} == {"javascript"}
+    assert graph.env == ("B", "A")
+    path.write_text(WHOLE)
+    assert graphfile.read(path).env == ()

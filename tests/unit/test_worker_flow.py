@@ -471,3 +471,13 @@ def test_a_version_whose_code_never_ends_loading_is_refused_as_that() -> None:
                 bench.step(ev.HostDied(effect.host, "signal 9"))
     (prepared,) = [message for to, message in bench.relayed(Prepared) if to == CONTROLLER]
     assert prepared.error == "the host did not load the code within 20000 ms"
+
+
+def test_hosts_are_started_for_the_language_and_with_the_variables_of_their_graph() -> None:
+    plain = graph()
+    fluxions = tuple(msgspec.structs.replace(f, language="javascript") for f in plain.fluxions)
+    bench = Bench(spec=msgspec.structs.replace(plain, fluxions=fluxions, env=("TOLD",)))
+    bench.step(ev.Up(b"node1#1"))
+    bench.step(ev.FromPeer(CONTROLLER, Graphs([bench.graph])))
+    [start] = [e for e in bench.effects if isinstance(e, ev.StartHost)]
+    assert (start.language, start.env) == ("javascript", ("TOLD",))
