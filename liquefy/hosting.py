@@ -17,7 +17,8 @@ FRAME_BYTES_MAX = 256 * 1024 * 1024
 """A longer frame from a host is a fault of the host: it is ended."""
 
 ALIVE_S = 0.5
-"""A host that streams answers says so often, by an empty Ran, that it is alive: a stream may be quiet for long."""
+"""A host that streams answers, and one for JavaScript that has anything under way, says so often, by an empty Ran, that
+it is alive: a stream may be quiet for long, and so may what waits."""
 
 HOST_FD = 3
 """The descriptor on which a host finds its end of the socket pair."""

@@ -177,7 +177,9 @@ class Fleet:
                 host.load_since_ms = now_ms
                 self._kill(host, f"did not load the code within {self._start_ms} ms")
             elif host.life is HostLife.READY and host.running:
-                limit_ms = 2 * max(f.timeout_ms for f in host.graph.fluxions) + HANG_GRACE_MS
+                # One for JavaScript shows signs of life, unless a call keeps it from that.
+                calls = 1 if host.graph.language_of(host.bundle) == "javascript" else 2
+                limit_ms = calls * max(f.timeout_ms for f in host.graph.fluxions) + HANG_GRACE_MS
                 if now_ms - host.progress_ms > limit_ms:
                     host.progress_ms = now_ms
                     self._kill(host, "hangs")

@@ -14,7 +14,7 @@ import { unpack } from "./values.mjs";
 /** Results of a batch that takes longer are sent as far as they are there. */
 export const FLUSH_AFTER_MS = 20;
 
-/** A host that streams answers says so often that it is alive: a stream may be quiet for long. */
+/** A host that has something under way says so often that it is alive: what waits, and a quiet stream, do not hang. */
 const ALIVE_MS = 500;
 
 /** The worker asked for what cannot be. */
@@ -34,6 +34,7 @@ export class Runner {
   #streams = new Map();
   #sendPiece;
   #showingLife = false;
+  #underWay = 0;
 
   /** `send` gets arrays of results, as Done of `liquefy/hosting.py`, `sendPiece` single Pieces. */
   constructor(send, sendPiece, folder) {
@@ -66,17 +67,12 @@ export class Runner {
     return calls.getStore()?.fail(error) ?? false;
   }
 
-  /** For as long as an answer is streamed. */
+  /** For as long as something is under way. */
   #showLife() {
-    this.#showingLife = [...this.#streams.values()].some((stream) => stream.number);
+    this.#showingLife = this.#underWay > 0;
     if (!this.#showingLife) return;
     this.#send([]);
     setTimeout(() => this.#showLife(), ALIVE_MS);
-  }
-
-  #begun() {
-    if (!this.#showingLife) setTimeout(() => this.#showLife(), ALIVE_MS);
-    this.#showingLife = true;
   }
 
   /** The client who waits for the answer of this one is gone. */
@@ -90,6 +86,9 @@ export class Runner {
     const item = { ticket, partition, key, id, fluxion, body, deadlineMs, trace };
     const context = spec.stateful ? this.#context(item, fields) : null;
     const slot = context && `${partition} ${key}`;
+    this.#underWay += 1;
+    if (!this.#showingLife) setTimeout(() => this.#showLife(), ALIVE_MS);
+    this.#showingLife = true;
     // A run of the same context that the worker has given up: its result counts no more, but what it does to the
     // memory of the process must not meet what this one does.
     const before = slot && this.#latest.get(slot);
@@ -113,7 +112,7 @@ export class Runner {
   /** Never rejects. */
   async #handle(spec, item, context) {
     const start = performance.now();
-    const stream = context ? null : new Stream(item.ticket, this.#sendPiece, () => this.#begun());
+    const stream = context ? null : new Stream(item.ticket, this.#sendPiece);
     if (stream) this.#streams.set(item.ticket, stream);
     let outcome;
     let failure;
@@ -134,9 +133,11 @@ export class Runner {
         end?.();
         context?.rollback();
         failure = error;
+        if (performance.now() - start > ALIVE_MS) this.#send([]); // the second try has its time, too
       }
     }
     this.#streams.delete(item.ticket);
+    this.#underWay -= 1;
     const [line, stack] = outcome ? ["", ""] : this.#explain(failure, spec);
     const { emitted, sets, removes } = outcome ?? { emitted: [], sets: new Map(), removes: [] };
     const elapsedUs = Math.round(1000 * (performance.now() - start));

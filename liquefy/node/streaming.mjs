@@ -27,26 +27,20 @@ export function current() {
 export class Stream {
   #ticket;
   #send;
-  #begun;
 
-  /** `begun` is called with the first piece. */
-  constructor(ticket, send, begun) {
+  constructor(ticket, send) {
     this.number = 0;
     this.gone = false;
     this.onGone = () => {};
     /** Ends the time limit of the call. */
     this.unlimit = () => {};
-    this.#begun = begun;
     this.#ticket = ticket;
     this.#send = send;
   }
 
   /** The next piece. Only the first one's status and headers count. */
   send(status = 200, headers = [], body = Buffer.alloc(0)) {
-    if (!this.number) {
-      this.unlimit();
-      this.#begun();
-    }
+    if (!this.number) this.unlimit();
     this.number += 1;
     this.#send(["piece", this.#ticket, [OUTPUT, "", pack(Buffer.from(body)), 0, status, headers, this.number]]);
   }

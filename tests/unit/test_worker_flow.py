@@ -481,3 +481,21 @@ def test_hosts_are_started_for_the_language_and_with_the_variables_of_their_grap
     bench.step(ev.FromPeer(CONTROLLER, Graphs([bench.graph])))
     [start] = [e for e in bench.effects if isinstance(e, ev.StartHost)]
     assert (start.language, start.env) == ("javascript", ("TOLD",))
+
+
+def test_a_host_for_javascript_that_shows_no_life_has_time_for_one_call() -> None:
+    plain = graph()
+    fluxions = tuple(msgspec.structs.replace(f, language="javascript") for f in plain.fluxions)
+    bench = Bench(spec=msgspec.structs.replace(plain, fluxions=fluxions)).ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    [(host, _)] = bench.runs
+    for _ in range(3):
+        bench.now_ms += fluxions[0].timeout_ms + HANG_GRACE_MS
+        bench.step(ev.Tick())
+        assert not killed(bench)
+        bench.step(ev.HostSaid(host, Ran([])))
+    bench.now_ms += fluxions[0].timeout_ms + HANG_GRACE_MS + 1
+    bench.step(ev.Tick())
+    assert killed(bench)
