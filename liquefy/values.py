@@ -70,13 +70,13 @@ _doubles = struct.Struct(">dd")
 _binary = re.compile(b"[\xc4-\xc6]").search
 
 
-def pack(value: Any, where: str = "value") -> bytes:
-    """The value as bytes. `where` is what the value is called in errors. Raises ValueError, naming type and
-    place."""
+def pack(value: Any, where: str = "value", no_bytearrays: bool = False) -> bytes:
+    """The value as bytes. `where` is what the value is called in errors. `no_bytearrays`: it is known to have none, and
+    is not searched for them. Raises ValueError, naming type and place."""
     try:
         data: bytes = _packers[0].pack(value)
         # The packer takes a bytearray for bytes. Only a packed form with a mark of bytes in it can hold one.
-        if type(value) not in IMMUTABLE and _binary(data) and _loses_type(value):
+        if not no_bytearrays and type(value) not in IMMUTABLE and _binary(data) and _loses_type(value):
             data = _packers[0].pack(_tag_bytearrays(value))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(_explain(value, where, 0, 0) or f"{where} cannot be stored: {error}") from None

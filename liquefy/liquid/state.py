@@ -29,7 +29,7 @@ from liquefy.liquid.slots import ABSENT
 from liquefy.values import IMMUTABLE, pack, unpack
 
 _LIST, _DICT, _PAIRS, _SET, _TUPLE, _FROZEN, _OBJECT, _REF, _BASE, _NAMED = range(10)
-_DEQUE, _ODICT, _DEFAULT, _COUNTER, _BYTES, _COUNT, _PATTERN, _PATH, _RANGE, _RANDOM, _LOCK, _CYCLE = range(10, 22)
+_DEQUE, _ODICT, _DEFAULT, _COUNTER, _BYTES, _COUNT, _PATTERN, _PATH, _RANGE, _RANDOM, _LOCK = range(10, 21)
 
 _CONTENT = (list, dict, set, deque, OrderedDict, defaultdict, Counter)
 """Built-in containers; instances of classes derived from one have its content as well as attributes."""
@@ -113,7 +113,7 @@ class Codec:
             except RecursionError:
                 raise Unstorable("nested too deep").at(name) from None
         try:
-            return pack({"v": found, "n": writer.nodes})
+            return pack({"v": found, "n": writer.nodes}, no_bytearrays=True)
         except ValueError as error:
             raise Unstorable(str(error)).at(", ".join(found)) from None
 
@@ -197,8 +197,8 @@ class _Writer:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
+        self._based = codec._based
         self._numbers: dict[int, int] = {}
-        self._alive: list[Any] = []
         self.nodes: list[Any] = []
 
     def child(self, value: Any) -> Any:
@@ -208,18 +208,15 @@ class _Writer:
         return [self._node(value) if number is None else number]
 
     def _node(self, value: Any) -> int:
-        number = self._numbers[id(value)] = len(self.nodes)
-        self.nodes.append(None)
-        self._alive.append(value)
-        kind = type(value)
-        encode = _ENCODE.get(kind)
-        if encode is None:
-            node = self._other(value, kind)
-        else:
-            node = encode(self, value)
-        if node[0] != _BASE:
-            node[1] = self._codec._based.get(id(value))
-        self.nodes[number] = node
+        nodes = self.nodes
+        number = self._numbers[id(value)] = len(nodes)
+        nodes.append(None)
+        encode = _ENCODE.get(type(value))
+        node = self._other(value, type(value)) if encode is None else encode(self, value)
+        base = self._based.get(id(value))
+        if base is not None and node[0] != _BASE:
+            node[1] = base
+        nodes[number] = node
         return number
 
     def _other(self, value: Any, kind: type) -> list[Any]:
@@ -274,10 +271,12 @@ class _Writer:
     def _dict(self, value: dict[Any, Any]) -> list[Any]:
         key: Any = None
         try:
-            if all(type(k) is str for k in value):
-                found = {}
-                for key, each in value.items():
-                    found[key] = each if type(each) in IMMUTABLE else self.child(each)
+            found = {}
+            for key, each in value.items():
+                if type(key) is not str:
+                    break
+                found[key] = each if type(each) in IMMUTABLE else self.child(each)
+            else:
                 return [_DICT, None, found]
             pairs = []
             for key, each in value.items():
@@ -302,8 +301,8 @@ def _is_locked(lock: Any) -> bool:
 
 
 _ENCODE: dict[type, Callable[[_Writer, Any], list[Any]]] = {
-    list: lambda w, v: [_LIST, None, w._sequence(v)],
     dict: _Writer._dict,
+    list: lambda w, v: [_LIST, None, w._sequence(v)],
     set: lambda w, v: [_SET, None, w._set(v)],
     frozenset: lambda w, v: [_FROZEN, None, w._set(v)],
     tuple: lambda w, v: [_TUPLE, None, w._sequence(v)],
