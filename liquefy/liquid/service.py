@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,11 @@ from liquefy.liquid.state import Codec
 
 MANIFEST = "liquefy.json"
 
+RESTART_AFTER_S = 5.0
+"""A program that could not start is tried again, in a new process, by the first message after so long."""
+
+EXIT_NOT_STARTED = 71
+
 
 class Misplaced(Exception):
     """A request came to a handler with the wrong context, and was forwarded already."""
@@ -46,6 +54,7 @@ class Service:
         self._lock = threading.Lock()
         self._server: Server | None = None
         self._failure: BaseException | None = None
+        self._failed_s = 0.0
         self._names: dict[str, str] = {}
         self.bindings: dict[str, Whole | Keyed] = {}
         self.parts = Parts(self.folder, {name: fluxion["file"] for name, fluxion in self.fluxions.items()})
@@ -136,6 +145,9 @@ class Service:
     def _start(self) -> Server:
         with self._lock:
             if self._failure is not None:
+                if time.monotonic() - self._failed_s > RESTART_AFTER_S:
+                    print("the program could not start: trying again, in a new process", file=sys.stderr, flush=True)
+                    os._exit(EXIT_NOT_STARTED)
                 raise self._failure
             if self._server is None:
                 capture.PATCHES.update(guard.GUARDS)
@@ -144,7 +156,8 @@ class Service:
                     server = program.start()
                     self._bind(program.main)
                 except BaseException as error:
-                    self._failure = error  # a second start in this process would find what the first one left
+                    # A second start in this process would find what the first one left.
+                    self._failure, self._failed_s = error, time.monotonic()
                     raise
                 self._server = server
             return self._server
