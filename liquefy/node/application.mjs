@@ -30,9 +30,9 @@ export class Application {
     return this.started;
   }
 
-  async handle(request, pass) {
+  async handle(request, pass, stream) {
     if (this.server === null) await this.start();
-    return inject(this.server, request, pass);
+    return inject(this.server, request, pass, stream);
   }
 
   async run() {

@@ -13,14 +13,22 @@ const CRLF2 = Buffer.from("\r\n\r\n");
 const EMPTY = Buffer.alloc(0);
 const LOCAL_PORT = 80;
 
+export const STREAM_AFTER_MS = 50; // an answer that is not complete so long after its beginning goes out in pieces
+
 // The server's answer to {method, target, headers: [[name, value]], body: bytes, client, scheme} as
 // {status, headers: [[name, value]], body}. `pass` is found again at `request.socket[PASS]`. What is resolved with by
-// `leave` of the pass, if that is called first, is the answer instead, and the request is dropped.
-export function inject(server, request, pass = {}) {
+// `leave` of the pass, if that is called first, is the answer instead, and the request is dropped. With a `stream`, see
+// streaming.mjs, an answer that takes long goes there; then the result is {streamed: true}, as it is when the client goes.
+export function inject(server, request, pass = {}, stream = null) {
   if (isUpgrade(request) && server.listenerCount("upgrade") > 0) return Promise.resolve(noUpgrade(request));
   return new Promise((resolve, reject) => {
-    const wire = new Wire(request, new Exchange(resolve, reject));
+    const wire = new Wire(request, new Exchange(resolve, reject), stream);
     wire[PASS] = pass;
+    if (stream) {
+      stream.onGone = () => {
+        if (wire[EXCHANGE].settle(resolve, { streamed: true })) wire.destroy();
+      };
+    }
     pass.leave = (value) => {
       if (wire[EXCHANGE].settle(resolve, value)) wire.destroy();
     };
@@ -63,7 +71,7 @@ class Exchange {
 
 // A socket of which one end is here. What is written is kept until the answer is complete.
 class Wire extends Duplex {
-  constructor(request, exchange) {
+  constructor(request, exchange, stream) {
     super({ allowHalfOpen: true });
     const [address, port] = splitAddress(request.client);
     this.remoteAddress = address;
@@ -80,6 +88,9 @@ class Wire extends Duplex {
     this.request = request;
     this.chunks = [];
     this[EXCHANGE] = exchange;
+    this.stream = stream;
+    this.pieces = null; // of an answer that is streamed
+    this.timer = null;
   }
 
   _read() {
@@ -92,17 +103,38 @@ class Wire extends Duplex {
   }
 
   _write(chunk, _, done) {
-    this.bytesWritten += chunk.length;
-    this.chunks.push(chunk);
+    this.put(chunk);
     done();
   }
 
   _writev(chunks, done) {
-    for (const { chunk } of chunks) {
-      this.bytesWritten += chunk.length;
-      this.chunks.push(chunk);
-    }
+    for (const { chunk } of chunks) this.put(chunk);
     done();
+  }
+
+  put(chunk) {
+    this.bytesWritten += chunk.length;
+    if (this[EXCHANGE].settled) return;
+    this.chunks.push(chunk);
+    if (this.pieces) this.flush();
+    else if (this.stream && this.timer === null) this.timer = setTimeout(() => this.flush(), STREAM_AFTER_MS);
+  }
+
+  // What there is of the answer goes out.
+  flush() {
+    if (this[EXCHANGE].settled) return;
+    const data = Buffer.concat(this.chunks);
+    if (this.pieces === null) {
+      const head = headOf(data);
+      if (head === null) return;
+      this.pieces = new Pieces(head.chunked);
+      this.chunks = [data.subarray(head.end)];
+      this.stream.send(head.status, head.headers, this.pieces.feed(this.chunks.pop()));
+      return;
+    }
+    this.chunks = [];
+    const body = this.pieces.feed(data);
+    if (body.length) this.stream.send(200, [], body);
   }
 
   _final(done) {
@@ -120,7 +152,12 @@ class Wire extends Duplex {
   // The answer, if what was written is one.
   complete() {
     const exchange = this[EXCHANGE];
+    clearTimeout(this.timer);
     if (exchange.settled) return;
+    if (this.pieces) {
+      exchange.settle(exchange.resolve, { streamed: true });
+      return;
+    }
     let answer;
     try {
       answer = answerOf(Buffer.concat(this.chunks), this.method);
@@ -205,6 +242,16 @@ function bytesOf({ method, target, headers, body }) {
 
 // The answer that the bytes are, null if they are none.
 function answerOf(bytes, method) {
+  const head = headOf(bytes);
+  if (head === null) return null;
+  const { status, headers, chunked, end } = head;
+  if (method === "HEAD" || status === 204 || status === 304) return { status, headers, body: EMPTY };
+  const data = bytes.subarray(end);
+  return { status, headers, body: chunked ? dechunked(data) : data };
+}
+
+// {status, headers, chunked, end}; null as long as it is not complete.
+function headOf(bytes) {
   let begin = 0;
   for (;;) {
     const end = bytes.indexOf(CRLF2, begin);
@@ -213,11 +260,11 @@ function answerOf(bytes, method) {
     const status = Number(lines[0].slice(9, 12));
     begin = end + 4;
     if (status >= 100 && status < 200) continue; // 100 Continue goes before the answer
-    return { status, ...rest(lines, bytes.subarray(begin), status, method) };
+    return { status, ...headersOf(lines), end: begin };
   }
 }
 
-function rest(lines, data, status, method) {
+function headersOf(lines) {
   const headers = [];
   let chunked = false;
   for (let i = 1; i < lines.length; i++) {
@@ -228,8 +275,32 @@ function rest(lines, data, status, method) {
     if (lower === "transfer-encoding") chunked = /chunked/i.test(value);
     if (!HOP.has(lower)) headers.push([name, value]);
   }
-  if (method === "HEAD" || status === 204 || status === 304) return { headers, body: EMPTY };
-  return { headers, body: chunked ? dechunked(data) : data };
+  return { headers, chunked };
+}
+
+// The body of an answer that comes bit by bit.
+class Pieces {
+  constructor(chunked) {
+    this.chunked = chunked;
+    this.left = EMPTY; // a chunk that is not complete yet
+  }
+
+  feed(data) {
+    if (!this.chunked) return data;
+    const bytes = this.left.length ? Buffer.concat([this.left, data]) : data;
+    const parts = [];
+    let at = 0;
+    for (;;) {
+      const end = bytes.indexOf("\r\n", at);
+      const size = end < 0 ? 0 : parseInt(bytes.latin1Slice(at, end), 16);
+      const next = end + 2 + size + 2;
+      if (!(size > 0) || next > bytes.length) break;
+      parts.push(bytes.subarray(end + 2, next - 2));
+      at = next;
+    }
+    this.left = bytes.subarray(at);
+    return Buffer.concat(parts);
+  }
 }
 
 function dechunked(data) {

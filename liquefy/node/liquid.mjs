@@ -13,6 +13,7 @@ import { PASS } from "./injection.mjs";
 import { contextKey, keyIn, requestIn, incoming, withKey } from "./keys.mjs";
 import { registry } from "./registry.mjs";
 import { Keyed, Whole } from "./state.mjs";
+import { current } from "./streaming.mjs";
 
 const STATE = "state"; // the field of a context with all variables of a group
 const CHECKED_CHARS_MAX = 100_000; // of a state that is looked at before a request, too, whether it changed on its own
@@ -40,6 +41,7 @@ export class Service {
 
   // What the fluxion sends for the message: an answer, or the request to the fluxion that it belongs to.
   async run(name, message, context) {
+    const stream = current();
     this.starting ??= this.start();
     await this.starting;
     const group = this.fluxions[name].group;
@@ -47,10 +49,17 @@ export class Service {
     const request = requestIn(message.body);
     const keeping = this.groups[group].keeping;
     const run = keeping === "whole" ? this.whole : keeping === "keyed" ? this.keyed : this.free;
-    const { to, key, error, ...answer } = await run.call(this, pass, request);
+    const { to, key, error, streamed, ...answer } = await run.call(this, pass, request, stream);
     if (error) throw error;
-    if (to) return this.emit(to, withKey(message.body, this.groups[this.fluxions[to].group].keeping === "keyed" ? this.fluxions[to].key : "", key));
+    if (streamed) return undefined;
+    if (to) return this.emit(to, withKey(message.body, this.keyOf(to), key));
     return this.answer(answer.body, answer.status, answer.headers);
+  }
+
+  // Where the fluxion's key is in a request; "" if it needs none.
+  keyOf(name) {
+    const { group, key } = this.fluxions[name];
+    return this.groups[group].keeping === "keyed" ? key : "";
   }
 
   async start() {
@@ -69,8 +78,8 @@ export class Service {
   }
 
   // Nothing is remembered, or it is in this process.
-  free(pass, request) {
-    return this.application.handle(request, pass);
+  free(pass, request, stream) {
+    return this.application.handle(request, pass, stream);
   }
 
   async whole(pass, request) {

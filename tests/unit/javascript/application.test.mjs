@@ -133,3 +133,33 @@ test("a pass may be left: what it is left with is the answer", async () => {
   globalThis.leaving = (req) => req.socket[PASS].leave({ to: "elsewhere" });
   assert.deepEqual(await app.handle(request("GET", "/"), {}), { to: "elsewhere" });
 });
+
+test("an answer that takes long goes out in pieces, one that does not comes whole; a client that goes is told of", async () => {
+  const app = program(`
+    const held = [];
+    globalThis.held = held;
+    require("http").createServer((req, res) => {
+      req.on("close", () => held.push("closed"));
+      if (req.url === "/short") { res.write("a"); return setTimeout(() => res.end("b"), 5); }
+      res.writeHead(200, { "Content-Type": "text/event-stream" });
+      res.write("one ");
+      if (req.url === "/ever") return;
+      setTimeout(() => { res.write("two "); res.write("three"); }, 90);
+      setTimeout(() => res.end("."), 120);
+    }).listen(7);`);
+  const sent = [];
+  const stream = () => ({ send: (status, headers, body) => sent.push([status, String(body)]), onGone: () => {} });
+  assert.equal(said(await app.handle(request("GET", "/short"), {}, stream())), "ab");
+  assert.deepEqual(sent, []);
+  assert.deepEqual(await app.handle(request("GET", "/long"), {}, stream()), { streamed: true });
+  assert.equal(sent.map(([, text]) => text).join("|").replace("two |three", "two three"), "one |two three|.");
+  assert.equal(sent[0][0], 200);
+  const ever = stream();
+  const waiting = app.handle(request("GET", "/ever"), {}, ever);
+  await new Promise((resolve) => setTimeout(resolve, 80));
+  globalThis.held.length = 0;
+  ever.onGone();
+  assert.deepEqual(await waiting, { streamed: true });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.deepEqual(globalThis.held, ["closed"]);
+});
