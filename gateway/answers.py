@@ -66,9 +66,12 @@ def render(status: int, headers: tuple[tuple[str, str], ...], body: Any) -> Rend
 
 def as_it_is(status: int, headers: tuple[tuple[str, str], ...], body: Any, head: bool) -> Rendered:
     """Of an application behind a raw input: nothing is added. `head`: to a HEAD, so the length it states is that of
-    another answer. Raises ValueError as `render`, and for a body that is not bytes."""
+    another answer. What the cluster itself says, such as of a dead letter, is a dict. Raises ValueError as `render`,
+    and for a body that is neither."""
     if not 200 <= status <= 999:
         raise ValueError(f"the answer's status is {status}; it must be 200 to 999")
+    if type(body) is dict:
+        return render(status, headers, body)
     if body is not None and type(body) is not bytes:
         raise ValueError(f"the answer's body is {type(body).__name__}; behind a raw input it must be bytes")
     own = _CONNECTION - {"content-length"} if head else _CONNECTION

@@ -43,8 +43,7 @@ def emit(program: Program, out: Path) -> None:
     for path, text in files.items():
         bundling.write(out, path, _instrumented(program, path, text) if path in sources else text)
     built = _is_built(program, files)
-    if built:
-        _keep_build_tools(out)
+    _keep_needed(program, out, [files[path] for path in sources], built)
     bundling.write(out, f"{MODULE}.mjs", _module(program))
     manifest = _manifest(program, sources) | ({"register": built} if built else {})
     bundling.write(out, MANIFEST, json.dumps(manifest, indent=1) + "\n")
@@ -146,16 +145,38 @@ def _package(program: Program) -> dict[str, Any]:
     return package
 
 
-def _keep_build_tools(out: Path) -> None:
-    """What builds the sources is needed where they run, so it is no development dependency there."""
-    path = out / PACKAGE
-    package = json.loads(path.read_text())
-    needed = package.pop("devDependencies", {})
-    register = "@babel/register" if any(name.startswith("@babel/") for name in needed) else "babel-register"
-    package["dependencies"] = {register: "*", **needed, **package.get("dependencies", {})}
-    path.write_text(json.dumps(package, indent=2) + "\n")
+def _keep_needed(program: Program, out: Path, sources: list[str], built: str) -> None:
+    """Development dependencies that the sources name, or that build them, are needed where they run."""
+    if PACKAGE not in program.assets and PACKAGE not in program.files:
+        return
+    package = _package(program)
+    development = package.get("devDependencies", {})
+    text = "\n".join(sources)
+    needed = {
+        name: version
+        for name, version in development.items()
+        if built or re.search(rf"""['"`]{re.escape(name)}(/[^'"`]*)?['"`]""", text)
+    }
+    if built:
+        needed.setdefault(built, "*")
+    if not needed or needed.items() <= package.get("dependencies", {}).items():
+        return
+    package["devDependencies"] = {name: version for name, version in development.items() if name not in needed}
+    package["dependencies"] = {**needed, **package.get("dependencies", {})}
+    bundling.write(out, PACKAGE, json.dumps(package, indent=2) + "\n")
     for lock in LOCKS:
-        (out / lock).unlink(missing_ok=True)
+        if (out / lock).is_file():
+            told = _undeveloped(json.loads((out / lock).read_text()))
+            if "" in told.get("packages", {}):
+                told["packages"][""] |= {name: package[name] for name in ("dependencies", "devDependencies")}
+            bundling.write(out, lock, json.dumps(told, indent=2) + "\n")
+
+
+def _undeveloped(lock: Any) -> Any:
+    """A lock file of which everything is installed: nothing in it is there for development alone."""
+    if not isinstance(lock, dict):
+        return lock
+    return {name: _undeveloped(value) for name, value in lock.items() if name not in ("dev", "devOptional")}
 
 
 # -- what the runtime is told ------------------------------------------------------------------------------------------
