@@ -32,6 +32,17 @@ class Wrong(NamedTuple):
     stream: int = -1
 
 
+LANGUAGE_NAMES = {"javascript": "JavaScript", "python": "Python"}
+
+
+def check_file(path: str, text: str) -> None:
+    """Raises Unreadable if it is code, and not in its language."""
+    if path.endswith(".py"):
+        _parsed(text, 0)
+    elif path.endswith((".js", ".mjs", ".cjs")):
+        javascript.names(text)
+
+
 def of(program: Program, fluxion: Fluxion) -> Body:
     """Raises Unreadable."""
     return javascript.body(fluxion.body) if program.language == "javascript" else python_body(fluxion.body)
@@ -54,8 +65,7 @@ def check(program: Program) -> Iterator[Wrong]:
         try:
             body = of(program, fluxion)
         except Unreadable as error:
-            language = {"javascript": "JavaScript", "python": "Python"}[program.language]
-            problem = f"the body of {fluxion.name!r} is not {language}: {error.why}"
+            problem = f"the body of {fluxion.name!r} is not {LANGUAGE_NAMES[program.language]}: {error.why}"
             yield Wrong(i, error.line, error.column, problem, "correct the line")
             continue
         brought = {variable for _, stream in arriving.get(fluxion.name, ()) for variable in stream.variables}

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from compiler.flx import bodies, derive
 from compiler.flx.parsing import Parsed
 from compiler.flx.printing import Anchor
+from compiler.flx.shapes import Unreadable
 from compiler.flx.words import FlxError, FlxErrors
+from compiler.holes import fill, unfilled
 from compiler.program import Fluxion, Keeping, Program, Role
 from liquefy import graphrules as rules
 from liquefy.graph import OUTPUT
@@ -55,6 +57,8 @@ class _Checker:
         if is_steps(program):
             self._graph()
             self._arrivals()
+        else:
+            self._files()
         if program.language in LANGUAGES:
             for wrong in bodies.check(program):
                 self._wrong_body(wrong)
@@ -129,6 +133,31 @@ class _Checker:
             if fluxion.body and fluxion.role is not Role.STEP and fluxion.name not in holes:
                 problem = f"no file has a place for the body of {fluxion.name!r}{nearest(fluxion.name, holes - names)}"
                 self._add(("flx", i), problem, f"write ⟪{fluxion.name}⟫ where it belongs in its file")
+
+    def _files(self) -> None:
+        """Each file is in its language, with the bodies in it."""
+        filled = {fluxion.name: fluxion.body for fluxion in self._program.fluxions}
+        for path, text in self._program.files.items():
+            try:
+                bodies.check_file(path, fill(text, filled))
+            except Unreadable as error:
+                at = sum(len(line) + 1 for line in fill(text, filled).split("\n")[: error.line - 1])
+                line = self._line_of(path, text, filled, at + error.column - 1)
+                self._add((), f"{path} is not {bodies.LANGUAGE_NAMES[self._program.language]}: {error.why}",
+                          "correct the line", line)  # fmt: skip
+
+    def _line_of(self, path: str, text: str, filled: dict[str, str], position: int) -> int:
+        """Where a position of the filled file stands in this one: in its text, or in a body."""
+        found = unfilled(text, filled, position)
+        if found is not None:
+            return self._lines["file", path] + 1 + text.count("\n", 0, found)
+        before = fill(text, filled)[:position]
+        for i, fluxion in enumerate(self._program.fluxions):
+            head, hole, _ = text.partition(f"⟪{fluxion.name}⟫")
+            start = len(fill(head, filled))
+            if hole and start <= position <= len(fill(head + hole, filled)):
+                return self._lines["flx", i, "body"] + 1 + before.count("\n", start)
+        return self._lines["file", path]
 
     def _graph(self) -> None:
         """What must hold of the graph that it becomes, told with the lines of this file."""

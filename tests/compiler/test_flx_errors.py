@@ -40,7 +40,12 @@ UNREADABLE = [
     ("service a\nfile x\n  y\n", "3:3", "this line belongs to nothing"),
 ]
 
+FLASK = "service a\nlanguage python\nframework flask\nflx b\n  GET /\n  handler\n    return 1\n    return 2\n"
+IN_FILE = "file app.py\n    def b():\n        ⟪b⟫\n    x = 1\n"
 SENSELESS = [
+    (FLASK.replace("2", "(") + IN_FILE, 8, "app.py is not Python: '(' was never closed"),
+    (FLASK.replace("    return 1", "    return )") + IN_FILE, 7, "app.py is not Python: unmatched ')'"),
+    (FLASK + IN_FILE.replace("x = 1", "x = )"), 12, "app.py is not Python: unmatched ')'"),
     (f"{HEAD}flx b\n  FETCH /\n", 4, "'FETCH' is not an HTTP method"),
     (f"{HEAD}flx b\n  GET users\n", 4, "does not start with /"),
     (f"{HEAD}flx b\n  GET /{{x}}\nflx c\n  GET /{{y}}\n", 6, "take the same requests"),
