@@ -99,6 +99,9 @@ class Cutter:
         self._state = state
         self.pieces = [Piece(Role.START)]
         self._written_out: list[Function] = [handler]
+        self._bodies: dict[Function, list[ast.stmt]] = {}
+        self._made: set[ast.stmt] = set()
+        """Statements that are not in the source as they are."""
         self._active: list[Function] = [handler]
 
     def looks_like_one(self) -> bool:
@@ -106,7 +109,7 @@ class Cutter:
         names: list[str] = []
 
         def count(function: Function, depth: int) -> None:
-            for statement in _body(function):
+            for statement in self._body(function):
                 called = self._called(function, statement)
                 if called is not None and called.function not in self._active and depth < 8:
                     names.append(called.function.name)
@@ -120,6 +123,43 @@ class Cutter:
 
     # Taking apart
 
+    def _body(self, function: Function) -> list[ast.stmt]:
+        """The statements of a function, calls inside calls one after the other, and one return at its end."""
+        if function not in self._bodies:
+            found: list[ast.stmt] = []
+            for statement in _one_return(_body(function)) if function is not self._handler else _body(function):
+                found += self._unnested(function, statement)
+            self._bodies[function] = found
+        return self._bodies[function]
+
+    def _unnested(self, function: Function, statement: ast.stmt) -> list[ast.stmt]:
+        """`return f(g(x))` as `result = g(x)` and `return f(result)`, if nothing else happens between the two."""
+        value = statement.value if isinstance(statement, ast.Return | ast.Expr | ast.Assign) else None
+        outer = value.value if isinstance(value, ast.Await) else value
+        if not isinstance(outer, ast.Call):
+            return [statement]
+        arguments = [*outer.args, *(k.value for k in outer.keywords)]
+        inner = [a for a in arguments if not isinstance(a, ast.Name | ast.Constant)]
+        called = self._called(function, ast.Expr(inner[0])) if len(inner) == 1 else None
+        if called is None or (isinstance(outer.func, ast.Attribute) and not isinstance(outer.func.value, ast.Name)):
+            return [statement]
+        name = "result" if "result" not in _locals(function) else f"{called.function.name}_result"
+        first = ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], inner[0]), inner[0])
+        load = ast.copy_location(ast.Name(name, ast.Load()), inner[0])
+        args = [load if a is inner[0] else a for a in outer.args]
+        keywords = [ast.keyword(k.arg, load if k.value is inner[0] else k.value) for k in outer.keywords]
+        call: ast.expr = ast.copy_location(ast.Call(outer.func, args, keywords), outer)
+        if isinstance(value, ast.Await):
+            call = ast.copy_location(ast.Await(call), value)
+        last: ast.stmt = ast.Return(call) if isinstance(statement, ast.Return) else ast.Expr(call)
+        if isinstance(statement, ast.Assign):
+            last = ast.Assign(statement.targets, call)
+        made = [*self._unnested(function, first), ast.copy_location(last, statement)]
+        self._m.values[function.node, name] = self._m.values.get((called.function.node, "return"), NOTHING)
+        for each in made:
+            self._made.add(ast.fix_missing_locations(each))
+        return made
+
     def run(self) -> None:
         self._walk(self._handler, None, tail=True)
         if self.pieces[-1].role is not Role.END:
@@ -131,7 +171,7 @@ class Cutter:
 
     def _walk(self, function: Function, target: ast.expr | None, tail: bool) -> None:
         """The statements of a function that is written out, into the pieces. `tail`: its value is the answer."""
-        statements = _body(function)
+        statements = self._body(function)
         calls = [i for i, s in enumerate(statements) if self._chained(function, s) is not None]
         for index, statement in enumerate(statements):
             last = index == len(statements) - 1
@@ -169,7 +209,7 @@ class Cutter:
     def _end(self, function: Function, statement: ast.stmt) -> None:
         """The last piece begins; it is named by the function that makes the response."""
         name = END
-        for node in ast.walk(_body(function)[-1]):
+        for node in ast.walk(self._body(function)[-1]):
             own = self._own_function(function, node.func) if isinstance(node, ast.Call) else None
             if own is not None and self._framework(own):
                 name = own.name
@@ -191,7 +231,7 @@ class Cutter:
         start = self.pieces[-1].role is Role.START and not self.pieces[-1].name
         if start:
             self.pieces[-1].name, self.pieces[-1].function = callee.name, callee
-        inner = any(self._chained(callee, statement) for statement in _body(callee))
+        inner = any(self._chained(callee, statement) for statement in self._body(callee))
         if inner and callee.module is self._module and callee not in self._active:
             self._collisions(function, callee, called, into_answer)
             self._given(function, callee, called)
@@ -271,7 +311,7 @@ class Cutter:
         """A name that stands for one thing in the caller and for another in the callee, and is needed after."""
         if tail:
             return
-        after = {n for s in _body(function) if s.lineno > called.call.lineno for n in _loads(s)}
+        after = {n for s in self._body(function) if s.lineno > called.call.lineno for n in _loads(s)}
         target = {n.id for n in ast.walk(called.target) if isinstance(n, ast.Name)} if called.target else set()
         inside = _stores(callee) | {a.arg for a in (*callee.node.args.args, *callee.node.args.kwonlyargs)}
         same = {n.id for n in called.call.args if isinstance(n, ast.Name)} - _stores(callee)
@@ -293,7 +333,8 @@ class Cutter:
         self._span(where)
 
     def _add(self, function: Function, statement: ast.stmt) -> None:
-        self.pieces[-1].lines.append((statement, _text(function, statement)))
+        text = ast.unparse(statement) if statement in self._made else _text(function, statement)
+        self.pieces[-1].lines.append((statement, text))
         self._span(statement)
 
     def _span(self, node: ast.AST) -> None:
@@ -366,7 +407,7 @@ class Cutter:
 
     def _framework_itself(self, info: Function) -> bool:
         """The same, but for a last call that it hands its work on to."""
-        last = self._called(info, _body(info)[-1])
+        last = self._called(info, self._body(info)[-1])
         onward = last.call.func if last is not None and last.returns else None
         return any(self._is_framework(info, n, frozenset({info})) for n in ast.walk(info.node) if n is not onward)
 
@@ -575,6 +616,24 @@ def _body(function: Function) -> list[ast.stmt]:
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
         return found[1:] or [ast.copy_location(ast.Pass(), first)]
     return found
+
+
+def _one_return(statements: list[ast.stmt]) -> list[ast.stmt]:
+    """`if x: return a` at the end, with or without another return behind it, as one return."""
+    kept, last = list(statements), None
+    if kept and isinstance(kept[-1], ast.Return):
+        last = kept.pop()
+    if not kept or not isinstance(kept[-1], ast.If):
+        return statements
+    test = kept[-1]
+    inner = [test.body[0], *(test.orelse or [last or ast.Return(None)])]
+    if len(test.body) > 1 or len(inner) != 2 or (test.orelse and last):
+        return statements
+    if any(not isinstance(each, ast.Return) for each in inner):
+        return statements
+    first, other = (r.value or ast.Constant(None) for r in inner if isinstance(r, ast.Return))
+    made = ast.copy_location(ast.Return(ast.IfExp(test.test, first, other)), test)
+    return [*kept[:-1], ast.fix_missing_locations(made)]
 
 
 def _own(node: ast.AST) -> Iterator[ast.AST]:
