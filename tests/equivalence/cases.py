@@ -8,7 +8,8 @@
 environment;
 `requests` is a script that takes the base address and prints what is answered, or a list of requests in JSON (see
 `requesting`); `expected`, where it is known, is what the original prints; `environment` is what both are given;
-`differs`: three unconnected copies of the original answer differently, so that the case says something.
+`masks` are regular expressions of what is another each time; `differs`: three unconnected copies of the original
+answer differently, so that the case says something.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Case:
     tier: str = ""
     differs: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+    masks: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -66,4 +68,5 @@ def read(file: Path) -> Case:
         tier=said.get("tier", ""),
         differs=said.get("differs", False),
         environment=said.get("environment", {}),
+        masks=tuple(said.get("masks", ())),
     )

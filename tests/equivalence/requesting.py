@@ -41,9 +41,16 @@ def play(case: Case, base: str, hook_at: int = 0, hook: str = "", call: Callable
     `call` is called instead."""
     if case.requests is None:
         return ""
-    if case.requests.suffix == ".json":
-        return _list(case.requests, base, hook_at, call)
-    return _script(case, base, hook_at, hook)
+    listed = case.requests.suffix == ".json"
+    text = _list(case.requests, base, hook_at, call) if listed else _script(case, base, hook_at, hook)
+    return masked(case, text)
+
+
+def masked(case: Case, text: str) -> str:
+    """What is another each time is not compared."""
+    for mask in case.masks:
+        text = re.sub(mask, "<MASKED>", text)
+    return text
 
 
 def count(text: str) -> int:

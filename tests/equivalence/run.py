@@ -26,7 +26,7 @@ from comparing import compare  # noqa: E402
 from compiled import Cluster, Deployed, compile_case  # noqa: E402
 from original import NotStarted  # noqa: E402
 from outcome import FAILED, OTHER, REFUSED, SAME, UNPROVED, Outcome, show  # noqa: E402
-from requesting import count, play  # noqa: E402
+from requesting import count, masked, play  # noqa: E402
 
 from compiler.program import Program  # noqa: E402
 from ctl.asking import Refused  # noqa: E402
@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--originals", action="store_true", help="only look whether the originals run and answer")
     parser.add_argument("--show", action="store_true", help="what was answered, where it differs")
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     outcomes = run(cases.find(given.folder, tuple(given.names)), given)
     if given.json:
         print(json.dumps([one.as_json() for one in outcomes], indent=2))
@@ -74,6 +74,7 @@ def _one(case: Case, one: Outcome, given: argparse.Namespace) -> None:
     if given.originals:
         return
     try:
+        original.reset(case)
         program = compile_case(case)
     except UserError as error:
         one.result, one.why = REFUSED, str(error)
@@ -110,7 +111,7 @@ def _original(case: Case, one: Outcome) -> str:
         one.original = f"the original does not run here: {str(error).strip().splitlines()[-1:]}"
         return ""
     if case.expected is not None:
-        difference = compare(case.expected.read_text(errors="replace"), text)
+        difference = compare(masked(case, case.expected.read_text(errors="replace")), text)
         one.original = (
             f"the original: {difference.requests} of {difference.of} not as expected, first {difference.first}"
             if difference
