@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ REPORTED_S = 1.2
 KEPT = Path(tempfile.gettempdir()) / "liquefy-equivalence"
 """Where installed packages are kept from one run to the next."""
 
-FOLDERS = ("environments", "packages")
+PACKAGES = "environments"
 """What of a node's data does not depend on the run."""
 
 
@@ -45,10 +46,10 @@ class Cluster:
     def __init__(self, environment: dict[str, str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="liquefy-equivalence-"))
         for node in range(1, NODES + 1):
-            for name in FOLDERS:
-                (KEPT / name).mkdir(parents=True, exist_ok=True)
-                (self._folder / "state" / f"node{node}").mkdir(parents=True, exist_ok=True)
-                (self._folder / "state" / f"node{node}" / name).symlink_to(KEPT / name)
+            data = self._folder / "state" / f"node{node}"
+            data.mkdir(parents=True)
+            (data / PACKAGES).symlink_to(KEPT)
+        KEPT.mkdir(exist_ok=True)
         self._live = LiveCluster(self._folder / "state", None, NODES, environment)
 
     def __enter__(self) -> Cluster:
@@ -157,5 +158,6 @@ class Deployed:
 
 
 def compile_case(case: Case) -> Program:
-    """Raises UserError: it is refused, and why."""
-    return compile_source(case.source, case.app)
+    """Raises UserError: it is refused, and why. What the case gives the original, hosts get too."""
+    program = compile_source(case.source, case.app)
+    return replace(program, env=tuple(sorted({*program.env, *case.environment})))
