@@ -18,4 +18,4 @@ def test_compiled_it_answers_as_it_does_by_itself(case: Case) -> None:
     given = argparse.Namespace(originals=False, show=True, each=False, together=False)
     (one,) = run([case], given)
     assert one.result == SAME, one.why
-    assert one.moved >= 1
+    assert one.moved or one.reasons, "it was neither moved, nor said why not"
