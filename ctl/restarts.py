@@ -6,8 +6,9 @@ Decides only; knows neither processes nor clocks. The supervisor tells it what e
 
 from __future__ import annotations
 
-STEADY_S = 2.0
-"""A process that lived so long is healthy again: its next end counts as the first."""
+STEADY_S = 1.0
+"""A process that lived so long is healthy again: its next end counts as the first. One that cannot run has ended by
+then; one that ran, and is killed again and again, should be back at once."""
 
 BACKOFF_FIRST_S = 0.25
 """The wait before the second start in a row; it doubles with each further one."""

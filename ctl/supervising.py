@@ -28,7 +28,9 @@ STOP_STAGE_S = 3.0
 """How long the processes of one stage of a stop may take to end by themselves; then they are killed."""
 
 ORPHAN_S = 2.0
-"""How long a process may outlive the one of ours that started it (a host its worker) before it is killed."""
+"""How long a process may outlive the one of ours that started it (a host its worker) before it is killed. A mere
+fork of it goes at once: it has its connections, and who is at their other end waits for answers (a Redis that was
+killed while a child of it rewrote its file)."""
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -179,10 +181,10 @@ class Supervisor:
         self._orphans = {p.pid: self._orphans.get(p.pid, now) for p in found}
         self._look_for_orphans = False
         for orphan in found:
-            with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
+            with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError, ProcessLookupError):
                 if orphan.status() == psutil.STATUS_ZOMBIE:
                     os.waitpid(orphan.pid, os.WNOHANG)
-                elif now - self._orphans[orphan.pid] >= grace_s:
+                elif now - self._orphans[orphan.pid] >= grace_s or os.getpgid(orphan.pid) != orphan.pid:
                     self._say("warning", f"{orphan.name()} (pid {orphan.pid}) has outlived its parent: killed")
                     orphan.kill()
         return bool(found)

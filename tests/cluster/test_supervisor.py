@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from ctl import record
+from ctl.supervising import ORPHAN_S
 
 ROOT = Path(__file__).parents[2]
 BOUND_S = 30.0
@@ -226,3 +227,38 @@ def test_what_is_missing_is_said(up: Up) -> None:
     assert "not ready after 2 s: still waiting for node2" in message
     assert "ValueError: cannot start" in message
     assert up.left() == []
+
+
+FORKING = """
+import os, pathlib, sys, time
+child = os.fork()
+if child:
+    pathlib.Path(sys.argv[1]).write_text(str(child))
+time.sleep(1000)
+"""
+
+SUPERVISING = """
+import os, pathlib, psutil, signal, sys, time
+from ctl.supervising import Spec, Supervisor
+note, script = pathlib.Path(sys.argv[1]), sys.argv[2]
+with Supervisor(note.parent / "logs", lambda level, text: None) as supervisor:
+    supervisor.start(Spec("forking", "redis", [sys.executable, "-c", script, str(note)], "", 0))
+    while not (note.exists() and note.read_text()):
+        supervisor.step(0.02)
+    (first,), fork = supervisor.records(), int(note.read_text())
+    os.kill(first.pid, signal.SIGKILL)
+    since = time.monotonic()
+    while psutil.pid_exists(fork) and psutil.Process(fork).status() != psutil.STATUS_ZOMBIE:
+        supervisor.step(0.02)
+    print(time.monotonic() - since)
+"""
+
+
+def test_a_fork_of_what_was_killed_ends_with_it(tmp_path: Path) -> None:
+    """It would keep the connections open, and nobody would learn that they are dead."""
+    done = subprocess.run(
+        [sys.executable, "-c", SUPERVISING, str(tmp_path / "fork"), FORKING],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=BOUND_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < ORPHAN_S / 2
