@@ -38,12 +38,13 @@ _UNDER_FRAMEWORK = (Role.WHOLE, Role.HANDLER, Role.START, Role.END)
 def emit(program: Program, out: Path) -> None:
     """Write the bundle into `out`, which is there and empty. Raises UserError."""
     bodies = {fluxion.name: fluxion.body for fluxion in program.fluxions if fluxion.body}
-    for path, text in program.files.items():
-        _write(out, path, fill(text, bodies))
+    files = {path: fill(text, bodies) for path, text in program.files.items()}
+    for path, text in files.items():
+        _write(out, path, text)
     folder = Path(program.folder)
     for asset in program.assets:
         _copy(folder, asset, out)
-    needed = requirements(program.files, program.assets, folder)
+    needed = requirements(files, program.assets, folder)
     if needed:
         _write(out, "requirements.txt", needed)
     for path, text in parts(program).items():

@@ -13,6 +13,7 @@ import pytest
 
 from compiler.program import Program
 from compiler.python import compile
+from compiler.python.emit import emit
 from liquefy.errors import UserError
 
 CASES = Path(__file__).parent / "cases/python"
@@ -98,3 +99,13 @@ def _module(number: int) -> str:
             "            found['n'] += len(word)\n    return jsonify(found)\n"
         )
     return "\n".join(text)
+
+
+def test_what_a_service_imports_is_installed_though_its_handlers_are_cut_out(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    case = sources((CASES / "cut-poster.txt").read_text())
+    (tmp_path / "in/app.py").write_text(case["app.py"])
+    emit(compile(tmp_path / "in", "app.py"), tmp_path / "out")
+    needed = (tmp_path / "out/requirements.txt").read_text().lower()
+    assert re.findall(r"^[a-z]+", needed, re.MULTILINE) == ["flask", "requests"]
