@@ -29,6 +29,7 @@ from liquefy.liquid.servers import Job, LoopServer, Server
 from liquefy.liquid.sink import Sink
 from liquefy.liquid.slots import find_slot, modules_of
 from liquefy.liquid.state import Codec
+from liquefy.liquid.watch import Watch
 
 MANIFEST = "liquefy.json"
 
@@ -57,6 +58,7 @@ class Service:
         self._failed_s = 0.0
         self._names: dict[str, str] = {}
         self.bindings: dict[str, Whole | Keyed] = {}
+        self.watch: Watch | None = None
         self.parts = Parts(self.folder, {name: fluxion["file"] for name, fluxion in self.fluxions.items()})
 
     # -- what fluxions call --------------------------------------------------------------------------------
@@ -176,6 +178,9 @@ class Service:
             kind: type[Whole] | type[Keyed] = Whole if self.groups[name]["keeping"] == "whole" else Keyed
             self.bindings[name] = kind(codec, each)
         self.parts.load(modules)
+        # Where something is pinned, what changes is its.
+        if all(group["keeping"] != "pinned" for group in self.groups.values()):
+            self.watch = Watch(modules, [variable for group in self.groups.values() for variable in group["variables"]])
 
     def fluxion_of(self, names: list[str], method: str) -> str:
         """The fluxion whose handler has one of these names; "" if none has."""
@@ -246,6 +251,8 @@ class Work:
             binding.bring(self._context)
 
     def end(self) -> None:
+        if self._service.watch is not None:
+            self._service.watch.check()
         if self.to or self.error is not None or self._context is None:
             return
         binding = self._service.bindings.get(self._group)

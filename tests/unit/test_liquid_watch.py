@@ -1,0 +1,130 @@
+"""What no context holds is not to change, and says so if it does."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from liquefy.liquid.binding import Keyed, StrayChange, Whole
+from liquefy.liquid.slots import find_slot
+from liquefy.liquid.state import Codec
+from liquefy.liquid.watch import Watch
+
+SOURCE = """
+class Store:
+    shared = []
+    def __init__(self):
+        self.items = {}
+
+class Listed(list):
+    pass
+
+todos, limits, names, count, handle = [], {"a": 1}, Listed(), 0, None
+store = Store()
+users = {"root": {"n": 1}, 7: {"n": 7}}
+"""
+
+
+@pytest.fixture
+def module() -> ModuleType:
+    made = ModuleType("service")
+    exec(compile(SOURCE, "service.py", "exec"), made.__dict__)
+    return made
+
+
+def put(module: ModuleType, name: str, value: Any) -> None:
+    setattr(module, name, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m.limits.update(b=2), "app.limits"),
+        (lambda m: m.store.items.update(b=2), "app.store.items"),
+        (lambda m: m.Store.shared.append(1), "app.Store.shared"),
+        (lambda m: put(m, "count", 1), "app.count"),
+    ],
+)
+def test_a_change_that_nobody_saw_coming(module: ModuleType, change: Any, said: str) -> None:
+    watch = Watch({"app": module}, ["app.todos"])
+    watch.check()
+    change(module)
+    with pytest.raises(StrayChange, match=said):
+        watch.check()
+
+
+def test_what_groups_hold_and_handles_may_change(module: ModuleType) -> None:
+    watch = Watch({"app": module}, ["app.todos", "app.store.items", "app.count"])
+    module.todos.append(1)
+    module.store.items["a"] = 1
+    put(module, "count", 2)
+    put(module, "handle", object())
+    watch.check()
+
+
+def bound(module: ModuleType, kind: Any, *names: str) -> Any:
+    codec = Codec({"app": module})
+    slots = [find_slot(name, {"app": module}) for name in names]
+    codec.remember({slot.id: slot.get() for slot in slots})
+    return kind(codec, slots)
+
+
+def test_whole_goes_from_process_to_process(module: ModuleType) -> None:
+    other = ModuleType("service")
+    exec(compile(SOURCE, "service.py", "exec"), other.__dict__)
+    here, there = bound(module, Whole, "app.todos", "app.count"), bound(other, Whole, "app.todos", "app.count")
+    context: dict[str, Any] = {}
+    here.bring(context)
+    module.todos.append("a")
+    put(module, "count", 1)
+    here.take(context)
+    was = other.todos
+    there.bring(context)
+    assert (other.todos, other.count) == (["a"], 1)
+    assert other.todos is was
+    other.todos.append("b")
+    there.take(context)
+    here.bring(context)
+    assert module.todos == ["a", "b"]
+
+
+def test_a_change_between_requests_fails_one_message(module: ModuleType) -> None:
+    here = bound(module, Whole, "app.todos")
+    context: dict[str, Any] = {}
+    here.bring(context)
+    here.take(context)
+    module.todos.append("late")
+    for _ in range(2):
+        with pytest.raises(StrayChange, match=r"app\.todos"):
+            here.bring(context)
+    here.bring(context)
+    assert module.todos == []
+
+
+def test_keyed_has_the_entries_of_one_key(module: ModuleType) -> None:
+    users = bound(module, Keyed, "app.users")
+    assert module.users == {}
+    root: dict[str, Any] = {}
+    users.bring("root", root)
+    module.users["root"]["n"] += 1
+    users.take("root", root)
+    users.bring("7", seven := {})
+    assert module.users == {7: {"n": 7}}
+    del module.users[7]
+    users.take("7", seven)
+    users.bring("7", seven)
+    assert module.users == {}
+    users.drop("7")
+    users.bring("root", root)
+    assert module.users == {"root": {"n": 2}}
+
+
+def test_keyed_refuses_another_key(module: ModuleType) -> None:
+    users = bound(module, Keyed, "app.users")
+    users.bring("a", context := {})
+    module.users.update(a=1, b=2)
+    with pytest.raises(StrayChange, match=r"app\.users\['b'\]"):
+        users.take("a", context)
+    assert module.users == {}
