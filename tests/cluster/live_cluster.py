@@ -66,8 +66,9 @@ class LiveCluster:
         nodes: int = 3,
         environment: dict[str, str] | None = None,
         redis_sync: str = "everysec",
+        http_port: int = 0,
     ) -> None:
-        self._redis_sync = redis_sync
+        self._redis_sync, self._http_port = redis_sync, http_port
         self.state, self.nodes = state, nodes
         self._app = app
         self.mark = uuid.uuid4().hex
@@ -98,6 +99,7 @@ class LiveCluster:
 
     def _up(self) -> None:
         words = ["up", "--detach", f"--nodes={self.nodes}", f"--state={self.state}", f"--redis-sync={self._redis_sync}"]
+        words += [f"--http-port={self._http_port}"] if self._http_port else []
         reply = self.run(*words, *([str(self._app)] if self._app else []))
         assert reply.code == 0, f"`up` failed: {reply.errors}"
         found = self.record()

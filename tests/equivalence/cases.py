@@ -7,7 +7,8 @@
 `source` is what a developer would name to `liquefy-ctl compile`; `start` runs the original, with PORT in its
 environment;
 `requests` is a script that takes the base address and prints what is answered, or a list of requests in JSON (see
-`requesting`); `expected`, where it is known, is what the original prints; `environment` is what both are given;
+`requesting`); `expected`, where it is known, is what the original prints; `environment` is what both are given, with
+`{address}` in it for the host:port where clients reach the service;
 `masks` are regular expressions of what is another each time; `differs`: three unconnected copies of the original
 answer differently, so that the case says something.
 """
@@ -40,6 +41,10 @@ class Case:
     differs: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     masks: tuple[str, ...] = ()
+
+    def given(self, address: str) -> dict[str, str]:
+        """What it finds in its environment, where it is reached at `address` (host:port)."""
+        return {name: value.replace("{address}", address) for name, value in self.environment.items()}
 
     @property
     def label(self) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 from cases import Case
 from live_cluster import LiveCluster
+from original import free_port
 
 from compiler.compile import compile_source, emit
 from compiler.program import Keeping, Program
@@ -41,16 +42,17 @@ PACKAGES = "environments"
 
 
 class Cluster:
-    """Three nodes. `environment` is what the services read from theirs."""
+    """Three nodes, whose services find in their environment what the case says."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, case: Case) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="liquefy-equivalence-"))
         for node in range(1, NODES + 1):
             data = self._folder / "state" / f"node{node}"
             data.mkdir(parents=True)
             (data / PACKAGES).symlink_to(KEPT)
         KEPT.mkdir(exist_ok=True)
-        self._live = LiveCluster(self._folder / "state", None, NODES, environment)
+        port = free_port()
+        self._live = LiveCluster(self._folder / "state", None, NODES, case.given(f"127.0.0.1:{port}"), http_port=port)
 
     def __enter__(self) -> Cluster:
         self._live.__enter__()

@@ -36,7 +36,7 @@ def free_port() -> int:
 def running(case: Case) -> Iterator[str]:
     """The base address while it runs. Raises NotStarted."""
     port = free_port()
-    environment = {**os.environ, **case.environment, "PORT": str(port), "FORCE_PORT": str(port)}
+    environment = {**os.environ, **case.given(f"127.0.0.1:{port}"), "PORT": str(port), "FORCE_PORT": str(port)}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             case.start, cwd=case.folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,

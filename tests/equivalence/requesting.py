@@ -59,7 +59,7 @@ def count(text: str) -> int:
 
 def _script(case: Case, base: str, hook_at: int, hook: str) -> str:
     assert case.requests is not None
-    environment = {**os.environ, **case.environment, "PORT": base.rpartition(":")[2]}
+    environment = {**os.environ, **case.given(urlsplit(base).netloc), "PORT": base.rpartition(":")[2]}
     if hook_at:
         environment |= {"HOOK_AT": str(hook_at), "HOOK": hook}
     try:

@@ -83,7 +83,7 @@ def _one(case: Case, one: Outcome, given: argparse.Namespace) -> None:
     if not text:
         one.result, one.why = UNPROVED, one.original or "has no requests"
         return
-    with Cluster({**case.environment}) as cluster:
+    with Cluster(case) as cluster:
         try:
             _compiled(case, one, cluster, program, text)
             if given.show and one.result == OTHER:
