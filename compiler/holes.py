@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 _HOLE = re.compile(r"⟪([A-Za-z_][\w-]*)⟫")
+_HOLES = re.compile(r"⟪[A-Za-z_][\w-]*⟫(?:\s*⟪[A-Za-z_][\w-]*⟫)*")
+"""One hole, or several with nothing between them."""
 
 
 def cut_out(text: str, start: int, end: int, name: str) -> tuple[str, str] | None:
@@ -54,6 +56,23 @@ def unfilled(text: str, bodies: dict[str, str], position: int) -> int | None:
             return None
         longer = end - match.end()
     return position - longer
+
+
+def cut_from(holed: str, original: str, position: int) -> int | None:
+    """Where a position of `original` is in `holed`, the same text with holes in place of parts of it, whatever fills
+    them; None within such a part."""
+    before, after = 0, 0
+    for match in _HOLES.finditer(holed):
+        kept = holed[after : match.start()]
+        start = original.find(kept, before)
+        if start < 0 or position < start:
+            return None
+        if position < start + len(kept):
+            return after + position - start
+        before, after = start + len(kept), match.end()
+    kept = holed[after:]
+    start = len(original) - len(kept)
+    return after + position - start if start >= before and position >= start and original.endswith(kept) else None
 
 
 def _indent(text: str, position: int) -> str:

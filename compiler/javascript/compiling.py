@@ -8,7 +8,7 @@ from pathlib import Path
 from compiler.assemble import Body, assemble, offset
 from compiler.classify import classify
 from compiler.facts import Facts, Place
-from compiler.holes import unfilled
+from compiler.holes import cut_from
 from compiler.javascript.flow import Flow
 from compiler.javascript.gather import Gather
 from compiler.javascript.modules import read
@@ -25,7 +25,6 @@ def compile(folder: Path, entry: str = "") -> Program:
 def placed(facts: Facts, program: Program) -> Program:
     """With the places in routes as they are in the program's files, where the holes are: so that they hold when the
     bodies change."""
-    filled = {fluxion.name: fluxion.body for fluxion in program.fluxions}
 
     def route(text: str) -> str:
         file, _, place = text.partition(":")
@@ -33,7 +32,7 @@ def placed(facts: Facts, program: Program) -> Program:
         if file not in program.files or not (line.isdigit() and column.isdigit()):
             return text
         at = offset(facts.files[file], Place(file, int(line), int(column)))
-        position = unfilled(program.files[file], filled, at)
+        position = cut_from(program.files[file], facts.files[file], at)
         if position is None:
             return text
         before = program.files[file][:position]
