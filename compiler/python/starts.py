@@ -157,7 +157,7 @@ class Frameworks(Hooks):
                 named = keys.constant(call.get(0, "name"))
                 obj.attrs["*prefix"] = frozenset({Const(path if path is not None else f"/{named}")})
         if name == "tornado.web.Application":
-            self._tornado(m, obj, call.get(0, "handlers"))
+            self._tornado(m, obj, call.get(0, "handlers"), node)
         self._registered(m, obj, call.get(9, "routes"))
         for parameter in ("lifespan", "on_startup"):
             self._later(call.get(9, parameter))
@@ -190,9 +190,13 @@ class Frameworks(Hooks):
         methods = _methods(call, short) if short == "route" else (short.upper(),)
         return frozenset({Special("route", (obj, methods, keys.constant(call.get(0, "path")), "", NOTHING))})
 
-    def _tornado(self, m: Machine, obj: Obj, handlers: Atoms) -> None:
+    def _tornado(self, m: Machine, obj: Obj, handlers: Atoms, where: Place) -> None:
         for item in memory.elements(handlers):
             inside = memory.elements(frozenset({item}))
+            given = NOTHING.union(*(memory.elements(frozenset({atom})) for atom in inside if isinstance(atom, Ref)))
+            if any(isinstance(atom, Ref) and atom.obj.live for atom in given):
+                # What handlers are initialised with is theirs by names that are not seen.
+                m.hazard(Harm.OPAQUE, "gives a handler something that it may change", where)
             for atom in inside:
                 if isinstance(atom, ClassAtom):
                     self._class_routes(m, obj, atom.info, None, "", NOTHING)
