@@ -43,7 +43,7 @@ def emit(program: Program, out: Path) -> None:
     for path, text in files.items():
         bundling.write(out, path, _instrumented(program, path, text) if path in sources else text)
     built = _is_built(program, files)
-    _keep_needed(program, out, [files[path] for path in sources], built)
+    _write_package(program, out, [files[path] for path in sources], built)
     bundling.write(out, f"{MODULE}.mjs", _module(program))
     manifest = _manifest(program, sources) | ({"register": built} if built else {})
     bundling.write(out, MANIFEST, json.dumps(manifest, indent=1) + "\n")
@@ -115,6 +115,14 @@ def _position(text: str, place: Place) -> int | None:
 
 # -- programs that are built before they run ---------------------------------------------------------------------------
 
+ASSET_BYTES_MAX = 256 * 1024
+"""Files of code that are larger, such as libraries for browsers, are not looked at for packages that they name."""
+
+_NODE = """assert buffer child_process cluster console constants crypto dgram dns domain events fs http http2 https
+    module net os path perf_hooks process punycode querystring readline repl stream string_decoder timers tls tty url
+    util v8 vm worker_threads zlib"""
+_OF_NODE = frozenset(_NODE.split())
+
 _REGISTERS = {
     "@babel/register": ("@babel/core", "@babel/node", "@babel/cli"),
     "babel-register": ("babel-cli", "babel-core"),
@@ -145,31 +153,48 @@ def _package(program: Program) -> dict[str, Any]:
     return package
 
 
-def _keep_needed(program: Program, out: Path, sources: list[str], built: str) -> None:
-    """Development dependencies that the sources name, or that build them, are needed where they run."""
+def _write_package(program: Program, out: Path, sources: list[str], built: str) -> None:
+    """Development dependencies that the code names, or that build it, are needed where it runs. Packages that are
+    called as a module of Node's are never loaded, as that comes first."""
     if PACKAGE not in program.assets and PACKAGE not in program.files:
         return
     package = _package(program)
     development = package.get("devDependencies", {})
-    text = "\n".join(sources)
-    needed = {
-        name: version
-        for name, version in development.items()
-        if built or re.search(rf"""['"`]{re.escape(name)}(/[^'"`]*)?['"`]""", text)
-    }
+    text = "\n".join([*sources, *_near(program)])
+    needed = {name: of for name, of in development.items() if built or _named(name, text)}
     if built:
         needed.setdefault(built, "*")
-    if not needed or needed.items() <= package.get("dependencies", {}).items():
+    needed |= package.get("dependencies", {})
+    named = set(needed)
+    needed = {name: of for name, of in needed.items() if name not in _OF_NODE or f"{name}/" in text}
+    if needed == package.get("dependencies", {}):
         return
-    package["devDependencies"] = {name: version for name, version in development.items() if name not in needed}
-    package["dependencies"] = {**needed, **package.get("dependencies", {})}
+    package["devDependencies"] = {name: of for name, of in development.items() if name not in needed}
+    package["dependencies"] = needed
     bundling.write(out, PACKAGE, json.dumps(package, indent=2) + "\n")
     for lock in LOCKS:
         if (out / lock).is_file():
             told = _undeveloped(json.loads((out / lock).read_text()))
             if "" in told.get("packages", {}):
                 told["packages"][""] |= {name: package[name] for name in ("dependencies", "devDependencies")}
+            for name in named - set(needed):
+                told.get("packages", {}).pop(f"node_modules/{name}", None)
+                told.get("dependencies", {}).pop(name, None)
             bundling.write(out, lock, json.dumps(told, indent=2) + "\n")
+
+
+def _named(package: str, text: str) -> bool:
+    return re.search(rf"""['"`]{re.escape(package)}(/[^'"`]*)?['"`]""", text) is not None
+
+
+def _near(program: Program) -> Iterator[str]:
+    """Files of code beside the entry and below that are loaded by names which are not seen."""
+    folder = Path(program.entry).parent
+    for asset in program.assets:
+        path = Path(program.folder) / asset
+        near = path.suffix in (".js", ".mjs", ".cjs") and folder in Path(asset).parents
+        if near and path.stat().st_size <= ASSET_BYTES_MAX:
+            yield path.read_text(errors="replace")
 
 
 def _undeveloped(lock: Any) -> Any:
