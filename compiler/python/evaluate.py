@@ -453,6 +453,17 @@ def _while(m: Machine, node: ast.stmt, frame: Frame) -> None:
 
     m.branches(frame, twice, lambda: None)
     m.block(node.orelse, frame)
+    if not m.loading and any(_pauses(inner) for inner in ast.walk(node)):
+        lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        for use in m.recorder.uses:
+            if use.place.file == frame.module.file and use.place.line in lines:
+                m.recorder.awaited.setdefault(use.variable, m.here(node))
+
+
+def _pauses(node: ast.AST) -> bool:
+    """Whether others may run meanwhile."""
+    sleeps = isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep"
+    return sleeps or isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
 
 
 def _for(m: Machine, node: ast.stmt, frame: Frame) -> None:

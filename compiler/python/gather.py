@@ -39,6 +39,7 @@ from compiler.python.starts import _WITH_ROUTE, Frameworks, Route, in_graph, pat
 ROUNDS_MAX = 12
 """So often all handlers are looked at again because one showed something new to the others."""
 
+_CHANGES = (Mode.WRITE, Mode.ESCAPE)
 _EMBEDDED = re.compile(r"sqlite(\+\w+)?://|SqliteDatabase|engines?\.sqlite")
 _SETTINGS = (".env", ".ini", ".cfg", ".toml", ".yaml", ".yml", ".json", ".py")
 
@@ -397,7 +398,11 @@ def _facts(
 ) -> Gathered:
     writes = any(h.harm is Harm.LOCAL for one in (*found.values(), *everywhere.values()) for h in one.recorder.hazards)
     variables = _variables(m)
-    units = [_unit(one, variables, writes) for one in (*found.values(), *everywhere.values()) if one.unit]
+    every = [one for one in (*found.values(), *everywhere.values()) if one.unit]
+    changes = {use.variable for one in every for use in one.recorder.uses if use.mode in _CHANGES}
+    for one in every:
+        _polls(one, changes)
+    units = [_unit(one, variables, writes) for one in every]
     for id_, variable in variables.items():
         if variable.detail == "what lru_cache remembers" and any(_changes(unit, id_) for unit in units):
             variables[id_] = replace(variable, initial=Initial.OPAQUE)
@@ -433,6 +438,14 @@ def _facts(
 
 def _changes(unit: Unit, variable: str) -> bool:
     return any(use.variable == variable and use.mode in ("write", "escape") for use in unit.uses)
+
+
+def _polls(one: Found, changed: set[str]) -> None:
+    """A loop that waits until another request changes something would wait for ever, were requests one at a time."""
+    for variable, where in one.recorder.awaited.items():
+        if variable in changed:
+            what = f"waits in a loop for what others do to {variable.rpartition('.')[2]}"
+            one.recorder.hazard(Hazard(Harm.HELD, what, where))
 
 
 def _handed(m: Machine, changed: set[str]) -> Unit | None:

@@ -279,6 +279,8 @@ class Recorder:
     """Fresh things, and the variables they were put into."""
     files: dict[Place, None] = field(default_factory=dict)
     """Where it reads files."""
+    awaited: dict[str, Place] = field(default_factory=dict)
+    """Variables that a loop looks at while it waits, and where."""
 
     def use(self, variable: str, mode: Mode, place: Place, key: KeyOf | None = None) -> None:
         self.uses[Use(variable, mode, place, key if mode in (Mode.READ, Mode.WRITE) else None)] = None
