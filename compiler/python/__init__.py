@@ -10,7 +10,7 @@ from compiler.assemble import Body, Chain, assemble, offset
 from compiler.classify import RESERVED, Classified, classify
 from compiler.facts import Place
 from compiler.program import Keeping, Kept, Program
-from compiler.python.cut import Cutter, cut
+from compiler.python.cut import CUT_UNDER, Cutter, cut
 from compiler.python.gather import Gathered, gather_facts
 from compiler.python.model import Function
 
@@ -42,6 +42,8 @@ def _cutters(gathered: Gathered, classified: Classified) -> tuple[dict[str, Cutt
     """The handlers that are cut, by unit, and why others are not. What every request runs through is run twice for a
     handler that is cut: it must be free to."""
     by_id = {unit.id: unit for unit in gathered.facts.units}
+    if gathered.facts.framework not in CUT_UNDER:
+        return {}, ()
     if any(by_id[unit].uses or by_id[unit].hazards for unit in gathered.facts.everywhere if unit in by_id):
         return {}, ()
     keeping = {group.name: group.keeping for group in classified.groups}
@@ -49,7 +51,7 @@ def _cutters(gathered: Gathered, classified: Classified) -> tuple[dict[str, Cutt
     cutters: dict[str, Cutter] = {}
     kept: list[Kept] = []
     for part in classified.parts:
-        if keeping[part.group] is Keeping.PINNED:
+        if keeping[part.group] is Keeping.PINNED or part.unit in gathered.plain:
             continue
         found = cut(gathered.machine, gathered.functions[part.unit], part, by_id[part.unit], state)
         if isinstance(found, Kept):

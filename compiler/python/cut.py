@@ -42,6 +42,10 @@ PIECES_MAX = 32
 END = "send"
 """The last part, if no function of the service makes the response."""
 
+CUT_UNDER = ("flask", "fastapi")
+"""Frameworks in which the runtime calls a part of a handler instead of the handler."""
+
+_ROUTES = ("route", "get", "post", "put", "delete", "patch", "head", "options", "api_route")
 _FRAMEWORKS = (
     *("flask", "quart", "fastapi", "starlette", "aiohttp", "werkzeug", "jinja2", "flask_restful", "flask_restx"),
     *("flask_login", "flask_httpauth", "sanic", "bottle", "microdot", "tornado"),
@@ -116,10 +120,21 @@ class Cutter:
                     if not self._framework_itself(called.function):
                         count(called.function, depth + 1)
 
-        if isinstance(self._handler.node, ast.Lambda) or self._handler.shown is not None:
+        handler = self._handler
+        if isinstance(handler.node, ast.Lambda) or handler.shown is not None or handler.cls is not None:
+            return False
+        if not all(self._is_route(decorator) for decorator in handler.node.decorator_list):
             return False
         count(self._handler, 0)
         return len(names) > 1
+
+    def _is_route(self, decorator: ast.expr) -> bool:
+        """`@app.get("/")`: another decorator would have to run around all parts."""
+        if not isinstance(decorator, ast.Call) or not isinstance(decorator.func, ast.Attribute):
+            return False
+        of = self._resolve(self._handler, decorator.func.value)
+        applications = all(isinstance(a, Ref) and "*app" in a.obj.attrs for a in of)
+        return bool(of) and applications and decorator.func.attr in _ROUTES
 
     # Taking apart
 

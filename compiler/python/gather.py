@@ -61,6 +61,8 @@ class Gathered:
     functions: dict[str, Function]
     """Unit id -> the handler as the person wrote it."""
     machine: Machine
+    plain: set[str]
+    """Handlers that are registered without a decorator: their framework may call them in a way of its own."""
 
 
 def gather_facts(folder: Path, entry: str, app: str | None) -> Gathered:
@@ -433,7 +435,9 @@ def _facts(
         tuple(sorted(m.env)),
         {module.file: module.text for module in m.sources.modules.values()},
     )
-    return Gathered(facts, {one.unit: one.function for one in found.values()}, m)
+    functions = {one.unit: one.function for one in found.values()}
+    plain = {unit for unit, info in functions.items() if not getattr(info.node, "decorator_list", ())}
+    return Gathered(facts, functions, m, plain)
 
 
 def _changes(unit: Unit, variable: str) -> bool:
