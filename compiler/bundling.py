@@ -126,6 +126,7 @@ def _streams(program: Program) -> list[tuple[str, str]]:
         if fluxion.name not in fed:  # its path cannot be said in a route: found by the program itself
             found += [(f.name, fluxion.name) for f in program.fluxions if f.role is Role.WHOLE]
         found.append((fluxion.name, OUTPUT))
+        found += [(fluxion.name, f.name) for f in program.fluxions if f.role is Role.START and f is not fluxion]
         for group, to in receivers(program).items():
             same = group == fluxion.group and kept[fluxion.name] is Keeping.WHOLE
             if not same:

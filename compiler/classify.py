@@ -225,7 +225,8 @@ def _group_name(cluster: list[_Member], state: dict[str, Variable], taken: set[s
     names = [member.name for member in cluster]
     if APP in names or len(names) == 1:
         return APP if APP in names else names[0]
-    shared = [v for v in state if sum(v in _ids([m.reach], state) for m in cluster) > 1]
+    touched = [set(_ids([m.reach], state)) for m in cluster]
+    shared = [v for v in state if sum(v in ids for ids in touched) > 1]
     wanted = _plain(state[shared[0]].name) if shared else names[0]
     name = unused(wanted, taken - set(names))
     taken.add(name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+_BLANKS = re.compile(r"[ \t]*")
 _HOLE = re.compile(r"⟪([A-Za-z_][\w-]*)⟫")
 _HOLES = re.compile(r"⟪[A-Za-z_][\w-]*⟫(?:\s*⟪[A-Za-z_][\w-]*⟫)*")
 """One hole, or several with nothing between them."""
@@ -32,29 +33,30 @@ def put_holes(text: str, start: int, end: int, names: list[str]) -> str:
 
 def fill(text: str, bodies: dict[str, str]) -> str:
     """The holes of `text` filled. A hole that has no body stays."""
+    return _HOLE.sub(lambda match: _put(match, text, bodies), text)
 
-    def put(match: re.Match[str]) -> str:
-        body = bodies.get(match.group(1))
-        if body is None:
-            return match.group(0)
-        indent = _indent(text, match.start())
-        first, *others = body.split("\n")
-        return "\n".join([first, *(indent + line if line else line for line in others)])
 
-    return _HOLE.sub(put, text)
+def _put(match: re.Match[str], text: str, bodies: dict[str, str]) -> str:
+    """What stands in the place of a hole."""
+    body = bodies.get(match.group(1))
+    if body is None:
+        return match.group(0)
+    indent = _indent(text, match.start())
+    first, *others = body.split("\n")
+    return "\n".join([first, *(indent + line if line else line for line in others)])
 
 
 def unfilled(text: str, bodies: dict[str, str], position: int) -> int | None:
     """Where a position of the filled text is in `text` with its holes; None within a body."""
     longer = 0
     for match in _HOLE.finditer(text):
-        start = len(fill(text[: match.start()], bodies))
-        end = len(fill(text[: match.end()], bodies))
+        start = match.start() + longer
+        put = _put(match, text, bodies)
         if position < start:
             break
-        if position < end:
+        if position < start + len(put):
             return None
-        longer = end - match.end()
+        longer += len(put) - len(match.group(0))
     return position - longer
 
 
@@ -78,4 +80,5 @@ def cut_from(holed: str, original: str, position: int) -> int | None:
 def _indent(text: str, position: int) -> str:
     """The blanks at the beginning of the line of `position`."""
     line = text.rfind("\n", 0, position) + 1
-    return text[line : line + len(text[line:]) - len(text[line:].lstrip(" \t"))]
+    blanks = _BLANKS.match(text, line)
+    return blanks.group(0) if blanks is not None else ""

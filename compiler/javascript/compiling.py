@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler.assemble import Body, assemble, offset
-from compiler.classify import classify
 from compiler.facts import Facts, Place
 from compiler.holes import cut_from
+from compiler.javascript.chains import cut_all
 from compiler.javascript.flow import Flow
 from compiler.javascript.gather import Gather
 from compiler.javascript.modules import read
@@ -18,8 +18,15 @@ from compiler.program import Program
 
 def compile(folder: Path, entry: str = "") -> Program:
     """`entry`: relative to `folder`; "" for the one that package.json names. Raises UserError."""
-    facts, functions = gather(folder, entry)
-    return placed(facts, assemble(facts, classify(facts), folder=folder, bodies=bodies(facts, functions)))
+    flow = Flow(read(folder, entry))
+    flow.run()
+    gathered = Gather(flow)
+    facts = gathered.facts()
+    functions = gathered.found.functions
+    stand = bodies(facts, functions)
+    found = cut_all(flow, facts, functions, stand)
+    program = assemble(found.facts, found.classified, folder=folder, bodies=stand, chains=found.chains, kept=found.kept)
+    return placed(found.facts, program)
 
 
 def placed(facts: Facts, program: Program) -> Program:

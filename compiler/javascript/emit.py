@@ -16,6 +16,7 @@ from typing import Any
 from compiler import bundling
 from compiler.facts import Place
 from compiler.holes import fill
+from compiler.javascript import parts
 from compiler.javascript.instrument import Guard, esm, instrument
 from compiler.program import Fluxion, Keeping, Program, Role
 from liquefy.errors import UserError
@@ -38,7 +39,7 @@ _RESERVED = frozenset(_WORDS.split())
 def emit(program: Program, out: Path) -> None:
     """`out` is there and empty. Raises UserError."""
     bundling.write_assets(program, out)
-    files = {path: _filled(program, text) for path, text in program.files.items()}
+    files = {path: _filled(program, text) + parts.steps(program, path) for path, text in program.files.items()}
     sources = [path for path in files if path.endswith((".js", ".mjs", ".cjs"))]
     for path, text in files.items():
         bundling.write(out, path, _instrumented(program, path, text) if path in sources else text)
@@ -58,7 +59,7 @@ def _filled(program: Program, text: str) -> str:
 
 
 def _bodies(program: Program) -> dict[str, str]:
-    return {fluxion.name: fluxion.body for fluxion in program.fluxions}
+    return {fluxion.name: parts.body(program, fluxion) for fluxion in program.fluxions}
 
 
 def _instrumented(program: Program, path: str, text: str) -> str:
@@ -216,7 +217,12 @@ def _manifest(program: Program, sources: list[str]) -> dict[str, Any]:
         "framework": program.framework,
         "sources": sources,
         "fluxions": {
-            fluxion.name: {"group": fluxion.group, "key": fluxion.key, "convert": fluxion.key_convert}
+            fluxion.name: {
+                "group": fluxion.group,
+                "key": fluxion.key,
+                "convert": fluxion.key_convert,
+                **parts.roles(program, fluxion),
+            }
             for fluxion in program.fluxions
         },
         "groups": {

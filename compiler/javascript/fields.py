@@ -64,6 +64,8 @@ DATA_FIELDS = {
 }
 """Of what a library's call gives: plain data."""
 
+APP_READS = {"get", "enabled", "disabled", "path", "render", "mountpath"}
+
 GLOBALS = {"global", "globalThis"}
 
 
@@ -98,14 +100,22 @@ class Fields(Heap):
         if isinstance(target, Lib):
             return self._of_library(target, name)
         if isinstance(target, Word):
+            if target.what == "app" and name not in APP_READS:
+                self.danger(Harm.OPAQUE, f"reaches the application's {name} through the request", node)
             return self._of_word(target, name)
         if isinstance(target, Once):
             return {Value(target)}
+        if isinstance(target, Plain) and target.literal and target.text is None:
+            return set()
         return {Value(Plain(), value.via)}
 
     def _of_object(self, value: Value, obj: Obj, name: str, node: Node, key: Key | None) -> set[Value]:
         if obj.kind == "module-data":
             return self._of_module(obj, name)
+        if obj.kind == "app" and name in ("locals", "settings", "context"):
+            made = self.obj(obj.node, f"app {name}")
+            made.function = obj.function
+            self.add(obj, name, one(made))
         if obj.kind not in ("app", "router", "resolver"):
             self.touch(value, Mode.READ, node, key)
         if obj.kind == "json":

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compiler.facts import Harm, Mode
-from compiler.javascript.fields import GLOBALS
+from compiler.javascript.fields import APP_READS, GLOBALS
 from compiler.javascript.heap import PATH_MAX, Record, TooMuch, Touched
 from compiler.javascript.keying import Keying
 from compiler.javascript.libraries import names
@@ -602,6 +602,8 @@ class Flow(Keying):
             return self._library_method(target, name, arguments, node, nodes)
         if isinstance(target, Word) and target.what == "response":
             return self.of_response(name, arguments, node)
+        if isinstance(target, Word) and target.what == "app" and name not in APP_READS:
+            self.danger(Harm.OPAQUE, f"calls the application's {name} through the request", node)
         if isinstance(target, Part) and target.path == ():
             own_ = [v for v in self.extra("request").fields.get(name, set()) if isinstance(v.target, Func)]
             if not own_:

@@ -7,8 +7,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from compiler.facts import Harm, Mode, Place
-from compiler.javascript.heap import Touched
+from compiler.facts import Harm, Place
 from compiler.javascript.libraries import FRAMEWORKS, names
 from compiler.javascript.packages import Packages
 from compiler.javascript.scopes import Function
@@ -176,7 +175,7 @@ class Frameworks(Packages):
         label = owner.label.rstrip("?")
         if label == "fastify":
             return self._fastify(owner, name, arguments, node, nodes)
-        if name in VERBS and (len(arguments) > 1 or owner.kind == "route"):
+        if name in VERBS and (len(arguments) > 1 or owner.label == "express route"):
             self._add(owner, name, arguments, node, nodes)
         elif name == "use":
             self._add(owner, "use", arguments, node, nodes)
@@ -204,16 +203,25 @@ class Frameworks(Packages):
         elif name in ("call", "apply", "bind"):
             return this
         else:
-            for values in arguments:
-                self.walk(values, node)
-                self.call_back(values, [DATA, DATA, DATA], node)
+            self._unknown_method(arguments, node)
         return this
+
+    def _unknown_method(self, arguments: list[Values], node: Node) -> None:
+        """What it is given may run for every request."""
+        given = [frozenset({REQUEST}), frozenset({RESPONSE}), frozenset({NEXT})]
+        for values in arguments:
+            self.walk(values, node)
+            for value in values:
+                if isinstance(value.target, Func | Bound):
+                    self._handle(value, given, node)
+                if isinstance(value.target, Func):
+                    self.raw_handlers.setdefault(value.target.function, node)
 
     def _set(self, owner: Obj, arguments: list[Values], node: Node) -> None:
         values = frozenset().union(*arguments[1:]) if len(arguments) > 1 else NOTHING
         self.add(owner, "settings", values)
         if not self.starts(self.function):
-            self.note(Touched(owner, Mode.WRITE, node.place))
+            self.danger(Harm.OPAQUE, "changes the application's settings", node, "keep it in a variable of the module")
 
     def _route(self, owner: Obj, node: Node, nodes: list[Node]) -> Obj:
         made = self.obj(node, "router", "express route")

@@ -35,8 +35,8 @@ VALUES_MAX = 2_000
 WORK_MAX = 4_000_000
 """Steps of following values, some seconds' worth; with more, the service is kept whole."""
 
-DEEP_MAX = 2_000
-"""Values looked at inside one that is handed on."""
+DEEP_MAX = 20_000
+"""Values inside one that is handed on; with more, the service is kept whole."""
 
 PATH_MAX = 4
 """So deep a path into the request or a library is told apart."""
@@ -159,7 +159,9 @@ class Heap:
         """What they refer to, and what is in it, and so on."""
         found: set[Value] = set()
         todo = list(values)
-        while todo and len(found) < DEEP_MAX:
+        while todo:
+            if len(found) > DEEP_MAX:
+                raise TooMuch
             value = todo.pop()
             if value in found:
                 continue

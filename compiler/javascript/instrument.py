@@ -86,9 +86,7 @@ def esm(text: str) -> bool:
 
 
 class _Instrument:
-    def __init__(
-        self, file: str, text: str, ids: Mapping[tuple[int, str], str], assignable: frozenset[str]
-    ) -> None:
+    def __init__(self, file: str, text: str, ids: Mapping[tuple[int, str], str], assignable: frozenset[str]) -> None:
         self.data = text.encode()
         self.root = tree_sitter.Parser(_LANGUAGE).parse(self.data).root_node
         self.module = module_id(file)

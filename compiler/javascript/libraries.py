@@ -215,4 +215,4 @@ def sort_of(package: str) -> Sort:
 
 def keeps(package: str) -> str:
     """What a package keeps, in words that complete "it is ..."."""
-    return _STATEFUL.get(package) or f"of the package {package}, of which it is not known what it keeps"
+    return _STATEFUL.get(package) or f"something of the package {package}, of which it is not known what it keeps"

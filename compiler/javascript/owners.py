@@ -16,7 +16,6 @@ from compiler.javascript.scopes import Binding, Class, Function
 from compiler.javascript.syntax import Node
 from compiler.javascript.values import Cls, Func, Lib, Obj, Once, Plain, Value, Word
 
-DEPTH_MAX = 50
 ERRORS = {"Error", "TypeError", "RangeError", "Object", "EvalError", "SyntaxError"}
 
 
@@ -151,9 +150,7 @@ class Owners:
             root.opaque = f"kept in properties of {name or 'a function'}"
         for obj in list(self.flow.objects.values()):
             if obj.kind in ("app", "router"):
-                values = {
-                    v for f, field in obj.fields.items() for v in field if f not in ("settings", "owner", "prefix")
-                }
+                values = {v for f, field in obj.fields.items() for v in field if f not in ("owner", "prefix")}
                 if any(isinstance(v.target, Obj) and v.target.kind not in ("app", "router") for v in values):
                     root = self._root(
                         f"{self.module(obj.node.file)}.{obj.kind}.locals", "locals", obj.node.place, values
@@ -171,7 +168,8 @@ class Owners:
             if value is None:
                 continue
             for obj in by_file.get(value.file, []):
-                if obj.function is binding.scope.function and _within(obj.node, value):
+                of_app = obj.kind.startswith("app ")
+                if obj.function is binding.scope.function and not of_app and _within(obj.node, value):
                     self._direct[obj] = root
         for root in list(self.roots):
             if root.binding is not None and not root.opaque and root.constant and _imports(root.binding.node):

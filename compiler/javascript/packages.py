@@ -34,7 +34,6 @@ from compiler.javascript.values import (
 TIMERS = {"setTimeout", "setInterval", "setImmediate", "queueMicrotask"}
 COLLECTIONS = {"Map": "map", "Set": "set", "WeakMap": "weak", "WeakSet": "weak", "WeakRef": "weak", "Array": "array"}
 BUFFERS = {"ArrayBuffer", "SharedArrayBuffer", "DataView"}
-COPIED_MAX = 64
 
 
 class Packages(Calling):
@@ -305,7 +304,7 @@ class Packages(Calling):
         """`Object.assign(into, value)` and spreads: the fields, not what they hold."""
         target = value.target
         if isinstance(target, Obj) and target.kind not in ("json", "array", "map", "set"):
-            for name, held in list(target.fields.items())[:COPIED_MAX]:
+            for name, held in list(target.fields.items()):
                 if name != "__proto__":
                     self.write(into, name, frozenset(self.inner(value, held)), node)
         else:

@@ -44,14 +44,18 @@ export class Service {
     const stream = current();
     this.starting ??= this.start();
     await this.starting;
-    const group = this.fluxions[name].group;
+    const { group, role, start } = this.fluxions[name];
+    if (role === "step") return this.step(name, message);
     const pass = { name, group, key: message.key, context, reached: false, entered: null, forwarded: Boolean(message.body.forwarded) };
-    const request = requestIn(message.body);
+    if (role === "end") Object.assign(pass, { ends: start, variables: message.body.variables });
+    const raw = role === "end" ? message.body.request : message.body;
+    const request = requestIn(raw);
     const keeping = this.groups[group].keeping;
     const run = keeping === "whole" ? this.whole : keeping === "keyed" ? this.keyed : this.free;
-    const { to, key, error, streamed, ...answer } = await run.call(this, pass, request, stream);
+    const { to, key, error, streamed, variables, ...answer } = await run.call(this, pass, request, stream);
     if (error) throw error;
     if (streamed) return undefined;
+    if (variables) return this.emit(to, { variables, request: raw });
     if (to) return this.emit(to, withKey(message.body, this.keyOf(to), key));
     return this.answer(answer.body, answer.status, answer.headers);
   }
@@ -60,6 +64,21 @@ export class Service {
   keyOf(name) {
     const { group, key } = this.fluxions[name];
     return this.groups[group].keeping === "keyed" ? key : "";
+  }
+
+  // A part of a handler that needs no framework.
+  async step(name, message) {
+    const { variables, request } = message.body;
+    const early = new Map();
+    const emit = (to, sent) => {
+      const mark = {};
+      early.set(mark, { to, sent });
+      return mark;
+    };
+    const result = await registry.steps.get(name)(variables, emit);
+    if (result === undefined) return undefined;
+    const { to, sent } = early.get(result) ?? { to: this.fluxions[name].next, sent: result };
+    return this.emit(to, { variables: sent, request });
   }
 
   async start() {
@@ -88,7 +107,7 @@ export class Service {
     state.bring(pass.context[STATE]);
     try {
       const answer = await this.application.handle(request, pass);
-      if (answer.to || answer.error) return answer;
+      if ((answer.to && !answer.variables) || answer.error) return answer;
       await settled();
       const text = state.take();
       // The first time even if nothing changed: what was made at start is from then on what was stored.
@@ -133,8 +152,30 @@ export class Service {
   guard(name, given) {
     const next = given.at(-1);
     const pass = incoming(given[0])?.socket?.[PASS];
+    if (this.fluxions[name].role === "start") return this.enterPart(pass, name, given[0]) ? next() : undefined;
     if (pass === undefined || this.enters(pass, name, given[0])) return next();
     return undefined;
+  }
+
+  // Before a handler that was cut: it is told which of its parts to run.
+  enterPart(pass, name, request) {
+    if (pass.ends === name) {
+      pass.reached = true;
+      registry.current = { first: false, message: pass.variables };
+      return true;
+    }
+    if (pass.name !== name && this.groups[this.fluxions[name].group].keeping === "none") {
+      pass.leave(pass.forwarded ? { error: new Error(`a request for '${pass.name}' came to '${name}'`) } : { to: name, key: "" });
+      return false;
+    }
+    if (!this.enters(pass, name, request)) return false;
+    if (pass.name !== name) {
+      pass.leave({ error: new Error(`a request for '${pass.name}' came to '${name}'`) });
+      return false;
+    }
+    const to = this.fluxions[name].next;
+    registry.current = { first: true, send: (variables) => pass.leave({ to, variables }) };
+    return true;
   }
 
   enters(pass, name, request) {

@@ -5,6 +5,8 @@ export class Registry {
   constructor() {
     this.loading = true;
     this.variables = new Map(); // id -> [{name, get, set}], one for each time that its function ran
+    this.steps = new Map(); // name of a fluxion that is a function of its message -> the function
+    this.current = null; // what the handler that is called next is to run, if it was cut
     this.guards = null; // name of a fluxion -> what is put before its handler
   }
 
@@ -17,6 +19,18 @@ export class Registry {
       known.push({ name, get, set });
       this.variables.set(id, known);
     }
+  }
+
+  step(name, run) {
+    this.steps.set(name, run);
+  }
+
+  // Called first thing by a handler that was cut: which of its parts it is to run.
+  part() {
+    const part = this.current;
+    this.current = null;
+    if (part === null) throw new Error("a handler that was cut was called by something else than its route");
+    return part;
   }
 
   guard(name) {

@@ -1,0 +1,133 @@
+"""Handlers that were cut, as chains of fluxions with their texts; which handlers are tried. Knows no syntax tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from compiler.assemble import Body, Chain
+from compiler.classify import RESERVED, Classified, Part, classify
+from compiler.facts import Facts
+from compiler.javascript.cut import REQUEST, Cutter, Line, Piece, Uncut
+from compiler.javascript.flow import Flow
+from compiler.javascript.scopes import Function
+from compiler.program import Fluxion, Keeping, Kept, Role, Sort, Sorted, Stream
+
+END = "send"
+"""The last part, if what answers has a name that another fluxion has."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is cut: the facts with the first parts' names, their groups, chains by unit, why others are whole."""
+
+    facts: Facts
+    classified: Classified
+    chains: dict[str, Chain]
+    kept: tuple[Kept, ...]
+
+
+def cut_all(flow: Flow, facts: Facts, functions: dict[str, Function], bodies: dict[str, Body]) -> Cut:
+    classified = classify(facts)
+    by_id = {unit.id: unit for unit in facts.units}
+    cutters: dict[str, Cutter] = {}
+    kept: list[Kept] = []
+    # What every request runs through runs twice for a handler that is cut.
+    if not any(by_id[unit].uses or by_id[unit].hazards for unit in facts.everywhere if unit in by_id):
+        units = {function: unit for unit, function in functions.items()}
+        for part in _tried(classified):
+            cutter = Cutter(flow, functions[part.unit]) if part.unit in functions else None
+            if cutter is None or not cutter.looks_like_one():
+                continue
+            try:
+                cutter.run()
+                cutter.check(facts, units, {id_ for group in classified.groups for id_ in group.variables})
+                cutter.travelling()
+                cutters[part.unit] = cutter
+            except Uncut as reason:
+                kept.append(Kept(part.name, reason.why, reason.where, reason.remedy))
+    if cutters:
+        named = [replace(u, name=cutters[u.id].pieces[0].name or u.name) if u.id in cutters else u for u in facts.units]
+        facts = replace(facts, units=tuple(named))
+        classified = classify(facts)
+    taken = RESERVED | {part.name for part in classified.parts}
+    chains = {
+        part.unit: _chain(cutters[part.unit], part, taken, bodies.get(part.unit))
+        for part in classified.parts
+        if part.unit in cutters
+    }
+    return Cut(facts, classified, chains, tuple(kept))
+
+
+def _tried(classified: Classified) -> list[Part]:
+    keeping = {group.name: group.keeping for group in classified.groups}
+    return [p for p in classified.parts if keeping[p.group] is not Keeping.PINNED and p.group != classified.app.group]
+
+
+def _chain(cutter: Cutter, part: Part, taken: set[str], instead: Body | None) -> Chain:
+    needs, sent = cutter.needs(), cutter.travelling()
+    order = [part.name]
+    for piece in cutter.pieces[1:]:
+        tries = [piece.name] + [f"{piece.name}_{number}" for number in range(2, len(taken) + 3)]
+        order.append(next(name for name in tries if name not in taken))
+        taken.add(order[-1])
+    fluxions: list[Fluxion] = []
+    variables: list[Sorted] = []
+    for index, piece in enumerate(cutter.pieces):
+        last = index == len(cutter.pieces) - 1
+        streams = (Stream("output"),) if last else (Stream(order[index + 1], tuple(sent[index])),)
+        body = _body(cutter, piece, needs[index], order[index + 1 : index + 2], [] if last else sent[index])
+        fluxions.append(_fluxion(order[index], piece, part, body, streams))
+        if not last:
+            where = f"{order[index]} >> {order[index + 1]}"
+            for name in sent[index]:
+                readers = ", ".join(order[i] for i in range(index + 1, len(order)) if name in needs[i])
+                place = piece.function.node.place if piece.function is not None else fluxions[0].place
+                why = f"{order[index]} has it, {readers or order[-1]} reads it"
+                variables.append(Sorted(name, Sort.STREAM, where, place, why))
+    return Chain(tuple(fluxions), tuple(variables), instead=instead)
+
+
+def _fluxion(name: str, piece: Piece, part: Part, body: str, streams: tuple[Stream, ...]) -> Fluxion:
+    first = piece.role is Role.START
+    function = piece.function
+    assert function is not None
+    return Fluxion(
+        name,
+        piece.role,
+        part.group if first else name,
+        body=body,
+        context=part.context if first else (),
+        key=part.key if first else "",
+        key_convert=part.key_convert if first else "",
+        streams=streams,
+        waits=piece.waits,
+        unit=part.unit if first else "",
+        place=function.node.place,
+        last_line=function.node.last,
+    )
+
+
+def _body(cutter: Cutter, piece: Piece, needs: list[str], following: list[str], sent: list[str]) -> str:
+    known = set(needs) if piece.role is not Role.START else set()
+    lines = []
+    for line in piece.lines:
+        lines.append(_text(line, known, following, sent))
+        known |= set(line.gives)
+    if piece.role is Role.START and REQUEST in sent:
+        fields = ", ".join(f"{name}: {cutter.request}.{name}" for name in cutter.fields)
+        lines.append(f"const {REQUEST} = {{ {fields} }};")
+    return "\n".join(lines)
+
+
+def _text(line: Line, known: set[str], following: list[str], sent: list[str]) -> str:
+    """`known`: names that the part has already: they are assigned, not declared again."""
+    if line.sends is not None:
+        fields = ", ".join(f"{n}: {line.sends[n]}" if line.sends.get(n, n) != n else n for n in sent)
+        return f'{line.text}emit("{following[0]}", {{ {fields} }}){line.after}'
+    if set(line.gives) & known and line.text.startswith("const "):
+        if line.text.startswith("const ["):
+            rest = set(line.gives) - known
+            declared = f"let {', '.join(sorted(rest))};\n" if rest else ""
+            return declared + line.text.removeprefix("const ")
+        return line.text.removeprefix("const ")
+    return line.text

@@ -1,0 +1,597 @@
+"""Handlers taken apart as on the poster: `input >> store >> localProcess >> callExternalDB >> send >> output`.
+
+A handler is cut at its calls of the service's own functions, by value, with `await`, with `.then` or with a callback,
+if they are one after the other, what travels is plain data, and the framework is used by the first and the last part
+alone. A function that calls further such functions is written out; the others stay functions that their part calls.
+Where one condition does not hold nothing is cut, and it is said why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from compiler.facts import Facts, Place
+from compiler.javascript.flow import Flow
+from compiler.javascript.scopes import Binding, Function
+from compiler.javascript.syntax import FUNCTIONS, Node
+from compiler.javascript.values import Func, Obj, Once, Part, Plain, Value
+from compiler.program import Role
+from compiler.reach import reach
+
+PIECES_MAX = 32
+"""Parts of one handler."""
+
+REQUEST = "request"
+"""What travels of the request, for functions that are given it."""
+
+_FIELDS = {"params", "query", "body", "headers", "method", "url", "originalUrl", "path", "cookies", "ip", "hostname",
+           "protocol"}  # fmt: skip
+
+
+class Uncut(Exception):
+    """Why a handler stays whole, where, and what would free it."""
+
+    def __init__(self, why: str, where: Place, remedy: str = "") -> None:
+        super().__init__(why)
+        self.why, self.where, self.remedy = why, where, remedy
+
+
+@dataclass
+class Line:
+    """Text of a part. `sends`: it is cut in two around what is sent early: parameter -> argument."""
+
+    text: str
+    nodes: list[Node] = field(default_factory=list)
+    gives: tuple[str, ...] = ()
+    sends: dict[str, str] | None = None
+    after: str = ""
+
+
+@dataclass
+class Piece:
+    role: Role
+    name: str = ""
+    lines: list[Line] = field(default_factory=list)
+    called: list[Function] = field(default_factory=list)
+    function: Function | None = None
+    waits: bool = False
+
+
+@dataclass
+class Rest:
+    """What comes after a call: `names` get its results, then `statements` of `function` run."""
+
+    names: list[Node]
+    statements: list[Node]
+    function: Function
+    outer: Rest | None
+
+
+@dataclass(frozen=True)
+class Called:
+    """A statement that is a call of an own function. `arguments` without the callback."""
+
+    function: Function
+    call: Node
+    arguments: tuple[Node, ...]
+    callback: Node | None = None
+    target: Node | None = None
+    returns: bool = False
+    awaited: bool = False
+
+
+class Cutter:
+    def __init__(self, flow: Flow, handler: Function) -> None:
+        self._flow = flow
+        self._handler = handler
+        self._data = flow.service.sources[handler.file].text.encode()
+        names = [p.text for p in handler.parameters]
+        self._request, self._response = [*names, "", ""][:2]
+        self.pieces = [Piece(Role.START, function=handler)]
+        self._rests: dict[Binding, Rest] = {}
+        self._active: list[Function] = [handler]
+        self._awaiting = [False]
+        self._current: dict[str, Binding] = {}
+        """Which declaration each name means at this point."""
+        self.fields: dict[str, None] = {}
+        """What the parts need of the request."""
+
+    def looks_like_one(self) -> bool:
+        """At least two own functions, one after the other, whatever else."""
+        body = self._handler.node.get("body")
+        if body is None or body.type != "statement_block" or not 0 < len(self._handler.parameters) < 4:
+            return False
+        if any(p.type != "identifier" for p in self._handler.parameters):
+            return False
+        return self._count(self._handler, body.kids, 0) > 1
+
+    def _count(self, function: Function, statements: list[Node], depth: int) -> int:
+        found = 0
+        for statement in statements:
+            called = self._called(statement)
+            if called is None or depth > 8:
+                continue
+            body = called.function.node.get("body")
+            found += 1
+            if body is not None and body.type == "statement_block":
+                found += self._count(called.function, body.kids, depth + 1)
+            if called.callback is not None:
+                inner = called.callback.get("body")
+                found += self._count(function, inner.kids if inner is not None else [], depth + 1)
+        return found
+
+    # Calls
+
+    def _called(self, statement: Node) -> Called | None:
+        node, returns = statement, False
+        target: Node | None = None
+        if node.type in ("lexical_declaration", "variable_declaration") and len(node.kids) == 1:
+            declarator = node.kids[0]
+            value = declarator.get("value")
+            if value is None or declarator["name"].type != "identifier":
+                return None
+            node, target = value, declarator["name"]
+        elif node.type == "return_statement" and node.kids:
+            node, returns = node.kids[0], True
+        elif node.type == "expression_statement":
+            node = node.kids[0]
+        elif node.type != "call_expression" and node.type != "await_expression":
+            return None
+        awaited = node.type == "await_expression"
+        if awaited:
+            node = node.kids[0]
+        if node.type != "call_expression":
+            return None
+        then = self._then(node)
+        if then is not None and not awaited and target is None:
+            return then
+        function = self._own(node["function"])
+        if function is None:
+            return None
+        arguments = node["arguments"].kids
+        callback = arguments[-1] if arguments and self._is_callback(arguments[-1]) else None
+        if callback is not None and (target is not None or awaited):
+            return None
+        given = tuple(arguments[:-1] if callback is not None else arguments)
+        return Called(function, node, given, callback, target, returns, awaited)
+
+    def _then(self, node: Node) -> Called | None:
+        """`f(x).then((r) => { ... })`."""
+        callee = node["function"]
+        if callee.type != "member_expression" or callee["property"].text != "then":
+            return None
+        inner = callee["object"]
+        given = node["arguments"].kids
+        if inner.type != "call_expression" or len(given) != 1 or given[0].type not in FUNCTIONS:
+            return None
+        function = self._own(inner["function"])
+        if function is None:
+            return None
+        return Called(function, inner, tuple(inner["arguments"].kids), given[0], None, True, True)
+
+    def _own(self, callee: Node) -> Function | None:
+        """A function of the handler's file, which its parts can call, too."""
+        if callee.type != "identifier" or callee.binding is None or callee.binding in self._rests:
+            return None
+        values = self._flow.values.get(callee.binding, set())
+        found = {v.target for v in values}
+        if len(found) != 1 or not callee.binding.scope.function.module:
+            return None
+        target = next(iter(found))
+        if not isinstance(target, Func) or target.site is not None or target.function.file != self._handler.file:
+            return None
+        function = target.function
+        if function in self._active or function.generator or any(p.type != "identifier" for p in function.parameters):
+            return None
+        return function
+
+    def _is_callback(self, node: Node) -> bool:
+        if node.type in FUNCTIONS:
+            return all(p.type == "identifier" for p in node.info.parameters)
+        return node.type == "identifier" and node.binding in self._rests
+
+    # Taking apart
+
+    def run(self) -> None:
+        body = self._handler.node["body"]
+        self._walk(self._handler, body.kids, None)
+        last = self.pieces[-1]
+        if last.role is not Role.END:
+            raise Uncut("its answer is not the last thing that it does", self._handler.node.place)
+        if not 3 <= len(self.pieces) <= PIECES_MAX:
+            raise Uncut("has too few parts or too many", self._handler.node.place)
+
+    def _walk(self, function: Function, statements: list[Node], rest: Rest | None) -> None:
+        for index, statement in enumerate(statements):
+            following = statements[index + 1 :]
+            goes_on = self._goes_on(statement)
+            if goes_on is not None and not following:
+                self._continue(*goes_on)
+                return
+            called = self._called(statement)
+            if called is None:
+                self._plain(function, statement)
+                continue
+            if called.callback is not None:
+                if following:
+                    raise Uncut(
+                        f"line {statement.line} goes on while it waits", statement.place, "go on in the callback"
+                    )
+                self._enter(called, self._rest_of(called.callback, function, rest))
+            elif called.returns:
+                if rest is None:
+                    raise Uncut(f"line {statement.line} answers in another function", statement.place)
+                self._enter(called, rest)
+            else:
+                names = [called.target] if called.target is not None else []
+                self._enter(called, Rest(names, following, function, rest))
+            return
+        if rest is not None and self.pieces[-1].role is not Role.END and not rest.names:
+            self._resume(rest)
+
+    def _rest_of(self, callback: Node, function: Function, outer: Rest | None) -> Rest:
+        if callback.type == "identifier":
+            return self._rests[callback.binding]
+        body = callback["body"]
+        statements = body.kids if body.type == "statement_block" else [body]
+        return Rest(list(callback.info.parameters), statements, callback.info, None)
+
+    def _goes_on(self, statement: Node) -> tuple[Node, Rest, Node | None] | None:
+        """`return callback(x)` or `if (c) return callback(x)`: the call, what it calls, the condition."""
+        node, condition = statement, None
+        if node.type == "if_statement" and node.get("alternative") is None:
+            condition, node = node["condition"], node["consequence"]
+            if node.type == "statement_block" and len(node.kids) == 1:
+                node = node.kids[0]
+        if node.type in ("return_statement", "expression_statement") and node.kids:
+            node = node.kids[0]
+        if node.type == "call_expression" and node["function"].type == "identifier":
+            rest = self._rests.get(node["function"].binding)
+            if rest is not None:
+                return node, rest, condition
+        return None
+
+    def _continue(self, call: Node, rest: Rest, condition: Node | None) -> None:
+        """The last statement calls the callback."""
+        if condition is not None:
+            self._check_names(condition)
+            self._add(Line(f"if (!{self._text(condition)}) return;", [condition]))
+        for name, argument in zip(rest.names, call["arguments"].kids, strict=False):
+            self._bind(name, argument)
+        self._resume(rest)
+
+    def _resume(self, rest: Rest) -> None:
+        self._walk(rest.function, rest.statements, rest.outer)
+
+    def _bind(self, name: Node, argument: Node) -> None:
+        text = self._text(argument)
+        self._check_names(argument)
+        if text != name.text:
+            self._add(Line(f"const {name.text} = {text};", [argument], (name.text,)))
+        self._means(name)
+
+    def _means(self, name: Node) -> None:
+        if name.binding is not None:
+            self._current[name.text] = name.binding
+
+    def _check_names(self, node: Node) -> None:
+        """Its names mean what they meant where it was written."""
+        for inner in node.walk():
+            binding = inner.binding
+            if inner.type not in ("identifier", "shorthand_property_identifier") or binding is None:
+                continue
+            known = self._current.get(inner.text)
+            within = node.start <= binding.node.start < node.end and binding.node.file == node.file
+            if known is not None and known is not binding and not within:
+                why = f"line {inner.line}: {inner.text} has two meanings in what is one handler"
+                raise Uncut(why, inner.place, "rename one of them")
+
+    def _plain(self, function: Function, statement: Node) -> None:
+        """A statement that calls none of the functions, in the part that is being made."""
+        piece = self.pieces[-1]
+        if piece.role is not Role.START and piece.role is not Role.END and self._uses(statement, self._response):
+            if self._returns_elsewhere(function):
+                raise Uncut(f"line {statement.line} uses the response between its calls", statement.place)
+            self.pieces.append(Piece(Role.END, self._answering(statement), function=function))
+            piece = self.pieces[-1]
+        if piece.role is Role.STEP and any(n.type == "throw_statement" for n in statement.walk()):
+            raise Uncut(f"line {statement.line} throws", statement.place, "throw in the handler itself")
+        early = self._early(statement) if piece.role is Role.STEP else None
+        if early is not None:
+            piece.lines.append(early)
+            return
+        if piece.role is Role.STEP and any(n.type == "return_statement" for n in _own_nodes(statement)):
+            raise Uncut(f"line {statement.line} ends it early", statement.place, "end it in the handler")
+        if function is not self._handler and piece.role is Role.START and self._mentions_rest(statement):
+            raise Uncut(f"line {statement.line} goes on early", statement.place)
+        self._check_names(statement)
+        for name in _declares(statement):
+            self._means(name)
+        self._add(Line(self._text(statement), [statement], tuple(n.text for n in _declares(statement))))
+
+    def _returns_elsewhere(self, function: Function) -> bool:
+        return function is not self._handler and not function.within(self._handler)
+
+    def _early(self, statement: Node) -> Line | None:
+        """`if (error) return callback(error);` before the end."""
+        found = self._goes_on(statement)
+        if found is None or found[2] is None:
+            if self._mentions_rest(statement):
+                raise Uncut(f"line {statement.line} goes on early", statement.place)
+            return None
+        call, rest, condition = found
+        given = [self._text(a) for a in call["arguments"].kids]
+        sends = {n.text: given[i] if i < len(given) else "undefined" for i, n in enumerate(rest.names)}
+        assert condition is not None
+        return Line(f"if {self._text(condition)} return ", [statement], (), sends, ";")
+
+    def _mentions_rest(self, node: Node) -> bool:
+        return any(n.type == "identifier" and n.binding in self._rests for n in node.walk())
+
+    def _enter(self, called: Called, rest: Rest) -> None:
+        function = called.function
+        body = function.node.get("body")
+        inner = body.kids if body is not None and body.type == "statement_block" else []
+        self._active.append(function)
+        self._awaiting.append(called.awaited or (called.returns and self._awaiting[-1]))
+        callback = self._callback_parameter(called)
+        if callback is not None:
+            self._rests[callback] = rest
+        if inner and self._count(function, inner, 0) > 0:
+            self._written_out(called, inner, rest)
+        else:
+            if callback is not None:
+                del self._rests[callback]
+            self._leaf(called, rest)
+        self._active.pop()
+        self._awaiting.pop()
+
+    def _callback_parameter(self, called: Called) -> Binding | None:
+        if called.callback is None or called.awaited:
+            return None
+        parameters = called.function.parameters
+        index = len(called.arguments)
+        binding: Binding | None = parameters[index].binding if index < len(parameters) else None
+        return binding
+
+    def _written_out(self, called: Called, statements: list[Node], rest: Rest) -> None:
+        function = called.function
+        if len(self.pieces) == 1 and not self.pieces[0].name:
+            self.pieces[0].name, self.pieces[0].function = function.name, function
+        elif self.pieces[-1].role is Role.START or self.pieces[-1].name != function.name:
+            self.pieces.append(Piece(Role.STEP, function.name, function=function))
+        for parameter, argument in zip(function.parameters, called.arguments, strict=False):
+            if argument.type == "identifier" and argument.text in (self._request, self._response):
+                if parameter.text != argument.text:
+                    if not _used(function, parameter):
+                        continue
+                    where = argument.place
+                    raise Uncut(f"line {argument.line} calls the request {parameter.text}", where, "call it the same")
+                continue
+            self._bind(parameter, argument)
+        self._walk(function, statements, rest)
+
+    def _leaf(self, called: Called, rest: Rest) -> None:
+        """A part of its own, that calls the function."""
+        function = called.function
+        if function.asynchronous and not called.awaited and not called.returns and called.callback is None:
+            raise Uncut(f"line {called.call.line} does not wait for {function.name}", called.call.place, "await it")
+        waits = self._awaiting[-1] or called.callback is not None
+        first = len(self.pieces) == 1 and not self.pieces[0].name
+        if self.pieces[-1].role is Role.END:
+            raise Uncut(f"line {called.call.line} calls {function.name} when it answers", called.call.place)
+        if first and not waits:
+            self.pieces[0].name, self.pieces[0].function = function.name, function
+        else:
+            if first:
+                self.pieces[0].name = self._handler.name
+            self.pieces.append(Piece(Role.STEP, function.name, function=function))
+        piece = self.pieces[-1]
+        piece.called.append(function)
+        piece.waits = piece.waits or waits
+        for given in called.arguments:
+            self._check_names(given)
+        arguments = [self._argument(function, i, a, piece) for i, a in enumerate(called.arguments)]
+        names = [name.text for name in rest.names]
+        if called.callback is not None and not called.awaited:
+            if len(names) == 1:
+                text = f"await new Promise((resolve) => {function.name}({', '.join([*arguments, 'resolve'])}));"
+                left = names[0]
+            else:
+                every = ", ".join([*arguments, "(...given) => resolve(given)"])
+                text, left = f"await new Promise((resolve) => {function.name}({every}));", f"[{', '.join(names)}]"
+        else:
+            text = f"{'await ' if waits else ''}{function.name}({', '.join(arguments)});"
+            left = names[0] if names else ""
+        for name in rest.names:
+            self._means(name)
+        self._add(Line((f"const {left} = " if names else "") + text, list(called.arguments), tuple(names)))
+        self._resume(rest)
+
+    def _argument(self, function: Function, index: int, argument: Node, piece: Piece) -> str:
+        """An argument as its part says it: of the request only what the function reads of it."""
+        if argument.type != "identifier" or argument.text not in (self._request, self._response):
+            return self._text(argument)
+        if piece.role is Role.START:
+            return argument.text
+        parameter = function.parameters[index] if index < len(function.parameters) else None
+        if parameter is None or not _used(function, parameter):
+            return "undefined"
+        fields = _fields(function, parameter)
+        if argument.text == self._response or fields is None:
+            why = f"line {argument.line} hands the {'response' if argument.text == self._response else 'request'} on"
+            raise Uncut(why, argument.place, "hand on what it needs of it")
+        self.fields |= dict.fromkeys(fields)
+        return REQUEST
+
+    def _add(self, line: Line) -> None:
+        for node in line.nodes:
+            for inner in node.walk():
+                if inner.type == "template_string" and inner.last > inner.line:
+                    raise Uncut(f"line {inner.line} has a text over several lines", inner.place, "name it outside")
+        self.pieces[-1].lines.append(line)
+
+    # Text and names
+
+    def _text(self, node: Node) -> str:
+        text = self._data[node.start : node.end].decode()
+        first = self._data.rfind(b"\n", 0, node.start) + 1
+        line = self._data[first : node.start].decode()
+        indent = line[: len(line) - len(line.lstrip())]
+        return "\n".join([text.split("\n")[0], *(part.removeprefix(indent) for part in text.split("\n")[1:])])
+
+    def _uses(self, node: Node, name: str) -> bool:
+        return bool(name) and any(n.type == "identifier" and n.text == name for n in node.walk())
+
+    def _answering(self, statement: Node) -> str:
+        """The method called on the response."""
+        found = "send"
+        for node in statement.walk():
+            if node.type == "call_expression" and node["function"].type == "member_expression":
+                at = node["function"]
+                root = at
+                while root.type in ("member_expression", "call_expression"):
+                    root = root["object"] if root.type == "member_expression" else root["function"]
+                if root.text == self._response:
+                    return at["property"].text
+        return found
+
+    def needs(self) -> list[list[str]]:
+        """For each part: the names that it uses and does not declare."""
+        declared = set(self._current) | ({REQUEST} if self.fields else set())
+        found: list[list[str]] = []
+        for piece in self.pieces:
+            given: set[str] = set()
+            needed: dict[str, None] = {}
+            for line in piece.lines:
+                for node in line.nodes:
+                    for name in _names(node):
+                        if name in declared and name not in given:
+                            needed[name] = None
+                        if name == self._request and piece.role is Role.STEP and REQUEST not in line.text:
+                            raise Uncut(f"line {node.line} uses the request between its calls", node.place,
+                                        "take what it needs of it in the handler")  # fmt: skip
+                if REQUEST in line.text and self.fields and piece.role is Role.STEP:
+                    needed[REQUEST] = None
+                given |= set(line.gives)
+            found.append(list(needed))
+        return found
+
+    def travelling(self) -> list[list[str]]:
+        """What each part sends to the next."""
+        needs = self.needs()
+        sent: list[list[str]] = []
+        wanted = needs[-1]
+        for index in range(len(self.pieces) - 2, -1, -1):
+            sent.insert(0, wanted)
+            gives = {name for line in self.pieces[index].lines for name in line.gives}
+            carried = [name for name in wanted if name not in gives]
+            wanted = list(dict.fromkeys([*needs[index], *carried]))
+        for name in dict.fromkeys(name for names in sent for name in names):
+            if name != REQUEST:
+                self._check_plain(name)
+        return sent
+
+    def _check_plain(self, name: str) -> None:
+        functions = {piece.function for piece in self.pieces} | {self._handler}
+        for binding, values in self._flow.values.items():
+            inside = any(f is not None and binding.scope.function.within(f) for f in functions)
+            if binding.name == name and inside:
+                for value in values:
+                    if not self._plain_value(value, set()):
+                        why = f"{name} cannot travel in a message: it may be more than plain data"
+                        raise Uncut(why, binding.place, "hand on plain data: texts, numbers, lists, objects")
+
+    def _plain_value(self, value: Value, seen: set[Obj]) -> bool:
+        target = value.target
+        if isinstance(target, Plain | Once):
+            return True
+        if isinstance(target, Part):
+            return bool(target.path)
+        if isinstance(target, Obj) and target.kind in ("object", "array", "date", "map", "set", "json", "pair"):
+            if target in seen:
+                return True
+            seen.add(target)
+            if self._flow.starts(target.function):
+                return False
+            return all(self._plain_value(v, seen) for held in target.fields.values() for v in held)
+        return getattr(target, "what", "") == "promise"
+
+    @property
+    def request(self) -> str:
+        return self._request
+
+    # What must not be
+
+    def check(self, facts: Facts, units: dict[Function, str], state: set[str]) -> None:
+        """No state and no framework after the first part."""
+        for piece in self.pieces:
+            if piece.role is Role.START:
+                continue
+            for function in piece.called:
+                reached = reach(facts, [(units[function], ())]) if function in units else None
+                if reached is None:
+                    raise Uncut(f"{function.name} is not seen", function.node.place)
+                for touch in reached.touches:
+                    if touch.use.variable in state:
+                        why = f"line {touch.use.place.line} touches {touch.use.variable} after the first part"
+                        raise Uncut(why, touch.use.place, "touch it in the first function")
+                if any(n.type == "throw_statement" for n in function.node.walk()):
+                    raise Uncut(f"{function.name} throws", function.node.place, "throw in the handler itself")
+            lines = {n for line in piece.lines for node in line.nodes for n in range(node.line, node.last + 1)}
+            for unit in facts.units:
+                if unit.place.file == self._handler.file:
+                    for use in unit.uses:
+                        if use.variable in state and use.place.line in lines and use.place.file == self._handler.file:
+                            raise Uncut(f"line {use.place.line} touches {use.variable} after the first part", use.place,
+                                        "touch it in the first function")  # fmt: skip
+
+
+def _own_nodes(node: Node) -> list[Node]:
+    """Of a statement, not of functions in it."""
+    found, todo = [], [node]
+    while todo:
+        at = todo.pop()
+        found.append(at)
+        todo += [kid for kid in at.kids if kid.type not in FUNCTIONS]
+    return found
+
+
+def _names(node: Node) -> list[str]:
+    kinds = ("identifier", "shorthand_property_identifier")
+    return list(dict.fromkeys(n.text for n in node.walk() if n.type in kinds and n.binding is not None))
+
+
+def _declares(statement: Node) -> list[Node]:
+    if statement.type not in ("lexical_declaration", "variable_declaration"):
+        return []
+    kinds = ("identifier", "shorthand_property_identifier_pattern")
+    return [n for d in statement.kids if d.type == "variable_declarator" for n in d["name"].walk() if n.type in kinds]
+
+
+def _used(function: Function, parameter: Node) -> bool:
+    return any(n is not parameter and n.binding is parameter.binding for n in function.node.walk())
+
+
+def _fields(function: Function, parameter: Node) -> list[str] | None:
+    """What a function reads of its parameter, if it reads fields of data alone."""
+    found: dict[str, None] = {}
+    for node in function.node.walk():
+        if node is parameter or node.binding is not parameter.binding or node.binding is None:
+            continue
+        parent = node.parent
+        if parent is None or parent.type != "member_expression" or parent["object"] is not node:
+            return None
+        if parent["property"].text not in _FIELDS:
+            return None
+        outer = parent.parent
+        while outer is not None and outer.type in ("member_expression", "subscript_expression"):
+            outer = outer.parent
+        if (
+            outer is not None
+            and outer.type in ("assignment_expression", "update_expression")
+            and outer.get("left") is not None
+        ):
+            return None
+        found[parent["property"].text] = None
+    return list(found)
