@@ -963,10 +963,221 @@ app.mount("/sub", sub)
 """,
 }
 
+OTHER_PROGRAMS = {
+    ("longpoll", "pinned"): """
+from fastapi import FastAPI, Depends, Request, Body, Query, Header, APIRouter, BackgroundTasks, WebSocket
+from typing import Annotated, Optional
+from pydantic import BaseModel
+import asyncio
+app = FastAPI()
+messages=[]
+@app.get("/")
+async def h():
+    while not messages:
+        await asyncio.sleep(0.1)
+    return messages.pop()
+@app.post("/{m}")
+async def p(m: str): messages.append(m)
+""",
+    ("polldict", "pinned"): """
+from fastapi import FastAPI, Depends, Request, Body, Query, Header, APIRouter, BackgroundTasks, WebSocket
+from typing import Annotated, Optional
+from pydantic import BaseModel
+import asyncio
+app = FastAPI()
+import time
+jobs={}
+@app.get("/{k}")
+def h(k: str):
+    while k not in jobs:
+        time.sleep(0.1)
+    return jobs[k]
+@app.post("/{k}")
+def p(k: str): jobs[k]=1
+""",
+    ("pollconst", "none"): """
+from fastapi import FastAPI, Depends, Request, Body, Query, Header, APIRouter, BackgroundTasks, WebSocket
+from typing import Annotated, Optional
+from pydantic import BaseModel
+import asyncio
+app = FastAPI()
+LIMIT={"n":3}
+@app.get("/")
+async def h():
+    n=0
+    while n < LIMIT["n"]:
+        await asyncio.sleep(0.01)
+        n+=1
+    return n
+""",
+    ("aio_state", "whole"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+async def h(request):
+    request.app["n"]+=1
+    return web.Response(text=str(request.app["n"]))
+app=web.Application()
+app["n"]=0
+app.router.add_get("/", h)
+web.run_app(app)
+""",
+    ("aio_mw", "whole"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+seen=[]
+@web.middleware
+async def mw(request, handler):
+    seen.append(request.path)
+    return await handler(request)
+async def h(request):
+    return web.Response()
+app=web.Application(middlewares=[mw])
+app.router.add_get("/", h)
+web.run_app(app)
+""",
+    ("aio_class", "whole"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+class H:
+    def __init__(self): self.items=[]
+    async def get(self, request):
+        self.items.append(1)
+        return web.json_response(self.items)
+x=H()
+app=web.Application()
+app.add_routes([web.get("/", x.get)])
+web.run_app(app)
+""",
+    ("aio_factory_class", "whole|pinned"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+class H:
+    def __init__(self): self.items=[]
+    async def h(self, request):
+        self.items.append(1)
+        return web.json_response(self.items)
+def make():
+    x=H()
+    app=web.Application()
+    app.add_routes([web.get("/", x.h)])
+    return app
+if __name__=="__main__":
+    web.run_app(make())
+""",
+    ("aio_view", "whole"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+items=[]
+class V(web.View):
+    async def get(self):
+        items.append(1)
+        return web.Response()
+app=web.Application()
+app.router.add_view("/", V)
+web.run_app(app)
+""",
+    ("aio_sub", "whole"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+items=[]
+async def h(request):
+    items.append(request.match_info["x"])
+    return web.Response()
+sub=web.Application()
+sub.router.add_post("/{x}", h)
+app=web.Application()
+app.add_subapp("/api", sub)
+web.run_app(app)
+""",
+    ("aio_startup_task", "pinned"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+data={}
+async def bg(app):
+    while True:
+        data["t"]=1
+        await asyncio.sleep(1)
+async def start(app):
+    app["t"]=asyncio.create_task(bg(app))
+async def h(request): return web.json_response(data)
+app=web.Application()
+app.on_startup.append(start)
+app.router.add_get("/", h)
+web.run_app(app)
+""",
+    ("microdot", "whole"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+from microdot import Microdot
+app=Microdot()
+n=0
+@app.route("/")
+async def h(request):
+    global n
+    n+=1
+    return str(n)
+app.run()
+""",
+    ("bottle", "whole"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+from bottle import route, run, request
+d={}
+@route("/<k>")
+def h(k):
+    d[k]=1
+    return d
+run()
+""",
+    ("rawserver", "pinned"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+from http.server import HTTPServer, BaseHTTPRequestHandler
+n=0
+class H(BaseHTTPRequestHandler):
+    def do_GET(self):
+        global n
+        n+=1
+HTTPServer(("",80),H).serve_forever()
+""",
+    ("sanic", "whole"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+from sanic import Sanic, response
+app=Sanic("x")
+d=[]
+@app.get("/")
+async def h(request):
+    d.append(1)
+    return response.json(d)
+app.run()
+""",
+    ("django", "pinned"): """
+from aiohttp import web
+import asyncio
+from collections import defaultdict
+import django
+def h(request): return 1
+urlpatterns=[h]
+""",
+}
+
 STORE = "items = []\ntotal = 0\n"
 PROGRAMS = [
     *((name, keeping, FLASK + text) for (name, keeping), text in FLASK_PROGRAMS.items()),
     *((name, keeping, FASTAPI + text) for (name, keeping), text in FASTAPI_PROGRAMS.items()),
+    *((name, keeping, text) for (name, keeping), text in OTHER_PROGRAMS.items()),
 ]
 
 
