@@ -235,7 +235,8 @@ class Cutter:
         into_answer = called.returns and tail
         if called.returns and not last:
             raise Uncut(f"line {called.call.lineno} returns before the end", self._at(function, called.call))
-        if self._framework_itself(callee):
+        answers = into_answer and callee.name == END and not called.awaited and len(self.pieces) > 1
+        if answers or self._framework_itself(callee):
             if not into_answer:
                 why = f"line {called.call.lineno} makes the answer before the end"
                 raise Uncut(why, self._at(function, called.call))

@@ -43,6 +43,10 @@ class Misplaced(Exception):
     """A request came to a handler with the wrong context, and was forwarded already."""
 
 
+class NotSent(Exception):
+    """A function between the first and the last part of a handler ended without going on."""
+
+
 class Service:
     """`file`: that of the generated module, beside the manifest."""
 
@@ -121,7 +125,11 @@ class Service:
         if isinstance(binding, Whole) and context is not None:
             binding.take(context)
         sent = sendings(result)
-        return [emit(to, variables | {"request": message.body["request"]}) for to, variables in sent] or None
+        if not sent:
+            raise NotSent(
+                f"'{name}' returned a {type(result).__name__} before its end: nobody would answer the request"
+            )
+        return [emit(to, variables | {"request": message.body["request"]}) for to, variables in sent]
 
     def _job(self, name: str, message: Message, context: Fields | None) -> Job:
         body = original(message.body)
