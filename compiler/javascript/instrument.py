@@ -190,9 +190,26 @@ class _Instrument:
                 self._function(node, path)
             elif node.type in _CLASSES:
                 path = f"{path}.{_name_of(node, self._text) or node.start_point[0] + 1}"
+                self._class(node)
             elif node.type in _BLOCKS and node.parent is not None and node.parent.type not in _FUNCTIONS:
                 self._block(node, path)
             stack.extend((child, path) for child in reversed(node.named_children))
+
+    def _class(self, node: Node) -> None:
+        """Private fields are reached from inside the class alone."""
+        body = node.child_by_field_name("body")
+        fields: list[str] = []
+        for member in body.named_children if body is not None else []:
+            name = member.child_by_field_name("property") if member.type == "field_definition" else None
+            static = any(child.type == "static" for child in member.children)
+            if name is not None and name.type == "private_property_identifier" and not static:
+                fields.append(self._text(name))
+        if body is None or not fields:
+            return
+        read = ", ".join(f"{json.dumps(name)}: $.{name}" for name in fields)
+        assign = " ".join(f"$.{name} = _[{json.dumps(name)}];" for name in fields)
+        has = f"($) => {fields[0]} in $ ? {{ {read} }} : null"
+        self.edits.put(body.start_byte + 1, f" static {{ {RUNTIME}.hide(this, {has}, ($, _) => {{ {assign} }}); }}")
 
     def _function(self, node: Node, path: str) -> None:
         scope = _Scope(path)

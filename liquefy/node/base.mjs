@@ -18,8 +18,10 @@ const OPEN = new Set([null, ...BUILT_IN.map((type) => type.prototype)]);
 
 export class Base {
   // `own`: whether a function is of the program's own code, rather than a library's.
-  constructor(own) {
+  // `hidden`: of classes with private fields, how to read and to assign those.
+  constructor(own, hidden = new Map()) {
     this.own = own;
+    this.hidden = hidden;
     this.paths = new WeakMap();
     this.objects = new Map();
     this.closed = new WeakSet(); // of those, what belongs to libraries
@@ -63,6 +65,21 @@ export class Base {
     return OPEN.has(Object.getPrototypeOf(prototype));
   }
 
+  // The private fields of the object by name, null if it has none.
+  fieldsOf(object) {
+    if (!this.hidden.size) return null;
+    let found = null;
+    for (const { read } of this.hidden.values()) {
+      const fields = read(object);
+      if (fields !== null) found = { ...found, ...fields };
+    }
+    return found;
+  }
+
+  assignFields(object, fields) {
+    for (const { read, assign } of this.hidden.values()) if (read(object) !== null) assign(object, fields);
+  }
+
   // Breadth first, so that the shortest path is the name.
   walk(queue) {
     for (let i = 0; i < queue.length && this.objects.size < OBJECTS_MAX; i++) {
@@ -72,6 +89,8 @@ export class Base {
       if (depth > 0) this.closed.add(value);
       if (types.isProxy(value) || depth > 1) continue;
       const open = typeof value === "function" ? this.own(value) : OPEN.has(Object.getPrototypeOf(value));
+      const fields = this.fieldsOf(value) ?? {};
+      for (const [name, held] of Object.entries(fields)) queue.push([`${path}.${name}`, held, depth]);
       if (open) queue.push(...parts(value, path, depth));
       else if (typeof value === "function") queue.push(...parts(value, path, depth + 1));
       else this.later.push([value, path]);

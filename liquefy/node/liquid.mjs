@@ -85,7 +85,7 @@ export class Service {
     await this.application.start();
     registry.loading = false;
     const text = this.sources.map((file) => readFileSync(join(this.folder, file), "utf8")).join("\n");
-    const base = new Base((f) => text.includes(Function.prototype.toString.call(f)));
+    const base = new Base((f) => isOf(text, f, this.application.register !== ""), registry.hidden);
     base.add(registry.values());
     this.states = {};
     for (const [name, { keeping, variables }] of Object.entries(this.groups)) {
@@ -203,6 +203,12 @@ export class Service {
     }
     return false;
   }
+}
+
+// Whether a function is of these sources. One that was built when it was loaded has another text: its name has to do.
+function isOf(text, f, built) {
+  if (!built) return text.includes(Function.prototype.toString.call(f));
+  return f.name !== "" && (text.includes(`class ${f.name}`) || text.includes(`function ${f.name}`));
 }
 
 // What the program does at once after its answer is still of the request.

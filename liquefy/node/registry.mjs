@@ -7,6 +7,7 @@ export class Registry {
     this.variables = new Map(); // id -> [{name, get, set}], one for each time that its function ran
     this.steps = new Map(); // name of a fluxion that is a function of its message -> the function
     this.current = null; // what the handler that is called next is to run, if it was cut
+    this.hidden = new Map(); // class -> {read, assign} of its private fields
     this.guards = null; // name of a fluxion -> what is put before its handler
   }
 
@@ -31,6 +32,11 @@ export class Registry {
     this.current = null;
     if (part === null) throw new Error("a handler that was cut was called by something else than its route");
     return part;
+  }
+
+  // Of a class with private fields: how to read those of an object, and how to assign them.
+  hide(type, read, assign) {
+    this.hidden.set(type, { read, assign });
   }
 
   guard(name) {

@@ -1,7 +1,7 @@
 // Values as text and back, faithfully: identity, cycles, kinds, order, own classes. What was there at start keeps its
 // identity: it is filled again in place. What cannot be stored is refused with the place where it is; nothing is run.
 //
-// The text is JSON: {"roots": {name: value}, "nodes": [[path or 0, value], ...]}. A value is null, true, a text, a
+// The text is JSON: {"roots": {name: value}, "nodes": [[path or 0, value, private fields], ...]}. A value is null, true, a text, a
 // number, a plain object, or an array that begins with what it is:
 //
 //     ["a", ...elements]                     an array                ["u"]            undefined
@@ -90,6 +90,9 @@ class Survey {
       let number = 0;
       for (const value of Set.prototype.values.call(object)) this.meet(value, object, number++);
     }
+    const fields = base.fieldsOf(object);
+    if (fields !== null && !named) this.refuse(`${describe(object)} with private fields that was made later`, ...this.from.get(object));
+    for (const [key, value] of Object.entries(fields ?? {})) this.meet(value, object, key);
     if (!ArrayBuffer.isView(object)) this.properties(object, named);
   }
 
@@ -154,7 +157,10 @@ class Writer {
   rest() {
     const nodes = [];
     for (let i = 0; i < this.objects.length; i++) {
-      nodes.push([this.base.pathOf(this.objects[i]) ?? 0, this.definition(this.objects[i], 0)]);
+      const object = this.objects[i];
+      const fields = Object.entries(this.base.fieldsOf(object) ?? {}).map(([key, value]) => [key, this.value(value, 0)]);
+      const node = [this.base.pathOf(object) ?? 0, this.definition(object, 0)];
+      nodes.push(fields.length ? [...node, Object.fromEntries(fields)] : node);
     }
     return nodes;
   }
@@ -288,7 +294,16 @@ class Reader {
   constructor(base, nodes) {
     this.base = base;
     this.nodes = nodes.map(([path, definition]) => this.place(path, definition));
-    nodes.forEach(([, definition], i) => this.fill(this.nodes[i], definition));
+    nodes.forEach(([path, definition, fields], i) => {
+      this.fill(this.nodes[i], definition);
+      if (fields) this.fields(path, this.nodes[i], Object.entries(fields));
+    });
+  }
+
+  // Private fields are given to objects that have them: to those that were there at start.
+  fields(path, object, entries) {
+    if (this.base.fieldsOf(object) === null) throw new Error(`${path} has private fields, but was not there at start`);
+    this.base.assignFields(object, Object.fromEntries(entries.map(([key, value]) => [key, this.value(value)])));
   }
 
   // The object for a node, still without what it holds.

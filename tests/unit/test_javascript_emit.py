@@ -123,6 +123,25 @@ def test_what_is_made_once_is_made_once(tmp_path: Path) -> None:
         assert second == [first[0], [first[1][0], 2], [first[2][0], 2]]
 
 
+def test_private_fields_of_what_was_there_at_start(tmp_path: Path) -> None:
+    source = """
+        class Counter { #n = 0; #log = []; static #made = 0; #up() { return ++this.#n; }
+          next(x) { this.#log.push(x); return [this.#up(), this.#log.length]; } }
+        class Named extends Counter { #name = 'n'; rename(x) { const was = this.#name; this.#name = x; return was; } }
+        const counter = new Named(), others = [];
+        function handle(url) {
+          if (url === '/new') others.push(new Counter());
+          return [...counter.next(url), counter.rename(url)];
+        }
+        """
+    with nodes(whole({"app.js": source + HTTP}, ("app.counter", "app.others")), tmp_path / "b") as cluster:
+        assert json.loads(cluster.ask("app", "/a")["body"]) == [1, 1, "n"]
+        assert json.loads(cluster.ask("app", "/b")["body"]) == [2, 2, "/a"]
+        assert json.loads(cluster.ask("app", "/c")["body"]) == [3, 3, "/b"]
+        assert "app.others[0] is a Counter with private fields that was made" in cluster.ask("app", "/new")["error"]
+        assert json.loads(cluster.ask("app", "/d")["body"]) == [4, 4, "/c"]
+
+
 def test_an_es_module_and_its_default_export(tmp_path: Path) -> None:
     files = {
         "app.mjs": "import http from 'node:http';\nimport seen, { note } from './seen.mjs';\n"
