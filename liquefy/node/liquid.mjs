@@ -152,30 +152,31 @@ export class Service {
   guard(name, given) {
     const next = given.at(-1);
     const pass = incoming(given[0])?.socket?.[PASS];
-    if (this.fluxions[name].role === "start") return this.enterPart(pass, name, given[0]) ? next() : undefined;
+    if (this.fluxions[name].role === "start") {
+      const part = this.partFor(pass, name, given[0]);
+      return part === null ? undefined : registry.within(part, next);
+    }
     if (pass === undefined || this.enters(pass, name, given[0])) return next();
     return undefined;
   }
 
-  // Before a handler that was cut: it is told which of its parts to run.
-  enterPart(pass, name, request) {
+  // Before a handler that was cut: which of its parts is to run; null if the request is not for it here.
+  partFor(pass, name, request) {
     if (pass.ends === name) {
       pass.reached = true;
-      registry.current = { first: false, message: pass.variables };
-      return true;
+      return { first: false, message: pass.variables };
     }
     if (pass.name !== name && this.groups[this.fluxions[name].group].keeping === "none") {
       pass.leave(pass.forwarded ? { error: new Error(`a request for '${pass.name}' came to '${name}'`) } : { to: name, key: "" });
-      return false;
+      return null;
     }
-    if (!this.enters(pass, name, request)) return false;
+    if (!this.enters(pass, name, request)) return null;
     if (pass.name !== name) {
       pass.leave({ error: new Error(`a request for '${pass.name}' came to '${name}'`) });
-      return false;
+      return null;
     }
     const to = this.fluxions[name].next;
-    registry.current = { first: true, send: (variables) => pass.leave({ to, variables }) };
-    return true;
+    return { first: true, send: (variables) => pass.leave({ to, variables }) };
   }
 
   enters(pass, name, request) {

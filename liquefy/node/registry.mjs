@@ -1,12 +1,14 @@
 // The program's variables, as its instrumented sources tell them while they load: for each a way to read it and, unless
 // it is constant, to assign it. Found by the sources at `globalThis[Symbol.for("liquefy")]`. Knows no values' meaning.
 
+import { AsyncLocalStorage } from "node:async_hooks";
+
 export class Registry {
   constructor() {
     this.loading = true;
     this.variables = new Map(); // id -> [{name, get, set}], one for each time that its function ran
     this.steps = new Map(); // name of a fluxion that is a function of its message -> the function
-    this.current = null; // what the handler that is called next is to run, if it was cut
+    this.parts = new AsyncLocalStorage(); // what a handler that was cut is to run, for the request that it is called for
     this.hidden = new Map(); // class -> {read, assign} of its private fields
     this.guards = null; // name of a fluxion -> what is put before its handler
   }
@@ -26,11 +28,15 @@ export class Registry {
     this.steps.set(name, run);
   }
 
+  // Calls `next`; a handler that was cut and comes to be called by it, at once or later, runs this part.
+  within(part, next) {
+    return this.parts.run(part, next);
+  }
+
   // Called first thing by a handler that was cut: which of its parts it is to run.
   part() {
-    const part = this.current;
-    this.current = null;
-    if (part === null) throw new Error("a handler that was cut was called by something else than its route");
+    const part = this.parts.getStore();
+    if (part === undefined) throw new Error("a handler that was cut was called by something else than its route");
     return part;
   }
 

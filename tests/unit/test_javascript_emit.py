@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from compiler.compile import compile_source
 from compiler.javascript.emit import emit
 from compiler.javascript.instrument import Guard, instrument
 from compiler.program import Entry, Fluxion, Group, Keeping, Program, Role, Stream
@@ -246,6 +247,67 @@ def test_another_entry_written_is_an_error(tmp_path: Path) -> None:
     with nodes(keyed(), tmp_path / "b", 1) as cluster:
         assert "app.users: the entry of other was written" in cluster.ask("visit", "/users/evil", key="evil")["error"]
         assert cluster.ask("visit", "/users/ann", key="ann")["body"] == "ann1"
+
+
+POSTER = """
+const express = require('express');
+const app = express();
+const visits = {};
+function localProcess(user, count) { return { user, count, regular: count >= 2 }; }
+function callExternal(result, callback) { setTimeout(() => callback({ ...result, city: 'Lyon' }), 20); }
+function store(user, callback) {
+  visits[user] = (visits[user] || 0) + 1;
+  const count = visits[user];
+  const result = localProcess(user, count);
+  callExternal(result, (found) => {
+    if (found.count) return callback(found);
+  });
+}
+app.get('/:id', (req, res) => {
+  store(req.params.id, (result) => {
+    res.send(result);
+  });
+});
+app.listen(3000);
+"""
+
+EXPRESS = """
+const http = require('http');
+module.exports = () => {
+  const app = { routes: [], get(path, ...handlers) { app.routes.push(handlers); }, listen: (port) => {
+    http.createServer((req, res) => {
+      req.params = { id: req.url.slice(1) };
+      res.send = (value) => res.end(JSON.stringify(value));
+      let at = 0;
+      const next = () => app.routes[0][at++](req, res, next);
+      next();
+    }).listen(port);
+  } };
+  return app;
+};
+"""
+
+
+def test_parts_of_a_handler_run_apart(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "poster.js").write_text(POSTER)
+    program = compile_source(source / "poster.js")
+    first = program.fluxions[0]
+    if first.role is not Role.START:
+        pytest.fail(f"it was not cut: {program.kept}")
+    with nodes(program, tmp_path / "b") as cluster:
+        package = tmp_path / "b" / "node_modules" / "express"
+        package.mkdir(parents=True)
+        (package / "index.js").write_text(EXPRESS)
+        for count in (1, 2):
+            name, sent = first.name, cluster.ask(first.name, "/ann", key="ann")
+            passed = [name]
+            while "to" in sent:
+                passed.append(sent["to"])
+                sent = cluster.send(sent["to"], {"body": sent["body"], "key": ""})
+            assert json.loads(sent["body"]) == {"user": "ann", "count": count, "regular": count >= 2, "city": "Lyon"}
+            assert passed == [fluxion.name for fluxion in program.fluxions if fluxion.role is not Role.WHOLE]
 
 
 def test_lines_stay_and_syntax_holds() -> None:
