@@ -64,9 +64,11 @@ DATA_FIELDS = {
 }
 """Of what a library's call gives: plain data."""
 
+TAKEN_OFF = {"push", "unshift", "splice", "pop", "shift", "sort", "reverse", "fill", "add", "delete", "clear", "set"}
+
 APP_READS = {"get", "enabled", "disabled", "path", "render", "mountpath"}
 
-GLOBALS = {"global", "globalThis"}
+GLOBALS = (("global",), ("globalThis",))
 
 
 class Fields(Heap):
@@ -118,6 +120,8 @@ class Fields(Heap):
             self.add(obj, name, one(made))
         if obj.kind not in ("app", "router", "resolver"):
             self.touch(value, Mode.READ, node, key)
+        if obj.kind in ("array", "map", "set") and name in TAKEN_OFF:
+            self.danger(Harm.OPAQUE, f"takes the method {name} off its collection", node, "call it there", start=True)
         if obj.kind == "json":
             return {Value(Plain(), Via(obj))}
         if name == ANY:
@@ -217,7 +221,7 @@ class Fields(Heap):
             return {Value(Lib("process", (*lib.path, name)[:PATH_MAX]))}
         own = self.extras.get(f"lib {lib.package}")
         stored = set(own.fields.get(name, set())) if own is not None else set()
-        if lib.package in GLOBALS or lib.path[-1:] == ("globalThis",):
+        if lib.package == "global" and lib.path in GLOBALS:
             return stored or {Value(Lib("global", (name,)))}
         if name == "default" and lib.path == ():
             return {Value(lib)}
@@ -333,7 +337,7 @@ class Fields(Heap):
         framework = sort is Sort.FRAMEWORK and ({"response", "request", "prototype", "application"} & set(lib.path))
         if "prototype" in lib.path or "__proto__" in lib.path or framework:
             self.danger(Harm.DYNAMIC, f"changes {'.'.join((lib.package, *lib.path))}.{name}", node, start=True)
-        elif lib.package in GLOBALS or lib.package == "global":
+        elif lib.package == "global":
             what = f"keeps {name} in the global object"
             self.note(Danger(Harm.OPAQUE, what, node.place, "keep it in a variable of a module"))
         else:

@@ -610,9 +610,12 @@ class Flow(Keying):
                 return self.of_request(value, name, arguments, node)
         found = self._own_methods(value, name, node)
         if found:
+            if isinstance(target, Obj) and "__base__" in target.fields:
+                self.touch(value, Mode.WRITE, node)
             this = frozenset({value})
             return frozenset().union(*(self.call_value(m, this, arguments, node, nodes) for m in found))
         if isinstance(target, Obj) and "__base__" in target.fields:
+            self.touch(value, Mode.WRITE, node)
             for base in target.fields["__base__"]:
                 if isinstance(base.target, Lib):
                     return self.call_library(Lib(base.target.package, (name,)), arguments, node, nodes)
@@ -650,7 +653,7 @@ class Flow(Keying):
         own = [v for v in got if isinstance(v.target, Func)]
         if own:
             return self.call_values(frozenset(own), NOTHING, arguments, node, nodes)
-        if lib.package in GLOBALS or lib.path[-1:] == ("globalThis",):
+        if lib.package == "global" and lib.path in GLOBALS:
             return self.call_library(Lib("global", (name,)), arguments, node, nodes)
         return self.call_library(Lib(lib.package, (*lib.path[-PATH_MAX:], name)), arguments, node, nodes)
 
