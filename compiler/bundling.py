@@ -55,11 +55,11 @@ def keepings(program: Program) -> dict[str, Keeping]:
 
 
 def receivers(program: Program) -> dict[str, str]:
-    """For each group with contexts the fluxion to which its requests are sent on, should they come to another."""
+    """For each group that has a memory the fluxion to which its requests are sent on, should they come to another."""
     kept = keepings(program)
     found: dict[str, str] = {}
     for fluxion in program.fluxions:
-        if kept[fluxion.name] in CONTEXTS and fluxion.role in (Role.WHOLE, Role.HANDLER, Role.START):
+        if kept[fluxion.name] is not Keeping.NONE and fluxion.role in (Role.WHOLE, Role.HANDLER, Role.START):
             found.setdefault(fluxion.group, fluxion.name)
     return found
 
@@ -82,7 +82,7 @@ def graph_yaml(program: Program, module: str) -> str:
 
 def _inputs(program: Program) -> Iterator[tuple[str, str, str]]:
     """(name, route, fluxion). Of two routes for the same requests the first has them, as with the frameworks."""
-    shapes: set[str] = set()
+    shapes: set[tuple[str, str]] = set()
     number = 0
     for fluxion in program.fluxions:
         routes = [_route(entry) for entry in fluxion.entries]
@@ -90,9 +90,10 @@ def _inputs(program: Program) -> Iterator[tuple[str, str, str]]:
             routes = [EVERYTHING]
         for route in routes:
             declared = parse_route("input", 0, route, Problems("graph.yaml"))
-            if not declared.method or declared.shape in shapes:
+            shape = (declared.method, declared.shape)
+            if not declared.method or shape in shapes:
                 continue  # what the gateway cannot tell apart the program does, by way of `app`
-            shapes.add(declared.shape)
+            shapes.add(shape)
             number += 1
             yield "input" if number == 1 else f"input{number}", route, fluxion.name
 
@@ -128,7 +129,7 @@ def _streams(program: Program) -> list[tuple[str, str]]:
         found.append((fluxion.name, OUTPUT))
         found += [(fluxion.name, f.name) for f in program.fluxions if f.role is Role.START and f is not fluxion]
         for group, to in receivers(program).items():
-            same = group == fluxion.group and kept[fluxion.name] is Keeping.WHOLE
+            same = group == fluxion.group and kept[fluxion.name] is not Keeping.KEYED
             if not same:
                 found.append((fluxion.name, to))
     return list(dict.fromkeys(found))

@@ -68,9 +68,7 @@ def graph_yaml(program: Program, entry: str) -> str:
     if program.env:
         lines.append(f"env: [{', '.join(json.dumps(name) for name in program.env)}]")
     lines += ["", "inputs:"]
-    lines += [
-        f"  {name}: {json.dumps(f'{e.method} {e.path}')}" for name, (_, e) in zip(names, inputs, strict=True)
-    ]
+    lines += [f"  {name}: {json.dumps(f'{e.method} {e.path}')}" for name, (_, e) in zip(names, inputs, strict=True)]
     lines += ["", "fluxions:"]
     lines += [
         f"  {fluxion.name}: {_settings(program, fluxion, groups[fluxion.group], entry)}" for fluxion in program.fluxions

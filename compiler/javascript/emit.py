@@ -72,10 +72,10 @@ def _instrumented(program: Program, path: str, text: str) -> str:
 
 
 def _guards(program: Program, path: str, text: str) -> Iterator[Guard]:
-    """For the fluxions that have contexts, where the program registers their handlers."""
+    """For the fluxions whose group has a memory, where the program registers their handlers."""
     kept = bundling.keepings(program)
     for fluxion in program.fluxions:
-        if fluxion.role is Role.WHOLE or (kept[fluxion.name] not in bundling.CONTEXTS and fluxion.role is Role.HANDLER):
+        if fluxion.role is Role.WHOLE or (kept[fluxion.name] is Keeping.NONE and fluxion.role is Role.HANDLER):
             continue
         for entry in fluxion.entries:
             place = _place(entry.route)
@@ -162,7 +162,8 @@ def _write_package(program: Program, out: Path, sources: list[str], built: str) 
     package = _package(program)
     development = package.get("devDependencies", {})
     text = "\n".join([*sources, *_near(program)])
-    needed = {name: of for name, of in development.items() if built or _named(name, text)}
+    endings = {Path(asset).suffix.lstrip(".") for asset in program.assets}  # engines of views are called so
+    needed = {name: of for name, of in development.items() if built or name in endings or _named(name, text)}
     if built:
         needed.setdefault(built, "*")
     needed |= package.get("dependencies", {})

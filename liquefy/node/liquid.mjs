@@ -182,13 +182,13 @@ export class Service {
   enters(pass, name, request) {
     const { group, key: path, convert } = this.fluxions[name];
     const { keeping } = this.groups[group];
-    if (keeping !== "whole" && keeping !== "keyed") {
+    if (keeping === "none") {
       pass.reached = true;
       return true;
     }
     const real = path === "" ? "" : keyIn(request, path, convert);
     const key = path === "" ? "" : contextKey(real);
-    if (group === pass.group && (keeping === "whole" || key === pass.key)) {
+    if (group === pass.group && (keeping !== "keyed" || key === pass.key)) {
       if (keeping === "keyed" && pass.entered === null) {
         pass.entered = { key: real };
         this.states[group].bring(real, pass.context);
