@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,7 @@ class Nodes:
         self.folder = folder
         self.contexts: dict[str, dict[str, Any]] = {}
         self.processes = [
-            subprocess.Popen(
-                [NODE, str(DRIVE), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
+            subprocess.Popen([NODE, str(DRIVE), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for _ in range(count)
         ]
         self.turn = 0
@@ -241,6 +240,28 @@ def test_a_request_at_the_wrong_fluxion_or_key_is_sent_on_once(tmp_path: Path) -
         lost = cluster.send("visit", {"body": sent["body"], "key": "wrong"})
         assert "came to the handler of 'visit' (key 'ann')" in lost["error"]
         assert cluster.ask("app", "/else")["status"] == 404
+
+
+def test_a_request_for_what_is_pinned_is_sent_there(tmp_path: Path) -> None:
+    program = keyed()
+    visit, app = program.fluxions
+    users, others = program.groups
+    pinned = replace(users, keeping=Keeping.PINNED, variables=(), why="for the test")
+    program = replace(program, fluxions=(replace(visit, key="", context=()), app), groups=(pinned, others))
+    with nodes(program, tmp_path / "b", 1) as cluster:
+        sent = cluster.ask("app", "/users/ann")
+        assert sent["to"] == "visit"
+        assert [cluster.send("visit", {"body": sent["body"], "key": ""})["body"] for _ in range(2)] == ["ann1", "ann2"]
+
+
+def test_methods_of_one_path_are_inputs_each(tmp_path: Path) -> None:
+    program = keyed()
+    visit, app = program.fluxions
+    both = replace(visit, entries=(*visit.entries, replace(visit.entries[0], method="POST")))
+    emit(replace(program, fluxions=(both, app)), tmp_path)
+    graph = (tmp_path / "graph.yaml").read_text()
+    assert "GET /users/{id}" in graph
+    assert "POST /users/{id}" in graph
 
 
 def test_another_entry_written_is_an_error(tmp_path: Path) -> None:
