@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compiler.facts import Harm, Mode
-from compiler.javascript.fields import APP_READS, GLOBALS
+from compiler.javascript.fields import APP_READS, GLOBALS, TAKEN_OFF
 from compiler.javascript.heap import PATH_MAX, Record, TooMuch, Touched
 from compiler.javascript.keying import Keying
 from compiler.javascript.libraries import names
@@ -576,6 +576,12 @@ class Flow(Keying):
             if self.function.owner is not None:
                 self.construct_base(self.function.owner, self._e_this(node), arguments, node, nodes)
             return NOTHING
+        inner = callee["object"] if callee.type == "member_expression" else callee
+        if inner is not callee and callee["property"].text in ("call", "apply") and inner.type == "member_expression":
+            taken = inner["property"].text
+            if taken in TAKEN_OFF:
+                arguments, nodes = self._arguments(node)
+                return self._borrowed((taken, callee["property"].text), arguments, node, nodes)
         if callee.type in ("member_expression", "subscript_expression"):
             holders, name, key = self.member(callee)
             arguments, nodes = self._arguments(node)

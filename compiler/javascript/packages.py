@@ -251,7 +251,7 @@ class Packages(Calling):
         rest = arguments[1:] if path[-1] == "call" else [self.elements(v) for v in arguments[1:2]]
         found: Values = NOTHING
         for value in arguments[0] if arguments else NOTHING:
-            found |= self.method(value, name, rest, node, nodes[1:] if path[-1] == "call" else [])
+            found |= self.method_of(value, name, rest, node, nodes[1:] if path[-1] == "call" else [])
         return found
 
     def _object(self, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
