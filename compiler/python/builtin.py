@@ -178,7 +178,7 @@ def _getattr(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
     for atom in args.get(0):
         if isinstance(atom, Ref) and atom.obj.cls is not None:
             for cls in atom.obj.cls.lineage():
-                for one in cls.scope.names:
+                for one in list(cls.scope.names):
                     found |= attribute(m, frozenset({atom}), one, node)
     memory.consume(m, args.get(0), Mode.READ, m.here(node))
     return found | memory.elements(args.get(0)) | args.get(2) or PLAIN

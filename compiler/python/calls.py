@@ -227,7 +227,7 @@ def give_functions(m: Machine, value: Atoms, arguments: Atoms = PLAIN) -> Atoms:
 
 def _give_methods(m: Machine, cls: Class, bound: Atoms | None) -> None:
     for one in cls.lineage():
-        for name, inner in one.scope.names.items():
+        for name, inner in list(one.scope.names.items()):
             if bound is None or name not in ("__init__", "__new__"):
                 m.callbacks |= {Func(a.info, bound): None for a in inner if isinstance(a, Func)}
 
@@ -295,7 +295,7 @@ def implicit(m: Machine, value: Atoms, node: ast.AST) -> None:
             classes = sorted(atom.obj.classes, key=lambda c: c.path)
         for cls in classes:
             for one in cls.lineage():
-                for name, inner in one.scope.names.items():
+                for name, inner in list(one.scope.names.items()):
                     if name.startswith("__") and name not in ("__init__", "__new__", "__class__", "__call__"):
                         for function in inner:
                             if isinstance(function, Func):

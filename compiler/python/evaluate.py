@@ -41,8 +41,8 @@ from compiler.python.read import Sources, absolute, place
 
 DEPTH_MAX = 40
 """Calls inside calls that are followed; deeper ones are not seen."""
-STEPS_MAX = 300_000
-"""Statements that are looked at for one handler; beyond, the rest is not seen."""
+STEPS_MAX = 60_000
+"""Statements that are looked at for one handler, or while the service loads; beyond, it is kept in one process."""
 
 Names = dict[str, Atoms]
 
@@ -195,7 +195,7 @@ class Machine:
     def block(self, statements: Iterable[ast.stmt], frame: Frame) -> None:
         for statement in statements:
             self.steps += 1
-            if self.steps > STEPS_MAX and not self.loading:
+            if self.steps > STEPS_MAX:
                 self.hazard(Harm.OPAQUE, "is too entangled to be followed", place(frame.module, statement))
                 return
             handler = _STATEMENTS.get(type(statement))
