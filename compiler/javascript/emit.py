@@ -86,7 +86,7 @@ def _guards(program: Program, path: str, text: str) -> Iterator[Guard]:
                     raise UserError(
                         f"{place}: the handler of '{fluxion.name}' is not registered here\n  remedy: {remedy}"
                     )
-                yield Guard(fluxion.name, len(text[:at].encode()))
+                yield Guard(fluxion.name, len(text[:at].encode()), program.framework == "fastify")
 
 
 def _place(route: str) -> Place | None:

@@ -35,10 +35,11 @@ Node = tree_sitter.Node
 @dataclass(frozen=True)
 class Guard:
     """What is to stand before the handlers registered at a place: the fluxion's name. `at`: the byte where the name of
-    the registering method stands."""
+    the registering method stands. `around`: the framework takes one handler alone, the last argument."""
 
     fluxion: str
     at: int
+    around: bool = False
 
 
 @dataclass
@@ -121,7 +122,10 @@ class _Instrument:
         given = arguments.named_children
         path = given and given[0].type in ("string", "template_string", "regex", "array")
         handlers = given[1:] if path and len(given) > 1 else given
-        if handlers:
+        if handlers and guard.around:
+            self.edits.put(handlers[-1].start_byte, f"{RUNTIME}.around({json.dumps(guard.fluxion)}, ")
+            self.edits.put(handlers[-1].end_byte, ")")
+        elif handlers:
             self.edits.put(handlers[0].start_byte, f"{RUNTIME}.guard({json.dumps(guard.fluxion)}), ")
 
     # -- what is declared ------------------------------------------------------------------------------------------

@@ -49,6 +49,14 @@ export class Registry {
     return (...given) => this.guards(name, given);
   }
 
+  // The same where a framework takes one handler alone.
+  around(name, handler) {
+    const { guards } = this;
+    return function (...given) {
+      return guards(name, [...given, () => handler.apply(this, given)]);
+    };
+  }
+
   // The variables that an id means; a property, where what is before the last dot is one. Raises Error.
   find(id) {
     const found = this.variables.get(id) ?? this.property(id);

@@ -349,3 +349,10 @@ switch (a) { case 1: let s = 1; run(() => s); }
     assert '"lib.m.outer.q": [() => q, ($) => { q = $; }]' in text
     done = subprocess.run([NODE, "--check", "-"], input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_guard_around_the_one_handler_that_a_framework_takes() -> None:
+    source = "server.get('/a', { schema }, async (request) => 1);"
+    text = instrument("m.js", source, [Guard("f", source.index("get"), around=True)])
+    runtime = 'globalThis[Symbol.for("liquefy")]'
+    assert text.startswith(f"server.get('/a', {{ schema }}, {runtime}.around(\"f\", async (request) => 1));")
