@@ -7,10 +7,14 @@ from dataclasses import dataclass, replace
 from compiler.assemble import Body, Chain
 from compiler.classify import RESERVED, Classified, Part, classify
 from compiler.facts import Facts
-from compiler.javascript.cut import REQUEST, Cutter, Line, Piece, Uncut
+from compiler.javascript.cut import HEADER, REQUEST, Cutter, Line, Piece, Uncut
 from compiler.javascript.flow import Flow
 from compiler.javascript.scopes import Function
 from compiler.program import Fluxion, Keeping, Kept, Role, Sort, Sorted, Stream
+
+ASKED = f"""for (const name of {list(HEADER)})
+  Object.defineProperty({REQUEST}, name, {{ value: (header) => {REQUEST}.headers[header.toLowerCase()] }});"""
+"""Gives the data of a request the methods that read its headers; they do not travel."""
 
 END = "send"
 """The last part, if what answers has a name that another fluxion has."""
@@ -110,6 +114,8 @@ def _fluxion(name: str, piece: Piece, part: Part, body: str, streams: tuple[Stre
 def _body(cutter: Cutter, piece: Piece, needs: list[str], following: list[str], sent: list[str]) -> str:
     known = set(needs) if piece.role is not Role.START else set()
     lines = []
+    if piece.role is Role.STEP and cutter.asked & set(piece.called):
+        lines.append(ASKED)
     for line in piece.lines:
         lines.append(_text(line, known, following, sent))
         known |= set(line.gives)

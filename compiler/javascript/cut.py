@@ -27,6 +27,9 @@ REQUEST = "request"
 _FIELDS = {"params", "query", "body", "headers", "method", "url", "originalUrl", "path", "cookies", "ip", "hostname",
            "protocol"}  # fmt: skip
 
+HEADER = ("get", "header")
+"""Methods of the request by which headers are read."""
+
 
 class Uncut(Exception):
     """Why a handler stays whole, where, and what would free it."""
@@ -38,13 +41,16 @@ class Uncut(Exception):
 
 @dataclass
 class Line:
-    """Text of a part. `sends`: it is cut in two around what is sent early: parameter -> argument."""
+    """Text of a part. `sends`: it is cut in two around what is sent early: parameter -> argument. `uses`: names that
+    it uses
+    besides those of its nodes."""
 
     text: str
     nodes: list[Node] = field(default_factory=list)
     gives: tuple[str, ...] = ()
     sends: dict[str, str] | None = None
     after: str = ""
+    uses: tuple[str, ...] = ()
 
 
 @dataclass
@@ -59,12 +65,15 @@ class Piece:
 
 @dataclass
 class Rest:
-    """What comes after a call: `names` get its results, then `statements` of `function` run."""
+    """What comes after a call: `names` get its results, then `statements` of `function` run. `awaited`: somebody
+    waits for what
+    that function returns."""
 
     names: list[Node]
     statements: list[Node]
     function: Function
     outer: Rest | None
+    awaited: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,8 @@ class Cutter:
         """Which declaration each name means at this point."""
         self.fields: dict[str, None] = {}
         """What the parts need of the request."""
+        self.asked: set[Function] = set()
+        """Functions that read headers by the request's methods."""
 
     def looks_like_one(self) -> bool:
         """At least two own functions, one after the other, whatever else."""
@@ -149,6 +160,8 @@ class Cutter:
         if function is None:
             return None
         arguments = node["arguments"].kids
+        if awaited and target is None and not returns and _only_waits(function):
+            return None
         callback = arguments[-1] if arguments and self._is_callback(arguments[-1]) else None
         if callback is not None and (target is not None or awaited):
             return None
@@ -209,6 +222,10 @@ class Cutter:
                 self._continue(*goes_on)
                 return
             called = self._called(statement)
+            if called is not None and not following and self._answers(called):
+                called = None
+            if called is None and not following and self._gives_back(function, statement, rest):
+                return
             if called is None:
                 self._plain(function, statement)
                 continue
@@ -224,10 +241,26 @@ class Cutter:
                 self._enter(called, rest)
             else:
                 names = [called.target] if called.target is not None else []
-                self._enter(called, Rest(names, following, function, rest))
+                self._enter(called, Rest(names, following, function, rest, self._awaiting[-1]))
             return
         if rest is not None and self.pieces[-1].role is not Role.END and not rest.names:
             self._resume(rest)
+
+    def _answers(self, called: Called) -> bool:
+        """The call of an own function that is given the response: it answers."""
+        given = any(a.type == "identifier" and a.text == self._response for a in called.arguments)
+        return given and called.callback is None and self._count(called.function, _statements(called.function), 0) == 0
+
+    def _gives_back(self, function: Function, statement: Node, rest: Rest | None) -> bool:
+        """`return x;` at the end of a function that is written out: what waits for x goes on."""
+        if rest is None or not self._returns_elsewhere(function):
+            return False
+        if statement.type != "return_statement" or not statement.kids:
+            return False
+        for name in rest.names[:1]:
+            self._bind(name, statement.kids[0])
+        self._resume(rest)
+        return True
 
     def _rest_of(self, callback: Node, function: Function, outer: Rest | None) -> Rest:
         if callback.type == "identifier":
@@ -261,7 +294,9 @@ class Cutter:
         self._resume(rest)
 
     def _resume(self, rest: Rest) -> None:
+        self._awaiting.append(rest.awaited)
         self._walk(rest.function, rest.statements, rest.outer)
+        self._awaiting.pop()
 
     def _bind(self, name: Node, argument: Node) -> None:
         text = self._text(argument)
@@ -377,6 +412,7 @@ class Cutter:
         if function.asynchronous and not called.awaited and not called.returns and called.callback is None:
             raise Uncut(f"line {called.call.line} does not wait for {function.name}", called.call.place, "await it")
         waits = self._awaiting[-1] or called.callback is not None
+        before: dict[Node, str] = {}
         first = len(self.pieces) == 1 and not self.pieces[0].name
         if self.pieces[-1].role is Role.END:
             raise Uncut(f"line {called.call.line} calls {function.name} when it answers", called.call.place)
@@ -385,13 +421,15 @@ class Cutter:
         else:
             if first:
                 self.pieces[0].name = self._handler.name
+            before = self._given_before(called)
             self.pieces.append(Piece(Role.STEP, function.name, function=function))
         piece = self.pieces[-1]
         piece.called.append(function)
         piece.waits = piece.waits or waits
         for given in called.arguments:
-            self._check_names(given)
-        arguments = [self._argument(function, i, a, piece) for i, a in enumerate(called.arguments)]
+            if given not in before:
+                self._check_names(given)
+        arguments = [before.get(a) or self._argument(function, i, a, piece) for i, a in enumerate(called.arguments)]
         names = [name.text for name in rest.names]
         if called.callback is not None and not called.awaited:
             if len(names) == 1:
@@ -405,8 +443,36 @@ class Cutter:
             left = names[0] if names else ""
         for name in rest.names:
             self._means(name)
-        self._add(Line((f"const {left} = " if names else "") + text, list(called.arguments), tuple(names)))
+        said = [node for node, text_of in zip(called.arguments, arguments, strict=True) if text_of == self._text(node)]
+        uses = tuple(before.values())
+        self._add(Line((f"const {left} = " if names else "") + text, said, tuple(names), uses=uses))
         self._resume(rest)
+
+    def _given_before(self, called: Called) -> dict[Node, str]:
+        """Arguments that what comes before has to say, as they look at state or at the request: their names there."""
+        found: dict[Node, str] = {}
+        for parameter, argument in zip(called.function.parameters, called.arguments, strict=False):
+            inside = [n for n in argument.walk() if n.type == "identifier"]
+            if argument.type == "identifier" or not any(self._is_elsewhere(n) for n in inside):
+                continue
+            self._check_names(argument)
+            name = parameter.text
+            while name in self._current or name in {n.text for n in inside}:
+                name += "_"
+            if parameter.binding is not None:
+                self._current[name] = parameter.binding
+            self._add(Line(f"const {name} = {self._text(argument)};", [argument], (name,)))
+            found[argument] = name
+        return found
+
+    def _is_elsewhere(self, node: Node) -> bool:
+        """The request, or a variable of the module that is no function."""
+        if node.text == self._request:
+            return True
+        binding = node.binding
+        if binding is None or not binding.scope.function.module:
+            return False
+        return not all(isinstance(value.target, Func) for value in self._flow.values.get(binding, set()))
 
     def _argument(self, function: Function, index: int, argument: Node, piece: Piece) -> str:
         """An argument as its part says it: of the request only what the function reads of it."""
@@ -421,7 +487,9 @@ class Cutter:
         if argument.text == self._response or fields is None:
             why = f"line {argument.line} hands the {'response' if argument.text == self._response else 'request'} on"
             raise Uncut(why, argument.place, "hand on what it needs of it")
-        self.fields |= dict.fromkeys(fields)
+        if HEADER[0] in fields:
+            self.asked.add(function)
+        self.fields |= dict.fromkeys("headers" if name == HEADER[0] else name for name in fields)
         return REQUEST
 
     def _add(self, line: Line) -> None:
@@ -446,6 +514,9 @@ class Cutter:
     def _answering(self, statement: Node) -> str:
         """The method called on the response."""
         found = "send"
+        called = self._called(statement)
+        if called is not None:
+            return called.function.name
         for node in statement.walk():
             if node.type == "call_expression" and node["function"].type == "member_expression":
                 at = node["function"]
@@ -464,6 +535,7 @@ class Cutter:
             given: set[str] = set()
             needed: dict[str, None] = {}
             for line in piece.lines:
+                needed |= dict.fromkeys(name for name in line.uses if name not in given)
                 for node in line.nodes:
                     for name in _names(node):
                         if name in declared and name not in given:
@@ -538,13 +610,35 @@ class Cutter:
                         raise Uncut(why, touch.use.place, "touch it in the first function")
                 if any(n.type == "throw_statement" for n in function.node.walk()):
                     raise Uncut(f"{function.name} throws", function.node.place, "throw in the handler itself")
-            lines = {n for line in piece.lines for node in line.nodes for n in range(node.line, node.last + 1)}
+            nodes = [node for line in piece.lines for node in line.nodes]
             for unit in facts.units:
                 if unit.place.file == self._handler.file:
                     for use in unit.uses:
-                        if use.variable in state and use.place.line in lines and use.place.file == self._handler.file:
+                        if use.variable in state and any(_covers(n, use.place) for n in nodes):
                             raise Uncut(f"line {use.place.line} touches {use.variable} after the first part", use.place,
                                         "touch it in the first function")  # fmt: skip
+
+
+def _statements(function: Function) -> list[Node]:
+    body = function.node.get("body")
+    return body.kids if body is not None and body.type == "statement_block" else []
+
+
+def _only_waits(function: Function) -> bool:
+    """A function that makes a promise and nothing else, such as one for some time to pass."""
+    body = function.node.get("body")
+    if body is not None and body.type == "statement_block" and len(body.kids) == 1:
+        kids = body.kids[0].kids
+        body = kids[0] if body.kids[0].type == "return_statement" and kids else None
+    return body is not None and body.type == "new_expression" and body["constructor"].text == "Promise"
+
+
+def _covers(node: Node, place: Place) -> bool:
+    if place.file != node.place.file or not node.line <= place.line <= node.last:
+        return False
+    if place.line == node.line and place.column < node.place.column:
+        return False
+    return node.last > node.line or place.column < node.place.column + len(node.text)
 
 
 def _own_nodes(node: Node) -> list[Node]:
@@ -574,7 +668,8 @@ def _used(function: Function, parameter: Node) -> bool:
 
 
 def _fields(function: Function, parameter: Node) -> list[str] | None:
-    """What a function reads of its parameter, if it reads fields of data alone."""
+    """What a function reads of its parameter, if it reads fields of data alone; "get" where it reads headers by
+    method."""
     found: dict[str, None] = {}
     for node in function.node.walk():
         if node is parameter or node.binding is not parameter.binding or node.binding is None:
@@ -582,9 +677,12 @@ def _fields(function: Function, parameter: Node) -> list[str] | None:
         parent = node.parent
         if parent is None or parent.type != "member_expression" or parent["object"] is not node:
             return None
+        outer = parent.parent
+        if parent["property"].text in HEADER and outer is not None and outer.type == "call_expression":
+            found[HEADER[0]] = None
+            continue
         if parent["property"].text not in _FIELDS:
             return None
-        outer = parent.parent
         while outer is not None and outer.type in ("member_expression", "subscript_expression"):
             outer = outer.parent
         if (
