@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="what was answered, where it differs")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_intermixed_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, then
     outcomes = run(cases.find(given.folder, tuple(given.names)), given)
     if given.json:
         print(json.dumps([one.as_json() for one in outcomes], indent=2))
