@@ -652,8 +652,11 @@ def _own_nodes(node: Node) -> list[Node]:
 
 
 def _names(node: Node) -> list[str]:
+    """What it uses; what it declares has no value before it."""
     kinds = ("identifier", "shorthand_property_identifier")
-    return list(dict.fromkeys(n.text for n in node.walk() if n.type in kinds and n.binding is not None))
+    declared = {id(each) for each in _declares(node)}
+    used = (n for n in node.walk() if n.type in kinds and n.binding is not None and id(n) not in declared)
+    return list(dict.fromkeys(n.text for n in used))
 
 
 def _declares(statement: Node) -> list[Node]:

@@ -8,7 +8,7 @@ written out, the others stay functions that their part calls. Where one conditio
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from compiler.assemble import Body, Chain
@@ -28,6 +28,7 @@ from compiler.python.model import (
     LibMethod,
     Method,
     ModuleAtom,
+    Obj,
     Plain,
     Ref,
     Req,
@@ -107,6 +108,8 @@ class Cutter:
         self._made: set[ast.stmt] = set()
         """Statements that are not in the source as they are."""
         self._active: list[Function] = [handler]
+        self._handed: dict[str, Atoms] = {}
+        """Names made for arguments, and what they may be."""
 
     def looks_like_one(self) -> bool:
         """At least two own functions, one after the other, whatever else."""
@@ -288,6 +291,7 @@ class Cutter:
                 return value
             name = parameter if parameter not in taken else f"{parameter}_of_{called.function.name}"
             self._assign(function, ast.Name(name, ast.Store()), value, call)
+            self._handed[name] = self._m.values.get((called.function.node, parameter), NOTHING)
             return ast.copy_location(ast.Name(name, ast.Load()), value)
 
         arguments = [
@@ -584,9 +588,33 @@ class Cutter:
                 raise Uncut(f"{name} does not always have a value", self._placed(name))
         for name in dict.fromkeys(name for names in sent for name in names):
             self._check_plain(name)
+        for names in sent:
+            self._check_apart(names)
         return sent
 
+    def _atoms(self, name: str) -> list[Atom]:
+        """All that a name may be, in all functions that are written out."""
+        found = [*self._handed.get(name, NOTHING)]
+        for function in self._written_out:
+            found += self._m.values.get((function.node, name), NOTHING)
+        return found
+
+    def _check_apart(self, names: list[str]) -> None:
+        """One object under two names would be two after the message."""
+        holders: dict[Obj, str] = {}
+        for name in names:
+            for obj in _objects(self._atoms(name)):
+                other = holders.setdefault(obj, name)
+                if other != name:
+                    why = f"{name} and {other} may be one object, and would be two in a message"
+                    raise Uncut(why, self._placed(name), "hand on one of the two")
+
     def _check_plain(self, name: str) -> None:
+        for atom in self._atoms(name):
+            owners = [owner for obj in _objects([atom]) for owner, _ in obj.roots() if owner in self._state]
+            if owners:
+                why = f"{name} cannot travel in a message: it is part of {owners[0]}, which is state"
+                raise Uncut(why, self._placed(name), "hand on what is read of it: texts, numbers, a copy")
         for function in self._written_out:
             atoms = self._m.values.get((function.node, name), NOTHING)
             odd = next((atom for atom in atoms if not _plain(atom, 0)), None)
@@ -607,6 +635,19 @@ def _plain(atom: Atom, depth: int) -> bool:
         inner = [*atom.obj.elements, *(a for value in atom.obj.attrs.values() for a in value)]
         return all(_plain(a, depth + 1) for a in inner if not (isinstance(a, Ref) and a.obj is atom.obj))
     return False
+
+
+def _objects(atoms: Iterable[Atom]) -> set[Obj]:
+    """The lists, dicts and the like among them and inside them."""
+    found: set[Obj] = set()
+    waiting = [atom.obj for atom in atoms if isinstance(atom, Ref)]
+    while waiting:
+        obj = waiting.pop()
+        if obj not in found and obj.kind in ("list", "dict", "set", "tuple", "instance"):
+            found.add(obj)
+            inside = [*obj.elements, *(a for value in obj.attrs.values() for a in value)]
+            waiting += [atom.obj for atom in inside if isinstance(atom, Ref)]
+    return found
 
 
 def _words(atom: Atom) -> str:

@@ -39,8 +39,10 @@ def parts(program: Program) -> dict[str, str]:
     for fluxion in program.fluxions:
         if fluxion.role in CUT:
             by_file.setdefault(file_of(program, fluxion), []).append(fluxion)
+    units = {fluxion.name: fluxion.unit for fluxion in program.fluxions if fluxion.role is Role.START}
+    units |= {f.name: units.get(chain_start(program, f), "") for f in program.fluxions if f.role is Role.END}
     return {
-        f"{FOLDER}/{file}": _text(file, fluxions, fill(program.files.get(file, ""), bodies))
+        f"{FOLDER}/{file}": _text(file, fluxions, units, fill(program.files.get(file, ""), bodies))
         for file, fluxions in by_file.items()
     }
 
@@ -72,7 +74,7 @@ def chain_start(program: Program, fluxion: Fluxion) -> str:
     return ""
 
 
-def _text(file: str, fluxions: list[Fluxion], source: str) -> str:
+def _text(file: str, fluxions: list[Fluxion], units: dict[str, str], source: str) -> str:
     known = _names(source) | set(dir(builtins)) | {"__name__", "__file__"}
     emit = "emit"
     while re.search(rf"\b{emit}\b", source):
@@ -80,7 +82,8 @@ def _text(file: str, fluxions: list[Fluxion], source: str) -> str:
     lines = [f'"""Parts of handlers of {file}, made by liquefy-ctl; change that, not this."""', "", ""]
     lines += [f"def parts({emit}):"]
     for fluxion in fluxions:
-        lines += ["", *(f"    {line}" if line else "" for line in _function(fluxion, known, emit))]
+        given = _parameters(source, units.get(fluxion.name, ""))
+        lines += ["", *(f"    {line}" if line else "" for line in _function(fluxion, given, known, emit))]
     inside = ", ".join(f"{json.dumps(f.name)}: {_identifier(f)}" for f in fluxions)
     return "\n".join([*lines, "", f"    return {{{inside}}}", ""])
 
@@ -90,15 +93,17 @@ def _identifier(fluxion: Fluxion) -> str:
     return f"part_{name}"
 
 
-def _function(fluxion: Fluxion, known: set[str], emit: str) -> list[str]:
+def _function(fluxion: Fluxion, given: list[str], known: set[str], emit: str) -> list[str]:
     try:
         body = python_body(fluxion.body)
     except Unreadable as error:
         where = f"{fluxion.name}, line {error.line} of its body"
         raise UserError(f"{where}: is not Python: {error.why}\n  remedy: correct the line") from None
     names = dict.fromkeys(fluxion.reads)
-    names |= dict.fromkeys(name for name in body.used if name not in known and name not in body.assigned)
     sent = [name for stream in fluxion.streams for name in stream.variables]
+    # Whatever else has these names: in the handler they are its parameters.
+    names |= dict.fromkeys(name for name in given if name in body.used or name in sent)
+    names |= dict.fromkeys(name for name in body.used if name not in known and name not in body.assigned)
     names |= dict.fromkeys(name for name in sent if name not in body.assigned and name not in known)
     entries = ", ".join(f"{e.method} {e.path}" for e in fluxion.entries)
     where = f"{fluxion.place.file}:{fluxion.place.line}" if fluxion.place.file else ""
@@ -124,6 +129,20 @@ def _indented(text: str, body: Body) -> list[str]:
     """Deeper by 4; but not what is within a text, which would be another text then."""
     lines = enumerate(text.rstrip("\n").split("\n"), 1)
     return [line if i in body.in_strings else f"    {line}" if line.strip() else "" for i, line in lines]
+
+
+def _parameters(source: str, unit: str) -> list[str]:
+    """Of the handler with this id: `app.index`, `app.make.<locals>.index`."""
+    name = unit.rpartition(".")[2]
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return []
+    functions = [n for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and n.name == name]
+    if len(functions) != 1:
+        return []
+    arguments = functions[0].args
+    return [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
 
 
 def _names(source: str) -> set[str]:
