@@ -54,7 +54,7 @@ chaos: $(DEV)
 	$(PY) tests/chaos/run.py --rounds $(ROUNDS)
 
 equivalence: $(DEV)
-	$(PY) tests/equivalence/run.py $(CORPUS)
+	$(PY) tests/equivalence/equivalence.py $(CORPUS)
 
 prove-migration: $(DEV)
 	$(PY) tests/chaos/migration.py

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cases import Case, find
 from outcome import SAME
-from run import run
+from equivalence import run
 
 SERVICES = find(Path(__file__).parent / "services")
 

@@ -1,5 +1,5 @@
 """Each service twice, as it is and compiled on three nodes, with the same requests and every group moved in the middle:
-`python tests/equivalence/run.py FOLDER [NAME ...]`.
+`python tests/equivalence/equivalence.py FOLDER [NAME ...]`.
 
 `--each` moves before every request in turn as well, a run for each; `--together` also sends many requests at once,
 where the folder has a `conc.py` that knows an invariant of the service. Exit code 1 if one answers otherwise without
