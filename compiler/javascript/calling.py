@@ -341,6 +341,7 @@ class Calling(Fields):
             return inside | results if name == "get" else inside
         if name in GIVES_SAME:
             made = self.obj(node, "array")
+            inside |= self.elements({value}) if name == "entries" else NOTHING
             self.add(made, ANY, inside | (every if name in ("concat", "fill", "with") else NOTHING))
             if name == "concat":
                 self.add(made, ANY, self.elements(every))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from functools import cached_property
+
 from compiler.facts import Harm, Mode
 from compiler.javascript.heap import PATH_MAX, Danger, Heap, Stored, is_word
 from compiler.javascript.libraries import Sort, sort_of
@@ -70,6 +72,9 @@ APP_READS = {"get", "enabled", "disabled", "path", "render", "mountpath"}
 
 GLOBALS = (("global",), ("globalThis",))
 
+AS_TEXT = ("toString", "valueOf")
+"""Methods of own objects that are called where a text or a number is made of them."""
+
 
 class Fields(Heap):
     """Reading and writing properties."""
@@ -79,6 +84,37 @@ class Fields(Heap):
 
     def evaluate(self, node: Node) -> Values:
         raise NotImplementedError
+
+    # What the language calls by itself
+
+    @cached_property
+    def _accessors(self) -> bool:
+        """Whether own code has any of what is called where objects are looked through."""
+        return any("toJSON" in source.text or "get " in source.text for source in self.service.sources.values())
+
+    def walk(self, values: Iterable[Value], node: Node, mode: Mode = Mode.WALK) -> None:
+        """Getters are called by who looks an object through, and toJSON by who makes a text of it."""
+        super().walk(values, node, mode)
+        if not self._accessors:
+            return
+        for value in self.deep(values):
+            obj = value.target
+            if isinstance(obj, Obj) and obj.kind in ("object", "instance"):
+                self._call_each((v for n, held in list(obj.fields.items()) if n[:4] == "get " for v in held), value, node)
+                self._call_each(self._of_object(value, obj, "toJSON", node, None), value, node)
+
+    def as_text(self, values: Iterable[Value], node: Node) -> None:
+        """A text or a number is made of them."""
+        for value in values:
+            obj = value.target
+            if isinstance(obj, Obj) and obj.kind in ("object", "instance"):
+                for name in AS_TEXT:
+                    self._call_each(self._of_object(value, obj, name, node, None), value, node)
+
+    def _call_each(self, methods: Iterable[Value], this: Value, node: Node) -> None:
+        for method in methods:
+            if isinstance(method.target, Func):
+                self.call(method.target, frozenset({this}), [], node, [])
 
     # Reading
 

@@ -209,6 +209,7 @@ class Flow(Keying):
 
     def _e_template_string(self, node: Node) -> Values:
         parts = [self.evaluate(kid.kids[0]) for kid in node.kids if kid.type == "template_substitution" and kid.kids]
+        self.as_text((value for part in parts for value in part), node)
         text = self.text_of(node)
         if text is not None:
             return one(Plain(True, text))
@@ -353,6 +354,7 @@ class Flow(Keying):
             key = self.key_of(node["left"])
             for value in right:
                 self.touch(value, Mode.READ, node, key)
+        self.as_text(left | right, node)
         if operator == "+":
             text = self.text_of(node)
             if text is not None:

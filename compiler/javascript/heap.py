@@ -248,7 +248,8 @@ class Heap:
         self.spent += 1
         if self.spent > WORK_MAX:
             raise TooMuch
-        via = Via(target, key) if self.starts(target.function) and target.kind != "extra" else value.via
+        made = self.starts(target.function) and target.kind not in ("extra", "pair")
+        via = Via(target, key) if made else value.via
         result: set[Value] = set()
         for item in found:
             if via is None:
@@ -276,9 +277,15 @@ class Heap:
         return set()
 
     def elements(self, values: Iterable[Value]) -> Values:
+        """What iterating gives: of a Map also pairs of a key and what is there."""
         found: set[Value] = set()
         for value in values:
-            found |= self.inside(value)
+            inside = self.inside(value)
+            found |= inside
+            if isinstance(value.target, Obj) and value.target.kind == "map":
+                pair = self.obj(self.function.node, "pair")
+                self.add(pair, ANY, inside | DATA)
+                found.add(Value(pair))
         return frozenset(found)
 
     def plain(self, values: Iterable[Value]) -> Values:
