@@ -29,8 +29,9 @@ def plain(app: Any) -> None:
 async def called(app: Any, path: str) -> list[Any]:
     """An application of ASGI, asked without a server."""
     said: list[dict[str, Any]] = []
-    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
-    scope |= {"http_version": "1.1", "scheme": "http", "server": ("h", 80), "client": ("1.2.3.4", 5), "root_path": ""}
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope |= {"headers": [], "http_version": "1.1", "scheme": "http", "root_path": ""}
+    scope |= {"server": ("h", 80), "client": ("1.2.3.4", 5)}
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}

@@ -1,4 +1,4 @@
-"""A random service as it is, and compiled on nodes that share nothing but the contexts that travel with each message."""
+"""A random service as it is, and compiled on nodes that share nothing but the contexts of messages."""
 
 from __future__ import annotations
 
@@ -180,7 +180,9 @@ class Cluster:
             sent = told | ({"body": unpack(bytes.fromhex(told["body"]))} if "body" in told else {})
         else:
             told = ask({"fluxion": fluxion.name, "message": {"key": key, "body": body}, "context": context})
-            sent = told["sent"] if "to" in told["sent"] or "error" in told["sent"] else {**told["sent"], "text": told["sent"]["body"]}
+            sent = told["sent"]
+            if "status" in sent:
+                sent = {**sent, "text": sent["body"]}
         if keeps and "error" not in sent:
             self.contexts[place] = told["context"]
         return sent

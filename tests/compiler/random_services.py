@@ -388,8 +388,9 @@ def touches(name: str, a: str, made: str) -> list[list[tuple[str, str]]]:
     if name == "box":
         return [
             [(f'{made} = change(box, "n", {a}, 1, 2)', f'const {made} = change(box, "n", {a}, 1, 2);')],
-            [(f'box["deep"]["k"] += {a}', f"box.deep.k += {a};"), (f'{made} = box["n"]', f"const {{ n: {made} }} = box;")],
-        ]
+            [(f'box["deep"]["k"] += {a}', f"box.deep.k += {a};"),
+             (f'{made} = box["n"]', f"const {{ n: {made} }} = box;")],
+        ]  # fmt: skip
     if name == "twin":
         return [
             [(f'twin["k"] = (twin["k"] + {a}) % 997', f"twin.k = (twin.k + {a}) % 997;"),
