@@ -610,13 +610,20 @@ class Cutter:
                         raise Uncut(why, touch.use.place, "touch it in the first function")
                 if any(n.type == "throw_statement" for n in function.node.walk()):
                     raise Uncut(f"{function.name} throws", function.node.place, "throw in the handler itself")
-            nodes = [node for line in piece.lines for node in line.nodes]
-            for unit in facts.units:
-                if unit.place.file == self._handler.file:
-                    for use in unit.uses:
-                        if use.variable in state and any(_covers(n, use.place) for n in nodes):
-                            raise Uncut(f"line {use.place.line} touches {use.variable} after the first part", use.place,
-                                        "touch it in the first function")  # fmt: skip
+            self._check_touches(facts, [node for line in piece.lines for node in line.nodes], state)
+
+    def _check_touches(self, facts: Facts, nodes: list[Node], state: set[str]) -> None:
+        """Neither by themselves nor by what they call, such as methods of the service's own classes."""
+        for unit in facts.units:
+            touched = [(use.place, use.variable) for use in unit.uses if use.variable in state]
+            for call in unit.calls:
+                if any(_covers(node, call.place) for node in nodes):
+                    reached = reach(facts, [(call.callee, ())])
+                    touched += [(call.place, t.use.variable) for t in reached.touches if t.use.variable in state]
+            for place, variable in touched:
+                if any(_covers(node, place) for node in nodes):
+                    why = f"line {place.line} touches {variable} after the first part"
+                    raise Uncut(why, place, "touch it in the first function")
 
 
 def _statements(function: Function) -> list[Node]:
@@ -638,7 +645,7 @@ def _covers(node: Node, place: Place) -> bool:
         return False
     if place.line == node.line and place.column < node.place.column:
         return False
-    return node.last > node.line or place.column < node.place.column + len(node.text)
+    return node.last > node.line or place.column < node.place.column + node.end - node.start
 
 
 def _own_nodes(node: Node) -> list[Node]:
