@@ -310,7 +310,10 @@ class Calling(Fields):
     def _applied(self, value: Value, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
         this = arguments[0] if arguments else NOTHING
         if name == "bind":
-            return one(Bound(value, tuple(arguments[1:])))
+            if isinstance(value.target, Func):
+                self.put(self.these.setdefault(value.target.function, set()), this)
+            # What is bound stays bound; bound again and again it would have no end.
+            return one(value.target if isinstance(value.target, Bound) else Bound(value, tuple(arguments[1:])))
         if name == "apply":
             every = self.elements(arguments[1]) if len(arguments) > 1 else NOTHING
             return self.call_value(value, this, [every] * 8, node, [])

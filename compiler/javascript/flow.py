@@ -218,6 +218,10 @@ class Flow(Keying):
     def _e_this(self, node: Node) -> Values:
         function: Function | None = self.function
         while function is not None and function.arrow:
+            field = _field_around(function)
+            if field is not None:
+                cls = field.parent.parent.info  # type: ignore[union-attr]
+                return one(Cls(cls)) if "static" in field.words else frozenset(self.these.get(self.fields_of(cls), set()))
             function = function.parent
         if function is None or function.module:
             return NOTHING
@@ -672,3 +676,14 @@ class Flow(Keying):
             given = DATA if index or name == "catch" else one(lib) | DATA
             found |= self.call_back(values, [given], node)
         return found | one(lib) | PROMISED
+
+
+def _field_around(arrow: Function) -> Node | None:
+    """The field of a class that the arrow function stands in, without another function between."""
+    at = arrow.node.parent
+    outer = arrow.parent.node if arrow.parent is not None else None
+    while at is not None and at is not outer:
+        if at.type == "field_definition":
+            return at
+        at = at.parent
+    return None

@@ -18,6 +18,10 @@ from compiler.javascript.values import Cls, Func, Lib, Obj, Once, Plain, Value, 
 
 ERRORS = {"Error", "TypeError", "RangeError", "Object", "EvalError", "SyntaxError"}
 
+PROMISE_HELD = "a promise"
+
+DATA_KINDS = {"object", "array", "map", "set", "instance"}
+
 
 @dataclass(eq=False)
 class Root:
@@ -183,6 +187,18 @@ class Owners:
                 root = self._root(self.module(obj.label), obj.label, Place(obj.label, 1, 1), {Value(obj)})
                 root.opaque = "the content of a JSON file that several modules share"
                 self._reached[obj] = [root]
+        self._nameless()
+
+    def _nameless(self) -> None:
+        """What is made at start and lives on by its methods alone."""
+        for obj in list(self.flow.objects.values()):
+            if obj.kind not in DATA_KINDS or obj in self._direct or obj in self._reached:
+                continue
+            if self.flow.starts(obj.function):
+                name = obj.label or f"line{obj.node.line}"
+                root = self._root(f"{self.module(obj.node.file)}.{name}", name, obj.node.place, {Value(obj)})
+                root.opaque = "an object that no variable leads to"
+                self._reach(root)
 
     def _reach(self, root: Root) -> None:
         todo = [v.target for v in root.values if isinstance(v.target, Obj)]
@@ -212,6 +228,8 @@ class Owners:
     def _initial(self, root: Root, written: bool) -> tuple[Initial, str]:
         found: dict[Initial, str] = {}
         self._look(root.values, root, found, set())
+        if written and PROMISE_HELD in found.values():
+            return Initial.OPAQUE, PROMISE_HELD
         if root.opaque and (written or Initial.ONCE in found):
             return Initial.OPAQUE, root.opaque
         for initial in (Initial.OPAQUE, Initial.ONCE, Initial.VALUE):
@@ -227,6 +245,8 @@ class Owners:
             if initial is not Initial.CODE:
                 found.setdefault(initial, detail)
             target = value.target
+            if isinstance(target, Word) and target.what == "promise":
+                found[Initial.CODE] = PROMISE_HELD
             if isinstance(target, Obj) and target not in seen and target.kind not in ("app", "router"):
                 seen.add(target)
                 owner = self._direct.get(target)
