@@ -81,7 +81,7 @@ def _inside(variable: str, module: ModuleType, parts: list[str]) -> Slot:
     name = parts[-1]
     function = _unwrapped(owner)
     if isinstance(function, FunctionType):
-        return _of_function(variable, module, function, parts)
+        return _of_function(variable, module, function, owner, parts)
     if isinstance(owner, ModuleType):
         scope = vars(owner)
         return _slot(variable, lambda: scope[name], lambda value: _put(scope, name, value))
@@ -126,7 +126,8 @@ def _unwrapped(value: Any) -> Any:
     return value
 
 
-def _of_function(variable: str, module: ModuleType, function: FunctionType, parts: list[str]) -> Slot:
+def _of_function(variable: str, module: ModuleType, function: FunctionType, owner: Any, parts: list[str]) -> Slot:
+    """`owner`: what has the function's name, which may be a decorator's work around it."""
     name = parts[-1]
     positional = list(inspect.signature(function).parameters.values())
     defaults = [p.name for p in positional if p.default is not p.empty and p.kind is not p.KEYWORD_ONLY]
@@ -142,8 +143,10 @@ def _of_function(variable: str, module: ModuleType, function: FunctionType, part
     keywords = function.__kwdefaults__
     if keywords is not None and name in keywords:
         return _slot(variable, lambda: keywords[name], lambda value: _put(keywords, name, value))
-    if name in vars(function):
-        return _slot(variable, lambda: vars(function)[name], lambda value: _put(vars(function), name, value))
+    code = function.__code__
+    if hasattr(owner, "__dict__") and (name in vars(owner) or name not in (*code.co_varnames, *code.co_cellvars)):
+        # An attribute, or one that the first request will make.
+        return _slot(variable, lambda: vars(owner)[name], lambda value: _set_attribute(owner, name, value))
     return _cell_slot(variable, module, parts)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from liquefy.liquid.binding import Keyed, StrayChange, Whole
-from liquefy.liquid.slots import find_slot
+from liquefy.liquid.slots import ABSENT, find_slot
 from liquefy.liquid.state import Codec
 from liquefy.liquid.watch import Watch
 
@@ -128,3 +128,17 @@ def test_keyed_refuses_another_key(module: ModuleType) -> None:
     with pytest.raises(StrayChange, match=r"app\.users\['b'\]"):
         users.take("a", context)
     assert module.users == {}
+
+
+def test_an_attribute_of_a_function_that_the_first_request_makes_is_found(module: ModuleType) -> None:
+    exec("def visit():\n    visit.count = getattr(visit, 'count', 0) + 1\n", module.__dict__)
+    slot = find_slot("service.visit.count", {"service": module})
+    assert slot.get() is ABSENT
+    module.visit()
+    assert slot.get() == 1
+    slot.set(7)
+    module.visit()
+    assert slot.get() == 8
+    slot.set(ABSENT)
+    module.visit()
+    assert slot.get() == 1
