@@ -255,6 +255,8 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
     where = m.here(node)
     if name in _WRITES_FIRST:
         others = NOTHING.union(*args.positional[1:])
+        if m.loading and name == "random.shuffle":
+            others |= {Once("in an order made at random (random)")}
         memory.change(m, args.get(0), where, others)
         if not m.loading or name == "random.shuffle":
             if m.loading:

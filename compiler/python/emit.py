@@ -11,6 +11,7 @@ Sources are not changed: Python lets globals, class attributes and closures be r
 from __future__ import annotations
 
 import json
+import keyword
 import re
 import shutil
 from pathlib import Path, PurePosixPath
@@ -168,7 +169,8 @@ def waits(program: Program, fluxion: Fluxion, keeping: Keeping) -> bool:
 
 def function_name(fluxion: Fluxion) -> str:
     name = re.sub(r"\W", "_", fluxion.name)
-    return f"{name}_" if name in ("service", "Service") or not name.isidentifier() else name
+    taken = name in ("service", "Service") or keyword.iskeyword(name) or not name.isidentifier()
+    return f"{name}_" if taken else name
 
 
 # -- the graph --------------------------------------------------------------------------------------------

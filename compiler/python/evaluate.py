@@ -111,6 +111,8 @@ class Machine:
         self.call_place = Place("", 0)
         self.values: dict[tuple[ast.AST, str], Atoms] = {}
         """What the names of functions were given, and as "return" what they gave back."""
+        self.runs: dict[str, int] = {}
+        """How often own functions were called while the service loaded."""
         self.changed = False
         self.steps = 0
         self._memo: dict[tuple[object, ...], Atoms] = {}
@@ -280,6 +282,7 @@ class Machine:
         scope = Scope("function", f"{info.path}", info.module, info.scope, self.loading)
         if self.loading:
             scope.captured = _captured(info.node)
+            self.runs[info.path] = self.runs.get(info.path, 0) + 1
         frame = Frame(scope, info, receiver=bound)
         self.frames.append(frame)
         try:

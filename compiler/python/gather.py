@@ -408,6 +408,11 @@ def _facts(
     for id_, variable in variables.items():
         if variable.detail == "what lru_cache remembers" and any(_changes(unit, id_) for unit in units):
             variables[id_] = replace(variable, initial=Initial.OPAQUE)
+        scope = m.variables[id_][0] if id_ in m.variables else None
+        several = scope is not None and scope.kind == "function" and m.runs.get(scope.path, 0) > 1
+        if several and any(_changes(unit, id_) for unit in units):
+            detail = f"another one for each call of {id_.split('.')[-2]}"
+            variables[id_] = replace(variable, initial=Initial.OPAQUE, detail=detail)
     used = {use.variable for unit in units for use in unit.uses}
     changed = {use.variable for unit in units for use in unit.uses if use.mode in ("write", "escape")}
     kept = tuple(

@@ -18,6 +18,41 @@ app = Flask(__name__)
 """
 
 FLASK_PROGRAMS = {
+    ("shuffled", "whole"): """
+import random
+words=["a","b","c"]
+random.shuffle(words)
+@app.get("/<int:i>")
+def h(i):
+    return words[i]
+""",
+    ("twoclosures", "pinned"): """
+def make():
+    seen=[]
+    def add(x):
+        seen.append(x)
+        return str(len(seen))
+    return add
+a,b=make(),make()
+@app.get("/<x>")
+def h(x):
+    return a(x)+b(x)
+""",
+    ("twowrappers", "none"): """
+def twice(f):
+    @functools.wraps(f)
+    def w(*a, **k):
+        return f(*a, **k)*2
+    return w
+@app.get("/<x>")
+@twice
+def h(x):
+    return x
+@app.get("/")
+@twice
+def other():
+    return "x"
+""",
     ("walkwrite", "whole"): """
 users={}
 @app.get("/")
