@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
 from functools import cached_property
 
 from compiler.facts import Harm, Mode
@@ -100,7 +99,8 @@ class Fields(Heap):
         for value in self.deep(values):
             obj = value.target
             if isinstance(obj, Obj) and obj.kind in ("object", "instance"):
-                self._call_each((v for n, held in list(obj.fields.items()) if n[:4] == "get " for v in held), value, node)
+                getters = [v for name, held in obj.fields.items() if name.startswith("get ") for v in held]
+                self._call_each(getters, value, node)
                 self._call_each(self._of_object(value, obj, "toJSON", node, None), value, node)
 
     def as_text(self, values: Iterable[Value], node: Node) -> None:

@@ -221,7 +221,9 @@ class Flow(Keying):
             field = _field_around(function)
             if field is not None:
                 cls = field.parent.parent.info  # type: ignore[union-attr]
-                return one(Cls(cls)) if "static" in field.words else frozenset(self.these.get(self.fields_of(cls), set()))
+                if "static" in field.words:
+                    return one(Cls(cls))
+                return frozenset(self.these.get(self.fields_of(cls), set()))
             function = function.parent
         if function is None or function.module:
             return NOTHING
