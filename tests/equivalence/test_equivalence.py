@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from cases import Case, find
-from outcome import SAME
 from equivalence import run
+from outcome import SAME
 
 SERVICES = find(Path(__file__).parent / "services")
 
