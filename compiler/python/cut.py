@@ -527,10 +527,32 @@ class Cutter:
                 self._check(piece, node)
             if piece.role is Role.START:
                 continue
+            self._check_called(piece, unit)
             for use in unit.uses:
                 inside = any(first <= use.place.line <= last for first, last in piece.spans)
                 if inside and use.mode in (Mode.WRITE, Mode.ESCAPE):
                     raise Uncut(f"line {use.place.line} changes {use.variable} after the first part", use.place)
+
+    def _check_called(self, piece: Piece, unit: Unit) -> None:
+        """What is part of the state may be changed by whom it is handed to: that would be a copy."""
+        function = piece.function or self._handler
+        scope = function if function.module is self._module else self._handler
+        seen: set[Function] = set()
+        waiting: list[tuple[Function, ast.AST]] = [(scope, node) for node, _ in piece.lines]
+        while waiting:
+            within, node = waiting.pop()
+            for inner in ast.walk(node):
+                own = self._own_function(within, inner.func) if isinstance(inner, ast.Call) else None
+                if own is None or own in seen:
+                    continue
+                seen.add(own)
+                waiting.append((own, own.node))
+                for use in unit.uses:
+                    lines = range(own.node.lineno, (own.node.end_lineno or own.node.lineno) + 1)
+                    there = use.place.file == own.module.file and use.place.line in lines
+                    if there and use.mode in (Mode.WRITE, Mode.ESCAPE) and use.variable in self._state:
+                        why = f"line {use.place.line} changes {use.variable} after the first part"
+                        raise Uncut(why, use.place, "change it in the first function")
 
     def _check(self, piece: Piece, node: ast.AST) -> None:
         where = self._at(self._handler, node)
