@@ -273,6 +273,7 @@ class Frameworks(Hooks):
         elif special.kind == "partial":
             return _partial(m, special, call, frame)
         elif special.kind == "as_view":
+            _views_given(m, special.data[0], call)
             return frozenset({Special("view", (special.data[0], keys.constant(call.get(0, "name")) or ""))})
         elif special.kind not in ("ignored", "identity"):
             return PLAIN
@@ -525,6 +526,15 @@ def _endpoint(obj: Obj, cls: Class) -> str:
         name = _text(obj.attrs.get("*name", NOTHING))
         return f"{name}_{dashed}" if obj.name.endswith("Namespace") else dashed
     return ""
+
+
+def _views_given(m: Machine, cls: object, call: Args) -> None:
+    """What `as_view` hands on to each view, and the one view of a class that wants no other."""
+    if any(isinstance(atom, Ref) for atom in call.every()):
+        remedy = "reach it by the name of a module's variable in the class"
+        m.hazard(Harm.OPAQUE, "hands objects to the views of a class", m.call_place, remedy)
+    if isinstance(cls, Class) and any(c.scope.names.get("init_every_request") for c in cls.lineage()):
+        m.hazard(Harm.OPAQUE, "answers all requests with one view of a class", m.call_place)
 
 
 def _stands_for(special: Special, wrapper: Atoms) -> None:

@@ -18,6 +18,27 @@ app = Flask(__name__)
 """
 
 FLASK_PROGRAMS = {
+    ("oneview", "pinned"): """
+from flask.views import MethodView
+class h(MethodView):
+    init_every_request=False
+    def __init__(self):
+        self.items=[]
+    def get(self):
+        self.items.append(1)
+        return jsonify(self.items)
+app.add_url_rule("/", view_func=h.as_view("h"))
+""",
+    ("viewgiven", "pinned"): """
+from flask.views import MethodView
+class h(MethodView):
+    def __init__(self, items):
+        self.items=items
+    def get(self):
+        self.items.append(1)
+        return jsonify(self.items)
+app.add_url_rule("/", view_func=h.as_view("h", []))
+""",
     ("shuffled", "whole"): """
 import random
 words=["a","b","c"]
