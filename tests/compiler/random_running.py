@@ -39,7 +39,7 @@ module.exports = () => {
     listen: (port) => http.createServer((req, res) => {
       const [, first, id] = req.url.split("/");
       req.params = { id };
-      res.json = (value) => res.end(JSON.stringify(value));
+      res.json = (value) => void (res.writableEnded || res.end(JSON.stringify(value))); // one more in a `finally`
       const failed = (error) => ((res.statusCode = 500), res.end(JSON.stringify(String(error))));
       let at = 0;
       const next = () => {
