@@ -117,5 +117,7 @@ def _check_inputs(graph: Graph, other: Graph) -> None:
             if methods and _PARAMETER.sub("{}", mine.path) == _PARAMETER.sub("{}", theirs.path):
                 raise UserError(
                     f"{graph.name}: {mine.method} {mine.path} is what {other.name} answers "
-                    f"({theirs.method} {theirs.path})\n  remedy: choose another path, or undeploy {other.name}"
+                    f"({theirs.method} {theirs.path})\n"
+                    f"  remedy: choose another path, or `liquefy-ctl undeploy {other.name}`; what an earlier "
+                    "local cluster left behind goes with `liquefy-ctl down --purge`"
                 )

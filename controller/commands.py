@@ -188,17 +188,23 @@ class Commands:
             raise UserError(f"{node.name} is {node.state}\n  remedy: choose a node that is up")
         if node.emptying:
             raise UserError(f"{node.name} is drained\n  remedy: `liquefy-ctl uncordon {node.name}`, or choose another")
-        pinned, fixed = self._cluster.pinned(), self._cluster.fixed()
+        self._check_movable(found.partitions, node.name)
+        pinned = self._cluster.pinned()
         for partition in found.partitions:
-            if partition in fixed and self._cluster.where.get(partition, node.name) != node.name:
-                raise UserError(
-                    f"{partition} stays on {self._cluster.where[partition]}: {fixed[partition]}\n"
-                    "  remedy: change that, and deploy again; moved, it would forget what it remembers"
-                )
             if pinned.get(partition, node.name) != node.name:
                 text = f"{partition} is pinned to {pinned[partition]}"
                 raise UserError(f"{text}\n  remedy: `liquefy-ctl unpin`, or pin it to {node.name}")
         self._move(query, [p for p in found.partitions if self._cluster.where.get(p) != node.name], node.name)
+
+    def _check_movable(self, partitions: list[str], node: str) -> None:
+        """Raises UserError for what stays where its process is."""
+        fixed = self._cluster.fixed()
+        for partition in partitions:
+            if partition in fixed and self._cluster.where.get(partition, node) != node:
+                raise UserError(
+                    f"{partition} stays on {self._cluster.where[partition]}: {fixed[partition]}\n"
+                    "  remedy: change that, and deploy again; moved, it would forget what it remembers"
+                )
 
     def _move(self, query: Query, partitions: list[str], target: str) -> None:
         began_ms = self._desk.now_ms
@@ -258,7 +264,9 @@ class Commands:
             self._rebalancing.drain(node.name, done)
 
         def done(result: dict[str, Any]) -> None:
-            text = f"drained {node.name}: {result['moved']} moved, {result['left']} left"
+            fixed = self._cluster.fixed()
+            stay = [f"{p} stays: {fixed[p]}" for p in sorted(self._cluster.owned.get(node.name, ())) if p in fixed]
+            text = "; ".join([f"drained {node.name}: {result['moved']} moved, {result['left']} left", *stay])
             self._desk.log("info", text, "drained", **result)
             query.done(result)
 
@@ -280,6 +288,7 @@ class Commands:
         found, node = meant(self._cluster, query.text("what")), self._cluster.named(query.text("node"))
         if node.emptying:
             raise UserError(f"{node.name} is drained\n  remedy: `liquefy-ctl uncordon {node.name}`, or choose another")
+        self._check_movable(found.partitions, node.name)
 
         def done(_: object) -> None:
             self._cluster.pins[found.what] = node.name

@@ -42,6 +42,8 @@ class _Deployment:
         self.prepared: set[str] = set()
         self.landing: set[str] | None = None
         self.landing_ms = 0
+        self.forgotten: list[str] = []
+        """Groups whose memory was the process of the version before."""
 
 
 class _Closing:
@@ -95,6 +97,7 @@ class Deploying:
             done(self._result(merged, [node.name for node in nodes]))
             return
         deployment = _Deployment(merged, say, done, refuse, self._desk.now_ms)
+        deployment.forgotten = [group.name for group in old.groups if group.pinned] if old is not None else []
         self._deployments[name] = deployment
         self._desk.store(PutBundle(bundle), lambda _: self._prepare(deployment))
 
@@ -206,6 +209,9 @@ class Deploying:
         ms = self._desk.now_ms - deployment.began_ms
         text = f"deployed {graph.name} version {graph.version}: {len(names)} partitions, in {ms} ms"
         self._desk.log("info", text, "deployed", **result)
+        for group in deployment.forgotten:
+            text = f"{graph.name}/{group} begins anew: what it remembered was in the process of the version before"
+            self._desk.log("warning", text, "forgotten", what=f"{graph.name}/{group}")
         deployment.done(result)
 
     @staticmethod

@@ -213,7 +213,9 @@ class Ownership:
         elif verdict.outcome == "fenced":
             self.lose(partition, "a commit was fenced")
         else:
-            self._reload(partition)
+            text = "the store is not where the last commit left it; loading it anew"
+            self._effects.append(Log("error", f"{partition.name}: {text}", "gap"))
+            self._reload(partition, "the store lost or gained commits")
 
     def _hand_over(self, partition: Partition) -> None:
         assert partition.move is not None
@@ -231,10 +233,21 @@ class Ownership:
         self._end_move(partition, "")
         self.drop(partition)
 
-    def _reload(self, partition: Partition) -> None:
-        text = f"{partition.name}: the store is not where the last commit left it; loading it anew"
-        self._effects.append(Log("error", text, "gap"))
-        self._end_move(partition, "the store lost or gained commits")
+    def graphs_changed(self) -> None:
+        """A version in which a group has a context, and had none before, or the other way round: what is here of it
+        begins anew, as what is known of contexts is not what it needs."""
+        for partition in list(self._flow.partitions.values()):
+            graph = self._fleet.graphs.get(partition.graph)
+            group = graph.group_by_name.get(partition.group) if graph is not None else None
+            if partition.life is Life.ACTIVE and group is not None and group.stateful != partition.stateful:
+                kind = "has a context" if group.stateful else "has no context"
+                text = f"{partition.name} {kind} in this version: beginning anew"
+                self._effects.append(Log("info", text, "graphs"))
+                self._reload(partition, "a new version came")
+
+    def _reload(self, partition: Partition, why: str) -> None:
+        """Own it as if it had just come, with all that waits."""
+        self._end_move(partition, why)
         self.drop(partition)
         fresh = Partition(partition.name, partition.epoch, self._flow.next_read)
         self._flow.partitions[fresh.name] = fresh

@@ -489,6 +489,7 @@ def test_what_remembers_in_its_process_stays_while_that_lives() -> None:
     at = world.owners()["live/store/0"]
     other = next(name for name in world.workers if name != at)
     assert "keeps sessions in memory" in world.error("migrate", what="live/store", node=other)
+    assert "keeps sessions in memory" in world.error("pin", what="live/store", node=other)
     assert world.result("drain", node=at)["left"] == 1
     world.run(30_000)
     assert world.owners()["live/store/0"] == at

@@ -15,6 +15,7 @@ from liquefy.messages import (
     Disown,
     Drop,
     Fenced,
+    Graphs,
     Handover,
     Held,
     Hello,
@@ -27,6 +28,7 @@ from liquefy.messages import (
     encode,
 )
 from worker import events as ev
+from worker.mailbox import Life
 
 P = "shop/store/0"
 
@@ -64,6 +66,21 @@ def test_the_target_goes_by_what_the_source_left() -> None:
     assert [p.message for e in effects if isinstance(e, SendFrame) for part in e.parts for p in part] == [left]
     partition = bench.state.flow.partitions[P]
     assert (partition.sequence, partition.next_out, partition.acknowledged) == (5, 9, [7])
+
+
+def test_a_version_in_which_a_group_gets_a_context_or_loses_it() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    groups = [replace(group, stateful=False) if group.name == "store" else group for group in bench.graph.groups]
+    bench.step(ev.FromPeer(CONTROLLER, Graphs([replace(bench.graph, version=2, groups=tuple(groups))])))
+    without = bench.state.flow.partitions[P]
+    assert (without.life, without.stateful) == (Life.ACTIVE, False)
+    assert [entry.message.id for entry in without.working.values()] == [b"m1"]
+    bench.step(ev.FromPeer(CONTROLLER, Graphs([replace(bench.graph, version=3)])))
+    assert bench.state.flow.partitions[P] is not without
+    assert bench.state.flow.partitions[P].stateful is True
 
 
 def test_a_partition_that_the_store_gives_to_another_is_disowned() -> None:
