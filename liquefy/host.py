@@ -271,7 +271,7 @@ class Host:
 
 def _timeout(raised: BaseException) -> CallTimeout:
     """With the traceback of the cancellation, which knows where the function stood."""
-    at = raised.__cause__ if isinstance(raised, TimeoutError) and raised.__cause__ else raised
+    at = (raised.__cause__ or raised.__context__ or raised) if isinstance(raised, TimeoutError) else raised
     return CallTimeout().with_traceback(at.__traceback__)
 
 

@@ -53,7 +53,7 @@ GRAPH = {
     "inputs": [{"name": "input", "method": "GET", "path": "/{id}", "to": "store"}],
     "fluxions": [{"name": "store", "code": "m:f", "group": "store", "key": "params.id", "streams": ["output"]}],
     "groups": [
-        {"name": "store", "stateful": True, "partitions": 32, "nodes": {"node1": 32}, "rate": 1.0, "load": 0.1}
+        {"name": "store", "stateful": True, "pinned": "", "partitions": 32, "nodes": {"node1": 32}, "rate": 1.0, "load": 0.1}
     ],
     "streams": ["input >> store", "store >> output"],
 }  # fmt: skip
@@ -281,7 +281,7 @@ def test_every_command_has_an_example() -> None:
         *app.registered_commands,
         *(c for g in app.registered_groups for c in g.typer_instance.registered_commands),
     ]  # type: ignore[union-attr]
-    assert len(commands) == 26
+    assert len(commands) == 28
     for command in commands:
         assert command.callback is not None
         assert "xample: liquefy-ctl " in (command.callback.__doc__ or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from datetime import UTC, date, datetime, time, timedelta, timezone  # noqa: F401  (names of values.json)
 from decimal import Decimal  # noqa: F401
@@ -50,6 +51,8 @@ def survives(value: Any, element: bool = False) -> bool:
     """Whether JavaScript can tell all of it apart: 5.0 is 5 there, -0 in a Set is 0, and numbers come first among an
     object's names."""
     if isinstance(value, float):
+        if math.isnan(value):  # there is one NaN in JavaScript, whatever its bits
+            return math.copysign(1, value) > 0
         return not value.is_integer() or abs(value) >= 2**53 or (str(value) == "-0.0" and not element)
     if isinstance(value, dict):
         return all(survives(k, True) and survives(v) and not str(k).isdecimal() for k, v in value.items())
