@@ -53,7 +53,8 @@ GRAPH = {
     "inputs": [{"name": "input", "method": "GET", "path": "/{id}", "to": "store"}],
     "fluxions": [{"name": "store", "code": "m:f", "group": "store", "key": "params.id", "streams": ["output"]}],
     "groups": [
-        {"name": "store", "stateful": True, "pinned": "", "partitions": 32, "nodes": {"node1": 32}, "rate": 1.0, "load": 0.1}
+        {"name": "store", "stateful": True, "pinned": "", "partitions": 32, "nodes": {"node1": 32}, "rate": 1.0}
+        | {"load": 0.1}
     ],
     "streams": ["input >> store", "store >> output"],
 }  # fmt: skip
