@@ -46,9 +46,9 @@ class Initial(StrEnum):
 @dataclass(frozen=True)
 class Variable:
     """A name that outlives a request: of a module, of a class, or of a function that ran at start and whose inner
-    functions live on.
-    `id` is unique in the service and is what contexts call it: `app.todos` (module path with dots, then the name), for
-    closures `app.makeStore.items`. `constant`: never assigned again (its value may still be changed in place)."""
+    functions live on. `id` is unique in the service and is what contexts call it: `app.todos` (module path with dots,
+    then the name), for closures `app.makeStore.items`. `constant`: never assigned again (its value may still be
+    changed in place)."""
 
     id: str
     name: str
@@ -74,10 +74,8 @@ class Mode(StrEnum):
 @dataclass(frozen=True)
 class KeyOf:
     """By what a collection is indexed: `parameter` is a parameter of the unit, or "request" in a handler; `path` what
-    is taken of it,
-    such as ("params", "id"). For ("request", ("params", "id")) the kinds are params, query, headers, body, cookies.
-    `convert`: "" or "int".
-    `text`: the expression as written."""
+    is taken of it, such as ("params", "id"). For ("request", ("params", "id")) the kinds are params, query, headers,
+    body, cookies. `convert`: "" or "int". `text`: the expression as written."""
 
     parameter: str
     path: tuple[str, ...]
@@ -150,11 +148,9 @@ class Unit:
 @dataclass(frozen=True)
 class Start:
     """Where requests enter. `path` in the notation of graph.yaml (`/users/{id}`), "" if it cannot be said so; `unit`
-    is the handler.
-    `route`: how the runtime finds the handler again, in the words of the front end and runtime of the language; "" if
-    it cannot: then these requests are served by the fluxion `app`.
-    `arguments`: what the framework passes for the handler's parameters, in words of the request (a parameter "request"
-    needs none)."""
+    is the handler. `route`: how the runtime finds the handler again, in the words of the front end and runtime of the
+    language; "" if it cannot: then these requests are served by the fluxion `app`. `arguments`: what the framework
+    passes for the handler's parameters, in words of the request (a parameter "request" needs none)."""
 
     method: str
     path: str

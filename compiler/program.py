@@ -1,6 +1,5 @@
 """A service split into fluxions: what a compiler's front end makes, what a `.flx` text says, what is emitted as a
-bundle. The one
-form of both languages. Shapes only.
+bundle. The one form of both languages. Shapes only.
 """
 
 from __future__ import annotations
@@ -62,8 +61,7 @@ class Sorted:
 @dataclass(frozen=True)
 class Stream:
     """`to`, and the variables that travel. `starts`: written `>>` (a new message, as from input); else `->` (the rest
-    of
-    the work)."""
+    of the work)."""
 
     to: str
     variables: tuple[str, ...] = ()
@@ -82,10 +80,8 @@ class Entry:
 @dataclass(frozen=True)
 class Fluxion:
     """`body` is its code as people read and edit it: for STEP a function's statements, for HANDLER, START and END the
-    handler's
-    part, "" for WHOLE (its code is the files). `reads`: variables of the message that the body uses. `key` in words
-    of the request
-    (`params.id`), "" if it has none or inherits it."""
+    handler's part, "" for WHOLE (its code is the files). `reads`: variables of the message that the body uses. `key`
+    in words of the request (`params.id`), "" if it has none or inherits it."""
 
     name: str
     role: Role
@@ -128,10 +124,8 @@ class Kept:
 @dataclass(frozen=True)
 class Program:
     """`files` are the sources as they are loaded (path -> text); where a fluxion's body is cut out of a file the text
-    has
-    the hole `⟪name⟫` in its place, so that each line of code is in one place only. `assets`: other files of the
-    service's folder that go into
-    the bundle, paths relative to `folder`."""
+    has the hole `⟪name⟫` in its place, so that each line of code is in one place only. `assets`: other files of the
+    service's folder that go into the bundle, paths relative to `folder`."""
 
     name: str
     language: str

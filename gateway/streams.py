@@ -1,8 +1,7 @@
 """Answers that come in pieces, and the clients they are for. Decides; `gateway.pending` asks it.
 
 Pieces of one handling come in order and may come again, never with a gap: that is what senders promise. Pieces of
-another
-handling of the same message (its worker died) do not continue the first ones: then the client is cut off.
+another handling of the same message (its worker died) do not continue the first ones: then the client is cut off.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Settings: one frozen dataclass per role. A value comes from the flag, else the environment
-(`LIQUEFY_` and the name in capitals), else the configuration file (YAML, `LIQUEFY_CONFIG`), else the default.
-Units come last in names. Nothing is read at import.
+"""Settings: one frozen dataclass per role. A value comes from the flag, else the environment (`LIQUEFY_` and the name
+in capitals), else the configuration file (YAML, `LIQUEFY_CONFIG`), else the default. Units come last in names.
+Nothing is read at import.
 """
 
 from __future__ import annotations
@@ -99,8 +99,7 @@ class ControllerConfig:
 class GatewayConfig:
     """`header_timeout_ms`, `body_timeout_ms`: a client slower than that to send them is cut off. `keep_alive_ms`: an
     idle connection is closed. `stream_silence_ms_max`: a streamed answer of which nothing more comes for so long is
-    broken
-    off. `idempotency_retention_s`: how long an Idempotency-Key and its answer are known."""
+    broken off. `idempotency_retention_s`: how long an Idempotency-Key and its answer are known."""
 
     broker: str = BROKER_DEFAULT
     redis: str = REDIS_DEFAULT

@@ -1,5 +1,5 @@
-"""The graph of one service: fluxions, streams, inputs, groups. Shapes only: reading and checking `graph.yaml`
-is `liquefy.graphfile`'s work, running it the roles'.
+"""The graph of one service: fluxions, streams, inputs, groups. Shapes only: reading and checking `graph.yaml` is
+`liquefy.graphfile`'s work, running it the roles'.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Fluxion(msgspec.Struct, frozen=True):
 
 class Group(msgspec.Struct, frozen=True):
     """The fluxions that share a context (`stateful`), or one fluxion without any; the unit that is partitioned.
-    `pinned`: why it
-    stays on its node ("": it does not). What it remembers is in the process that runs it, and lost with it."""
+    `pinned`: why it stays on its node ("": it does not). What it remembers is in the process that runs it, and lost
+    with it."""
 
     name: str
     stateful: bool

@@ -39,9 +39,9 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message of a stream; immutable.
 
     `body` is packed by `liquefy.values` and opened by hosts and gateways alone. `born_ms` (Unix time) picks the
-    dedupe bucket: the same for each resend and each derivation of the same id. `due_ms` > 0 delays delivery.
-    `root` is the id of the request, `gateway` the name of the gateway that waits ("" when no client waits) and
-    `deadline_ms` (Unix time) how long it waits.
+    dedupe bucket: the same for each resend and each derivation of the same id. `due_ms` > 0 delays delivery. `root`
+    is the id of the request, `gateway` the name of the gateway that waits ("" when no client waits) and `deadline_ms`
+    (Unix time) how long it waits.
     """
 
     id: bytes
@@ -63,8 +63,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Only on messages to `output`."""
     piece: int = 0
     """Only on messages to `output`: 0 for a whole answer; of one that is streamed the number of the piece, from 1 on,
-    and
-    minus that for the last. All pieces of one handling have the same id, those of another handling another one."""
+    and minus that for the last. All pieces of one handling have the same id, those of another handling another
+    one."""
 
 
 class Posted(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -147,8 +147,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 class Legacy(msgspec.Struct, frozen=True, array_like=True):
     """What a partition's next owner starts from, as the source left it in the store with its last commit. `outbox`:
-    what is in
-    the partition's outbox there, in order, packed; but for entries whose acknowledgements came since
+    what is in the partition's outbox there, in order, packed; but for entries whose acknowledgements came since
     (`acknowledged`)."""
 
     sequence: int
@@ -303,8 +302,7 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 class Hangup(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Gateway to worker: the client that waited for the answer to this request is gone. No order: handling goes on,
-    but whoever
-    streams an answer, or holds one back for others, may stop."""
+    but whoever streams an answer, or holds one back for others, may stop."""
 
     root: bytes
 

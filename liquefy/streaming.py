@@ -6,10 +6,8 @@
     return None                                                                # ends it
 
 A piece is out when `send` returns, so none of this can be taken back: what raises after the first piece breaks the
-client's
-connection off instead of answering 500, and is not tried again. Once the first piece is out the time limit of the
-call is off.
-Does not know who listens, nor how pieces travel.
+client's connection off instead of answering 500, and is not tried again. Once the first piece is out the time limit
+of the call is off. Does not know who listens, nor how pieces travel.
 """
 
 from __future__ import annotations

@@ -42,8 +42,7 @@ class Uncut(Exception):
 @dataclass
 class Line:
     """Text of a part. `sends`: it is cut in two around what is sent early: parameter -> argument. `uses`: names that
-    it uses
-    besides those of its nodes."""
+    it uses besides those of its nodes."""
 
     text: str
     nodes: list[Node] = field(default_factory=list)
@@ -66,8 +65,7 @@ class Piece:
 @dataclass
 class Rest:
     """What comes after a call: `names` get its results, then `statements` of `function` run. `awaited`: somebody
-    waits for what
-    that function returns."""
+    waits for what that function returns."""
 
     names: list[Node]
     statements: list[Node]
