@@ -1,5 +1,5 @@
-"""A service under its framework as a folder that can be deployed, as far as it is the same for both languages: the
-other files of its folder, and graph.yaml with raw inputs, keys as hints, and streams by which a request that came to
+"""A service as a folder that can be deployed: the files of any bundle; and, for a service in JavaScript under its
+framework, graph.yaml with raw inputs, keys as hints, and streams by which a request that came to
 the wrong fluxion is sent on. Knows no syntax and no runtime.
 """
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from compiler.program import Entry, Fluxion, Keeping, Program, Role
@@ -31,12 +31,14 @@ def write(out: Path, path: str, text: str) -> None:
     target.write_bytes(text.encode())
 
 
-def write_assets(program: Program, out: Path) -> None:
-    """Raises UserError for one that is not there."""
+def write_assets(program: Program, out: Path, reserved: Collection[str] = ()) -> None:
+    """Raises UserError for one that is not there, or has the name of a file that the bundle has itself (`reserved`)."""
     for asset in program.assets:
         source, target = _inside(Path(program.folder), asset), _inside(out, asset)
         if not source.is_file():
             raise UserError(f"{source}: does not exist\n  remedy: create it, or take it out of the assets")
+        if asset in reserved:
+            raise UserError(f"{source}: the bundle has a file of that name itself\n  remedy: rename yours")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
 

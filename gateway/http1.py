@@ -472,19 +472,25 @@ class Connection(asyncio.Protocol):
     def _write(self, exchange: Exchange) -> None:
         assert exchange.answer is not None
         status, headers, body = exchange.answer
+        framing = ""
+        if status == 204 or status == 304:
+            body = b""
+        elif exchange.method != "HEAD" or not _states_length(headers):
+            framing = f"content-length: {len(body)}\r\n"
+        data = self._head(exchange, status, headers, framing)
+        self._transport.write(data if exchange.method == "HEAD" else data + body)
+
+    def _head(self, exchange: Exchange, status: int, headers: list[tuple[str, str]], framing: str) -> bytes:
+        """Status line and headers; `framing`: the line that says how the body ends, "" if there is none."""
         head = _REASONS.get(status) or f"HTTP/1.1 {status} \r\n"
         for name, value in headers:
             head += f"{name}: {value}\r\n"
-        if status == 204 or status == 304:
-            body = b""
-        elif exchange.method != "HEAD" or all(name.lower() != "content-length" for name, _ in headers):
-            head += f"content-length: {len(body)}\r\n"
+        head += framing
         if not exchange.keep_alive:
             head += "connection: close\r\n"
         elif exchange.version == "1.0":
             head += "connection: keep-alive\r\n"
-        data = f"{head}date: {self._server.date}\r\n\r\n".encode("latin-1")
-        self._transport.write(data if exchange.method == "HEAD" else data + body)
+        return f"{head}date: {self._server.date}\r\n\r\n".encode("latin-1")
 
     def _write_pieces(self, exchange: Exchange, pieces: list[bytes]) -> None:
         """What is there of a streamed answer."""
@@ -492,16 +498,11 @@ class Connection(asyncio.Protocol):
         if not exchange.head_out:
             exchange.head_out = True
             status, headers, _ = exchange.answer
-            head = _REASONS.get(status) or f"HTTP/1.1 {status} \r\n"
-            head += "".join(f"{name}: {value}\r\n" for name, value in headers)
-            measured = any(name.lower() == "content-length" for name, _ in headers)
+            measured = _states_length(headers)
             exchange.chunked = not measured and exchange.version == "1.1"
             exchange.keep_alive = exchange.keep_alive and (measured or exchange.chunked)
-            if exchange.chunked:
-                head += "transfer-encoding: chunked\r\n"
-            if not exchange.keep_alive:
-                head += "connection: close\r\n"
-            self._transport.write(f"{head}date: {self._server.date}\r\n\r\n".encode("latin-1"))
+            framing = "transfer-encoding: chunked\r\n" if exchange.chunked else ""
+            self._transport.write(self._head(exchange, status, headers, framing))
         data = b"".join(pieces)
         if exchange.chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
@@ -580,6 +581,10 @@ def _name(name: bytes) -> str:
     if len(_names) < NAMES_MAX:
         _names[name] = key
     return key
+
+
+def _states_length(headers: list[tuple[str, str]]) -> bool:
+    return any(name.lower() == "content-length" for name, _ in headers)
 
 
 def _headers_too_large(limits: Limits) -> Refusal:

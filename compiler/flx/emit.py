@@ -9,14 +9,13 @@ nothing. A variable of the context that is None (undefined) at the end is not ke
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from compiler.bundling import write, write_assets
 from compiler.flx import bodies, derive
 from compiler.flx.shapes import Body
 from compiler.program import Fluxion, Group, Keeping, Program, Stream
-from liquefy.errors import UserError
 from liquefy.graph import OUTPUT
 
 HEAD = "Made by liquefy-ctl from {name}; change that, not this."
@@ -26,34 +25,12 @@ def emit(program: Program, out: Path) -> None:
     """Raises UserError."""
     entry = derive.entry(program)
     module = python_module if program.language == "python" else javascript_module
-    _write_assets(program, out)
+    write_assets(program, out)
     for path, text in program.files.items():
         if path != entry:
-            _write(out, path, text)
-    _write(out, entry, module(program, program.files.get(entry, "")))
-    _write(out, "graph.yaml", graph_yaml(program, entry))
-
-
-def _write(out: Path, path: str, text: str) -> None:
-    target = _inside(out, path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(text.encode())
-
-
-def _inside(out: Path, path: str) -> Path:
-    pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts:
-        raise UserError(f"the file {path!r} is not in the service's folder\n  remedy: name it from there")
-    return out / pure
-
-
-def _write_assets(program: Program, out: Path) -> None:
-    for asset in program.assets:
-        source, target = _inside(Path(program.folder), asset), _inside(out, asset)
-        if not source.is_file():
-            raise UserError(f"{source}: does not exist\n  remedy: create it, or take it out of the assets")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+            write(out, path, text)
+    write(out, entry, module(program, program.files.get(entry, "")))
+    write(out, "graph.yaml", graph_yaml(program, entry))
 
 
 # -- graph.yaml -------------------------------------------------------------------------------------------------

@@ -13,15 +13,14 @@ from __future__ import annotations
 import json
 import keyword
 import re
-import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from compiler.bundling import write, write_assets
 from compiler.holes import fill
 from compiler.program import Entry, Fluxion, Group, Keeping, Program, Role
 from compiler.python.parts import CUT, chain_start, file_of, parts
 from compiler.python.requirements import requirements
-from liquefy.errors import UserError
 from liquefy.graph import OUTPUT
 
 SERVICE = "liquid_service"
@@ -41,41 +40,16 @@ def emit(program: Program, out: Path) -> None:
     bodies = {fluxion.name: fluxion.body for fluxion in program.fluxions if fluxion.body}
     files = {path: fill(text, bodies) for path, text in program.files.items()}
     for path, text in files.items():
-        _write(out, path, text)
-    folder = Path(program.folder)
-    for asset in program.assets:
-        _copy(folder, asset, out)
-    needed = requirements(files, program.assets, folder)
+        write(out, path, text)
+    write_assets(program, out, reserved=("graph.yaml", MANIFEST, f"{SERVICE}.py"))
+    needed = requirements(files, program.assets, Path(program.folder))
     if needed:
-        _write(out, "requirements.txt", needed)
+        write(out, "requirements.txt", needed)
     for path, text in parts(program).items():
-        _write(out, path, text)
-    _write(out, f"{SERVICE}.py", service_module(program))
-    _write(out, MANIFEST, json.dumps(manifest(program), indent=1, ensure_ascii=False) + "\n")
-    _write(out, "graph.yaml", graph_yaml(program))
-
-
-def _write(out: Path, path: str, text: str) -> None:
-    target = _inside(out, path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(text.encode())
-
-
-def _copy(folder: Path, asset: str, out: Path) -> None:
-    source, target = _inside(folder, asset), _inside(out, asset)
-    if not source.is_file():
-        raise UserError(f"{source}: does not exist\n  remedy: create it, or take it out of the assets")
-    if asset in ("graph.yaml", MANIFEST, f"{SERVICE}.py"):
-        raise UserError(f"{source}: the bundle has a file of that name itself\n  remedy: rename yours")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-
-
-def _inside(out: Path, path: str) -> Path:
-    pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts:
-        raise UserError(f"the file {path!r} is not in the service's folder\n  remedy: name it from there")
-    return out / pure
+        write(out, path, text)
+    write(out, f"{SERVICE}.py", service_module(program))
+    write(out, MANIFEST, json.dumps(manifest(program), indent=1, ensure_ascii=False) + "\n")
+    write(out, "graph.yaml", graph_yaml(program))
 
 
 # -- the manifest -----------------------------------------------------------------------------------------

@@ -62,18 +62,24 @@ def _named(endpoint: str, handler: Any, method: str) -> Names:
     return [f"{endpoint}.{method.lower()}", endpoint, *found] if endpoint else found
 
 
+def _view(application: Any, request: Any) -> tuple[bool, list[str]] | None:
+    """Of a request that has a route: whether the framework answers it by itself (OPTIONS), and the names of its
+    handler. Flask's and Quart's."""
+    rule = request.url_rule
+    if request.routing_exception is not None or rule is None:
+        return None
+    automatic = request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False)
+    return automatic, _named(rule.endpoint, application.view_functions.get(rule.endpoint), request.method)
+
+
 def flask(_: Any, module: Any) -> None:
     dispatch = module.Flask.dispatch_request
 
     def dispatch_request(self: Any, *arguments: Any) -> Any:
         # Without an argument in Flask to 3.1, with its context in later ones.
         request = importlib.import_module("flask").request
-
-        rule = request.url_rule
-        if request.routing_exception is None and rule is not None:
-            automatic = request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False)
-            view = self.view_functions.get(rule.endpoint)
-            names = _named(rule.endpoint, view, request.method)
+        if (view := _view(self, request)) is not None:
+            automatic, names = view
             if not automatic and not _allowed(names, request.method, request.view_args or {}):
                 raise Dropped
             part = None if automatic else _part(request.view_args or {})
@@ -92,12 +98,8 @@ def quart(_: Any, module: Any) -> None:
 
     async def dispatch_request(self: Any, *arguments: Any, **options: Any) -> Any:
         request = importlib.import_module("quart").request
-
-        rule = request.url_rule
-        if request.routing_exception is None and rule is not None:
-            automatic = request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False)
-            view = self.view_functions.get(rule.endpoint)
-            names = _named(rule.endpoint, view, request.method)
+        if (view := _view(self, request)) is not None:
+            automatic, names = view
             if not automatic and not _allowed(names, request.method, request.view_args or {}):
                 return module.Response("")
         return await dispatch(self, *arguments, **options)
