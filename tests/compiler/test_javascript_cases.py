@@ -11,31 +11,16 @@ from pathlib import Path
 import pytest
 
 from compiler.javascript import compile
-from liquefy.errors import UserError
-from tests.compiler.test_python_cases import RESULT, shown, sources
+from tests.compiler import golden
 
 CASES = Path(__file__).parent / "cases/javascript"
 LINES = 5_000
 COMPILES_S_MAX = 5.0
 
 
-def compiled(folder: Path, files: dict[str, str]) -> str:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    try:
-        return shown(compile(folder, next(iter(files))))
-    except UserError as error:
-        return f"error: {error}\n"
-
-
-@pytest.mark.parametrize("case", sorted(CASES.glob("*.txt")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("case", golden.cases(CASES), ids=lambda path: path.stem)
 def test_case(case: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    text = case.read_text()
-    found = compiled(tmp_path, sources(text))
-    if request.config.getoption("--rewrite", default=False):
-        case.write_text(text.partition(RESULT)[0] + RESULT + found)
-    assert found == text.partition(RESULT)[2]
+    golden.check(case, tmp_path, compile, request)
 
 
 def test_many_lines_are_compiled_soon(tmp_path: Path) -> None:
