@@ -230,7 +230,8 @@ class Placing:
         known = self._cluster.nodes.get(node)
         if known is not None and known.inventory is not None:
             known.inventory[partition] = epoch
-        if (node, epoch) == self._cluster.placements.get(partition, Placement(partition, "", 0))[1:]:
+        current = (node, epoch) == self._cluster.placements.get(partition, Placement(partition, "", 0))[1:]
+        if current and partition not in self._placing:  # else it is being placed anew: that is what counts
             self.homeless.pop(partition, None)
         if epoch > self._cluster.epoch(partition):
             self.check([partition])

@@ -108,10 +108,10 @@ class Partition:
         self.waiting: dict[str, deque[Entry]] = {}
         self.awaiting: dict[str, deque[Entry]] = {}
         """Keys on which a coroutine works, and what arrived behind it."""
-        self.queries: dict[str, list[Entry]] = {}
-        """Reads to ask for: key -> entries whose ids are to be looked up as well."""
+        self.queries: dict[str, None] = {}
+        """Keys to ask the store for; the ids of what waits for them are looked up as well, where that is needed."""
         self.asked: dict[str, list[Entry]] = {}
-        """The same, asked and not yet answered."""
+        """Keys asked for and not yet answered -> entries whose ids were looked up."""
         self.fresh_from = fresh_from
         """Answers to reads numbered lower were asked before the last reset, or by an earlier ownership, and are
         stale."""
@@ -168,24 +168,21 @@ class Partition:
         if self.stateful and not entry.doomed:
             if entry.check or key not in self.contexts:
                 self.waiting[key] = deque((entry,))
-                self._ask(key, entry)
+                self.queries[key] = None
                 return False
             self.contexts[key].users += 1
         self.ready.append(entry)
         return True
 
-    def _ask(self, key: str, entry: Entry) -> None:
-        self.queries.setdefault(key, [])
-        if entry.check:
-            self.queries[key].append(entry)
-
     def take_query(self) -> ContextQuery | None:
         """What has to be read from the store now, if anything."""
         if not self.queries:
             return None
-        ids = tuple(bucketed(e.message) for entries in self.queries.values() for e in entries)
-        query = ContextQuery(self.name, tuple(self.queries), ids)
-        self.asked.update(self.queries)
+        # All of a line at once: one by one, a line that was sent again would take a round trip for each of its messages.
+        asked = {key: [entry for entry in self.waiting.get(key, ()) if entry.check] for key in self.queries}
+        ids = tuple(bucketed(entry.message) for entries in asked.values() for entry in entries)
+        query = ContextQuery(self.name, tuple(asked), ids)
+        self.asked.update(asked)
         self.queries = {}
         return query
 

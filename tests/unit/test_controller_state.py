@@ -338,6 +338,22 @@ def test_a_reading_that_crossed_a_move_is_no_loss_of_the_store() -> None:
     assert world.consistent()
 
 
+def test_a_placement_is_not_lost_when_the_landing_before_it_comes_late() -> None:
+    world = cluster(2)
+    partition = "visits/store/0"
+    before = world.store.get(partition)
+    world.stores = False
+    world.worker_down(before.owner)
+    world.run(50)  # its partitions are asked for, and the store takes its time
+    world.feed(ev.FromBroker(m.Landed(partition, before.epoch, before.owner)))
+    world.stores = True
+    world.store_answers()
+    world.run(100)
+    after = world.store.get(partition)
+    assert after.epoch == before.epoch + 1
+    assert world.workers[after.owner].owned[partition] == after.epoch
+
+
 def test_an_assignment_that_a_dead_controller_did_not_send_is_made_good() -> None:
     world = cluster(2)
     partition = next(p for p, owner in world.owners().items() if owner == "node1")

@@ -212,6 +212,22 @@ def test_a_commit_refused_for_duplicates_is_made_again_without_them() -> None:
     assert bench.seen == {b"m2"}
 
 
+def test_after_a_refusal_for_duplicates_all_that_waits_is_looked_up_at_once() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(*(bench.message(n) for n in range(1, 6)))
+    bench.answer_reads()
+    bench.answer_runs()
+    bench.seen = {b"m1", b"m2", b"m4"}
+    bench.answer_commits("seen", (b"m1",))
+    [read] = bench.reads
+    assert {i for query in read.queries for _, i in query.ids} == {b"m2", b"m3", b"m4", b"m5"}
+    bench.runs.clear()
+    bench.answer_reads()
+    assert acked(bench) == [1, 2, 4]
+    assert [item.id for _, items in bench.runs for item in items] == [b"m3", b"m5"]
+
+
 def test_what_a_user_raised_twice_becomes_a_dead_letter_and_an_answer() -> None:
     bench = Bench().ready("shop/store/0")
     bench.handlers["store"] = lambda item, ticket: Done(ticket, [], {}, (), "ValueError: no", "Traceback ...")
