@@ -396,7 +396,7 @@ class Flow:
             partition.move.committing = False
         if partition.stateful:
             partition.reset_due = True
-            # Where one came again, unmarked, others will have, too: found in one look now, not in a refused commit each.
+            # Where one came again unmarked, others will have: found in one look, not in a refused commit each.
             for entry in partition.working.values():
                 entry.check = True
         elif rest:

@@ -178,7 +178,7 @@ class Partition:
         """What has to be read from the store now, if anything."""
         if not self.queries:
             return None
-        # All of a line at once: one by one, a line that was sent again would take a round trip for each of its messages.
+        # All of a line at once: else one that was sent again would take a round trip for each of its messages.
         asked = {key: [entry for entry in self.waiting.get(key, ()) if entry.check] for key in self.queries}
         ids = tuple(bucketed(entry.message) for entries in asked.values() for entry in entries)
         query = ContextQuery(self.name, tuple(asked), ids)
