@@ -28,7 +28,9 @@ from compiler.python.model import (
     Obj,
     Once,
     Part,
+    Plain,
     Ref,
+    Scalar,
     Special,
 )
 
@@ -188,7 +190,13 @@ def _setattr(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
     name = keys.constant(args.get(1))
     if name is None and any(isinstance(a, ModuleAtom | ClassAtom | Func | Lib) for a in args.get(0)):
         m.hazard(Harm.DYNAMIC, "sets an attribute by a computed name", m.here(node), "name it")
-    memory.set_attribute(m, args.get(0), name or "*", args.get(2), m.here(node))
+    if name is None:
+        for atom in args.get(0):
+            if isinstance(atom, Ref):
+                memory.open_up(atom.obj)
+            if isinstance(atom, Ref) and atom.obj.kind == "lib":
+                m.hazard(Harm.DYNAMIC, "sets an attribute by a computed name", m.here(node), "name it")
+    memory.set_attribute(m, args.get(0), name or memory.ANY, args.get(2), m.here(node))
     return NONE
 
 
@@ -223,11 +231,30 @@ def _object(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
 
 
 def _vars(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
-    """`x.__dict__` by another name: what is changed in it is changed in x."""
-    memory.consume(m, args.every(), Mode.ESCAPE, m.here(node))
-    if any(isinstance(a, ModuleAtom | ClassAtom) for a in args.every()) or not args.positional:
+    if not args.positional:
         return _dynamic(m, args, node, frame)
-    return memory.elements(args.get(0)) | PLAIN
+    return attributes(m, args.get(0), node)
+
+
+def attributes(m: Machine, of: Atoms, node: ast.AST) -> Atoms:
+    """`vars(x)`, `x.__dict__`: what is changed in it is changed in x."""
+    found: Atoms = NOTHING
+    for atom in of:
+        if isinstance(atom, ModuleAtom | ClassAtom | Func):
+            m.hazard(Harm.DYNAMIC, "reaches attributes by computed names", m.here(node), "name them")
+        elif isinstance(atom, Part):
+            memory.record(m, atom.obj, Mode.READ, m.here(node), atom.key)
+            found |= {atom}
+        elif isinstance(atom, Ref) and atom.obj.kind == "instance":
+            memory.record(m, atom.obj, Mode.READ, m.here(node))
+            memory.open_up(atom.obj)
+            inside = NOTHING.union(*atom.obj.attrs.values())
+            atom.obj.elements |= frozenset(a for a in inside if not isinstance(a, Const | Scalar | Plain))
+            found |= {Part(atom.obj)}
+        else:
+            memory.consume(m, frozenset({atom}), Mode.ESCAPE, m.here(node))
+            found |= PLAIN
+    return found
 
 
 _BUILTINS: dict[str, Callable[[Machine, Args, ast.AST, Frame], Atoms]] = {

@@ -153,10 +153,16 @@ def bind_parameters(m: Machine, info: Function, bound: Atoms, args: Args, frame:
 def call(m: Machine, function: Atoms, args: Args, node: ast.AST, frame: Frame) -> Atoms:
     found: Atoms = NOTHING
     if any(isinstance(atom, Func | Method) for atom in function):  # what was looked up, not what it was looked up in
-        function = frozenset(atom for atom in function if not isinstance(atom, Part))
+        function = frozenset(atom for atom in function if not _data(atom))
     for atom in sorted(function, key=_order):
         found |= _one(m, atom, args, node, frame)
     return found or PLAIN
+
+
+def _data(atom: Atom) -> bool:
+    """What cannot be called."""
+    counted = isinstance(atom, Ref) and atom.obj.kind in memory.COUNTED
+    return counted or isinstance(atom, Part | Plain | Scalar | Const | Req)
 
 
 def _order(atom: Atom) -> str:
@@ -489,6 +495,13 @@ def container(m: Machine, name: str, args: Args, node: ast.AST) -> Atoms:
         where = m.here(node)
         for value in args.positional[:1]:
             memory.store(m, obj, memory.walk(m, value, where), where)
+    if name == "types.SimpleNamespace":
+        for field, value in args.named:
+            obj.attrs[field] = obj.attrs.get(field, NOTHING) | value
+            memory._contain(m, obj, value)
+        if args.anywhere:
+            memory.open_up(obj)
+            memory.store(m, obj, args.anywhere, m.here(node))
     return frozenset({Ref(obj)})
 
 
@@ -561,8 +574,13 @@ def method(m: Machine, atom: Method, args: Args, node: ast.AST, frame: Frame) ->
 def _part_method(m: Machine, of: Part, name: str, args: Args, where: Place) -> Atoms:
     given = args.every()
     if name in MUTATORS:
-        give_functions(m, given, frozenset({of}) | of.obj.elements)
-        memory.change(m, frozenset({of}), where, NOTHING if name in ("sort", "remove", "pop") else given, None)
+        if not m.loading:
+            give_functions(m, given, frozenset({of}) | of.obj.elements)
+        stored = NOTHING if name in ("sort", "remove", "pop") else given
+        if name in ("update", "extend"):
+            inside = (memory.walk(m, value, where) for value in (*args.positional, args.rest))
+            stored = NOTHING.union(*inside, *(value for _, value in args.named), args.anywhere)
+        memory.change(m, frozenset({of}), where, stored, None)
         return frozenset({of}) | of.obj.elements | (args.get(1) if name in ("setdefault", "pop") else NOTHING)
     if name in READERS:
         memory.record(m, of.obj, Mode.READ, where, of.key)

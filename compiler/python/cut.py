@@ -43,6 +43,9 @@ PIECES_MAX = 32
 END = "send"
 """The last part, if no function of the service makes the response."""
 
+RESERVED = "request"
+"""What no variable of a message may be called: the request, on its way to the last part, is."""
+
 CUT_UNDER = ("flask", "fastapi")
 """Frameworks in which the runtime calls a part of a handler instead of the handler."""
 
@@ -609,6 +612,9 @@ class Cutter:
             if name not in own:
                 raise Uncut(f"{name} does not always have a value", self._placed(name))
         for name in dict.fromkeys(name for names in sent for name in names):
+            if name == RESERVED:
+                why = f"{name} is what the message itself calls its request"
+                raise Uncut(why, self._placed(name), f"name it differently than {name}")
             self._check_plain(name)
         for names in sent:
             self._check_apart(names)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Mode
-from compiler.python import calls, keys, memory
+from compiler.python import builtin, calls, keys, memory
 from compiler.python.libraries import CONTAINERS, MUTATORS, READERS
 from compiler.python.model import (
     NONE,
@@ -89,6 +89,8 @@ def attribute(m: Machine, of: Atoms, name: str, node: ast.AST) -> Atoms:
 
 
 def _one_attribute(m: Machine, atom: Atom, name: str, node: ast.AST) -> Atoms:
+    if name == "__dict__" and isinstance(atom, Part | ModuleAtom | ClassAtom | Func):
+        return builtin.attributes(m, frozenset({atom}), node)
     if isinstance(atom, Ref):
         return _of_object(m, atom, name, node)
     if isinstance(atom, Part):
@@ -126,7 +128,7 @@ def _of_request(m: Machine, atom: Req, name: str) -> Atoms:
         if hung is not None:
             return hung | keys.attribute(atom, name)
         if name in ("state", "ctx"):
-            return frozenset({Special("request-local")})
+            return frozenset({Special("request-local", (name,))})
         if name == "app":
             return m.request_attrs.get("[app]", NOTHING) or PLAIN
         found = keys.attribute(atom, name)
@@ -191,7 +193,11 @@ def _of_object(m: Machine, atom: Ref, name: str, node: ast.AST) -> Atoms:
         return obj.attrs.get(name, NOTHING) | {LibMethod(obj, name)}
     if obj.kind != "instance":
         return frozenset({Method(atom, name)})
+    if name == "__dict__":
+        return builtin.attributes(m, frozenset({atom}), node)
     found = obj.attrs.get(name, NOTHING)
+    if memory.ANY in obj.attrs:
+        found |= obj.attrs[memory.ANY] | obj.elements
     if found:
         memory.record(m, obj, Mode.READ, m.here(node))
         if obj.live and any(isinstance(a, Plain | Foreign | Req | Once) for a in found):

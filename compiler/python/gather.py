@@ -28,11 +28,13 @@ from compiler.python.model import (
     Module,
     Obj,
     Once,
+    Plain,
     Recorder,
     Ref,
     Req,
     Special,
 )
+from compiler.python.model import Part as Inside
 from compiler.python.read import Sources, place
 from compiler.python.starts import _WITH_ROUTE, Frameworks, Route, in_graph, paths
 
@@ -114,8 +116,31 @@ def _startup(m: Machine, frameworks: Frameworks) -> None:
 
     for atom in list(frameworks.startup):
         m.frames.append(Frame(atom.info.module.scope))
-        m.call(atom, Args((m.request_attrs.get("[app]", PLAIN),) * len(atom.info.node.args.args)))
+        value = m.call(atom, Args((m.request_attrs.get("[app]", PLAIN),) * len(atom.info.node.args.args)))
+        _lifespan_state(m, atom.info, value)
         m.frames.pop()
+
+
+def _lifespan_state(m: Machine, info: Function, value: Atoms) -> None:
+    """`yield {"db": db}` hands it to each request as `request.state.db`: the same object to all of them."""
+    where = place(info.module, info.node)
+    for atom in memory.elements(value) if any(isinstance(a, Ref) and a.obj.kind == "iterator" for a in value) else ():
+        if isinstance(atom, Ref) and atom.obj.kind in ("dict", "instance"):
+            for name, inner in atom.obj.attrs.items():
+                _handed_to_requests(m, f"{info.path}.{name}", name, inner)
+            if atom.obj.elements - PLAIN:
+                m.hazard(Harm.OPAQUE, "hands requests what is not seen", where, "yield a dict with names written out")
+        elif not isinstance(atom, Const | Plain | Inside):
+            m.hazard(Harm.OPAQUE, "hands requests what is not seen", where, "yield a dict with names written out")
+
+
+def _handed_to_requests(m: Machine, id_: str, name: str, value: Atoms) -> None:
+    m.request_attrs[name] = m.request_attrs.get(name, NOTHING) | value
+    for atom in value:
+        if isinstance(atom, Ref) and atom.obj.kind != "lib" and not atom.obj.roots():
+            memory.own(m, atom.obj, id_, name, value)
+            lost = "what the application hands to each request, which no name leads to; keep it in a variable of a module"
+            m.synthetic[id_] = replace(m.synthetic[id_], initial=Initial.OPAQUE, detail=lost)
 
 
 def _embedded(folder: Path, sources: Sources) -> bool:

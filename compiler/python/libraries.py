@@ -363,6 +363,7 @@ CONTAINERS = {
     "collections.deque": "list",
     "itertools.count": "counter",
     "itertools.cycle": "counter",
+    "types.SimpleNamespace": "instance",
     "sortedcontainers.SortedDict": "instance",
 }
 

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 ELEMENTS_DEPTH_MAX = 8
 """Containers inside containers that are looked into when a value is handed on."""
 
+ANY = "*"
+"""Stands for an attribute whose name is computed."""
+
 _DATA = frozenset({"list", "dict", "set", "tuple", "iterator", "counter", "instance"})
 COUNTED = frozenset({"list", "dict", "set", "tuple", "iterator", "counter"})
 
@@ -404,6 +407,8 @@ def get_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> Atoms:
             found |= PLAIN
         elif isinstance(atom, Once | Foreign | ClassAtom):
             found |= {atom}
+        elif isinstance(atom, Special) and atom.kind == "request-local" and atom.data:
+            found |= m.request_attrs.get(constant or "", NOTHING) | PLAIN
         else:
             found |= PLAIN
     return found
@@ -568,6 +573,11 @@ def contains(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
 
 
 # Attributes
+
+
+def open_up(obj: Obj) -> None:
+    """From now on any attribute of it may be whatever was put inside."""
+    obj.attrs.setdefault(ANY, NOTHING)
 
 
 def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place) -> None:

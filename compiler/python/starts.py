@@ -74,7 +74,12 @@ _EVERYWHERE = {
     "exception_handler", "middleware", "template_filter", "app_template_filter", "template_global", "before_websocket",
     "register_error_handler", "add_exception_handler", "exception", "on_request", "on_response", "add_template_filter",
 }  # fmt: skip
-_STARTUP = {"before_first_request", "on_event", "before_serving", "while_serving", "listener", "before_server_start"}
+_STARTUP = {
+    "before_first_request", "on_event", "add_event_handler", "before_serving", "while_serving", "listener",
+    "before_server_start", "register_listener",
+}  # fmt: skip
+_LIFESPAN = ("lifespan_context", "lifespan", "on_startup")
+"""Attributes of an application or its router that are run when it starts."""
 _SERVES = {
     "uvicorn.run", "aiohttp.web.run_app", "bottle.run", "waitress.serve", "werkzeug.serving.run_simple",
     "hypercorn.asyncio.serve", "gunicorn.app.base.BaseApplication",
@@ -471,6 +476,9 @@ class Frameworks(Hooks):
         if m.loading and once and ("*app" in of.attrs or of.name.endswith(".config")):
             what = f"gives the application something that is {once[0].why}: another on each node"
             m.hazard(Harm.OPAQUE, what, where, "read it from the environment")
+        if m.loading and "*app" in of.attrs and keys.constant(key) in _LIFESPAN:
+            self._later(value)
+            return
         if m.loading and "*app" in of.attrs:
             self._always(m, frozenset(a for a in value if isinstance(a, Func)))
             give_functions(m, frozenset(a for a in value if isinstance(a, Ref) and a.obj.cls is not None))

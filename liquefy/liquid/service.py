@@ -318,7 +318,8 @@ class Work:
         for `took`."""
         if self._role not in ("start", "end"):
             return None
-        variables = {**given, **self._message.body} if self._role == "end" else given
+        brought = {name: value for name, value in self._message.body.items() if name != "request"}
+        variables = {**given, **brought} if self._role == "end" else given
         return lambda: self._service.parts.call(self._name, variables)
 
     def took(self, result: Any) -> bool:

@@ -29,7 +29,7 @@ from liquefy.liquid.slots import ABSENT
 from liquefy.values import IMMUTABLE, pack, unpack
 
 _LIST, _DICT, _PAIRS, _SET, _TUPLE, _FROZEN, _OBJECT, _REF, _BASE, _NAMED = range(10)
-_DEQUE, _ODICT, _DEFAULT, _COUNTER, _BYTES, _COUNT, _PATTERN, _PATH, _RANGE, _RANDOM, _LOCK = range(10, 21)
+_DEQUE, _ODICT, _DEFAULT, _COUNTER, _BYTES, _COUNT, _PATTERN, _PATH, _RANGE, _RANDOM, _LOCK, _SLICE = range(10, 22)
 
 _CONTENT = (list, dict, set, deque, OrderedDict, defaultdict, Counter)
 """Built-in containers; instances of classes derived from one have its content as well as attributes."""
@@ -317,6 +317,7 @@ _ENCODE: dict[type, Callable[[_Writer, Any], list[Any]]] = {
     PosixPath: lambda w, v: [_PATH, None, str(v), True],
     PurePosixPath: lambda w, v: [_PATH, None, str(v), False],
     range: lambda w, v: [_RANGE, None, v.start, v.stop, v.step],
+    slice: lambda w, v: [_SLICE, None, *w._sequence((v.start, v.stop, v.step))],
     random.Random: lambda w, v: [_RANDOM, None, w._sequence(v.getstate())],
 }
 
@@ -490,5 +491,6 @@ _MAKE: dict[int, Callable[[_Reader, list[Any]], Any]] = {
     _PATTERN: lambda r, n: re.compile(n[2], n[3]),
     _PATH: lambda r, n: (PosixPath if n[3] else PurePosixPath)(n[2]),
     _RANGE: lambda r, n: range(n[2], n[3], n[4]),
+    _SLICE: lambda r, n: slice(*r.values(n[2:5])),
     _LOCK: _lock,
 }

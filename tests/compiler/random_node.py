@@ -7,40 +7,25 @@ import asyncio
 import importlib
 import inspect
 import json
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from liquefy.context import Context
 from liquefy.fluxion import Answer, Message
+from liquefy.liquid.http import Request
+from liquefy.liquid.program import RunningProgram
+from liquefy.liquid.servers import Job
 from liquefy.values import pack, unpack
 
 
-def plain(app: Any) -> None:
-    loop = asyncio.new_event_loop()
+def plain(folder: Path) -> None:
+    os.chdir(folder)
+    server = RunningProgram(folder, "app.py").start()
     for line in sys.stdin:
-        path = json.loads(line)
-        if hasattr(app, "test_client"):
-            response = app.test_client().get(path)
-            say([response.status_code, response.get_data(as_text=True)])
-        else:
-            say(loop.run_until_complete(called(app, path)))
-
-
-async def called(app: Any, path: str) -> list[Any]:
-    """An application of ASGI, asked without a server."""
-    said: list[dict[str, Any]] = []
-    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
-    scope |= {"headers": [], "http_version": "1.1", "scheme": "http", "root_path": ""}
-    scope |= {"server": ("h", 80), "client": ("1.2.3.4", 5)}
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        said.append(message)
-
-    await app(scope, receive, send)
-    return [said[0]["status"], b"".join(each.get("body", b"") for each in said[1:]).decode()]
+        response = server.run(Job(Request("GET", json.loads(line), [("Host", "h")])))
+        say([response.status, response.body.decode()])
 
 
 def node(service: Any) -> None:
@@ -77,6 +62,6 @@ if __name__ == "__main__":
     out, sys.stdout = sys.stdout, sys.stderr
     sys.path.insert(0, sys.argv[2])
     if sys.argv[1] == "plain":
-        plain(importlib.import_module("app").app)
+        plain(Path(sys.argv[2]))
     else:
         node(importlib.import_module("liquid_service"))

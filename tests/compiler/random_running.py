@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -141,12 +143,12 @@ class Cluster:
         self.python = program.language == "python"
 
     def request(self, path: str) -> Answered:
-        _, first, user = path.split("/")
-        params = {"id": user}
-        named = (f for f in self.fluxions.values() if any(e.path.startswith(f"/{first}/") for e in f.entries))
-        fluxion = next(named, None) or next(f for f in self.fluxions.values() if f.role.value == "whole")
+        target = path
+        path, _, query = target.partition("?")
+        fluxion, params = self.routed(path)
         headers = [["Host", "h"]]
-        body: Any = {"method": "GET", "target": path, "path": path, "params": params, "query": {}, "headers": headers}
+        body: Any = {"method": "GET", "target": target, "path": path, "params": params, "headers": headers}
+        body["query"] = dict(urllib.parse.parse_qsl(query))
         body |= {"body": b"" if self.python else "", "client": "1.2.3.4:5", "scheme": "http"}
         key = ""
         for _ in range(PARTS_MAX):
@@ -158,6 +160,15 @@ class Cluster:
                 return sent["status"], value(sent["text"])
             fluxion, body = self.fluxions[sent["to"]], sent["body"]
         raise AssertionError(f"{path}: no end")
+
+    def routed(self, path: str) -> tuple[Fluxion, dict[str, str]]:
+        for fluxion in self.fluxions.values():
+            for entry in fluxion.entries:
+                pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", entry.path)
+                found = re.fullmatch(pattern, path) if entry.method in ("GET", "*") else None
+                if found and entry.path:
+                    return fluxion, found.groupdict()
+        return next(f for f in self.fluxions.values() if f.role.value == "whole"), {}
 
     def key(self, fluxion: Fluxion, body: Any, inherited: str) -> str:
         keeping = self.groups[fluxion.group].keeping
