@@ -247,7 +247,8 @@ def _keeping(
     reasons = [Kept(what, f"line {h.place.line} {h.what}{more}", h.place, h.remedy) for h, more in _told_once(hazards)]
     for variable in (state[v] for v in held if state[v].initial is Initial.OPAQUE):
         detail = variable.detail or "something whose state is not seen"
-        reasons.append(Kept(what, f"line {variable.place.line} makes {variable.name}: it is {detail}", variable.place))
+        why = f"line {variable.place.line} makes {variable.name}: it is {detail}"
+        reasons.append(Kept(what, why, variable.place, variable.remedy))
     if reasons:
         told = {k.place for k in kept}
         kept += [reason for reason in reasons if reason.place not in told]

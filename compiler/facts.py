@@ -58,6 +58,8 @@ class Variable:
     detail: str = ""
     """For ONCE and OPAQUE: why, in words that complete "it is ...", such as `a session store in memory
     (express-session)`."""
+    remedy: str = ""
+    """For OPAQUE: what to change to free it, or ""."""
 
 
 class Mode(StrEnum):

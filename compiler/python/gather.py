@@ -139,8 +139,8 @@ def _handed_to_requests(m: Machine, id_: str, name: str, value: Atoms) -> None:
     for atom in value:
         if isinstance(atom, Ref) and atom.obj.kind != "lib" and not atom.obj.roots():
             memory.own(m, atom.obj, id_, name, value)
-            lost = "what the application hands to each request, which no name leads to; keep it in a variable of a module"
-            m.synthetic[id_] = replace(m.synthetic[id_], initial=Initial.OPAQUE, detail=lost)
+            lost, remedy = "what the application hands to each request", "keep it in a variable of a module"
+            m.synthetic[id_] = replace(m.synthetic[id_], initial=Initial.OPAQUE, detail=lost, remedy=remedy)
 
 
 def _embedded(folder: Path, sources: Sources) -> bool:
