@@ -67,7 +67,7 @@ def call(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atom
         _look(m, args, where, node)
         return keys.converted(args.get(0), name) | _once(args)
     if name in _UNTOUCHED:
-        return SCALAR if name != "type" else frozenset(_class_of(a) for a in args.get(0)) or PLAIN
+        return SCALAR if name != "type" else _classes_of(args.get(0))
     if name in _SCALARS:
         _look(m, args, where, node)
         m_functions(m, args)
@@ -82,10 +82,17 @@ def call(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atom
     return PLAIN
 
 
-def _class_of(atom: Atom) -> Atom:
-    if isinstance(atom, Ref) and atom.obj.cls is not None:
-        return ClassAtom(atom.obj.cls)
-    return Const(None)
+def _classes_of(value: Atoms) -> Atoms:
+    """`type(x)`."""
+    found: Atoms = NOTHING
+    for atom in value:
+        if isinstance(atom, Ref) and atom.obj.cls is not None:
+            found |= {ClassAtom(atom.obj.cls)}
+        elif isinstance(atom, Part):
+            found |= {ClassAtom(cls) for cls in atom.obj.classes}
+        elif isinstance(atom, ClassAtom):
+            found |= {ClassAtom(meta) for meta in atom.info.meta()}
+    return found or frozenset({Const(None)})
 
 
 def _once(args: Args) -> Atoms:
@@ -197,6 +204,16 @@ def _setattr(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
             if isinstance(atom, Ref) and atom.obj.kind == "lib":
                 m.hazard(Harm.DYNAMIC, "sets an attribute by a computed name", m.here(node), "name it")
     memory.set_attribute(m, args.get(0), name or memory.ANY, args.get(2), m.here(node))
+    return NONE
+
+
+def set_plainly(m: Machine, of: Atoms, key: Atoms, value: Atoms, where: Place) -> Atoms:
+    """`object.__setattr__`, `super().__setattr__`."""
+    name = keys.constant(key)
+    for atom in of:
+        if name is None and isinstance(atom, Ref):
+            memory.open_up(atom.obj)
+    memory.set_attribute(m, of, name or memory.ANY, value, where, plainly=True)
     return NONE
 
 

@@ -270,6 +270,45 @@ def bare(m: Machine, value: Atoms, node: ast.AST) -> Atoms:
     return frozenset(Ref(memory.fresh(m, "instance", node, f"{c.path}.__new__", c)) for c in classes) or PLAIN
 
 
+def made_class(m: Machine, args: Args, node: ast.AST) -> Atoms:
+    """`super().__new__(meta, name, bases, names)` in a metaclass: the class that is being made."""
+    if not m.making:
+        m.hazard(Harm.DYNAMIC, "makes a class at run time", m.here(node), "write the class out")
+        return PLAIN
+    cls = m.making[-1]
+    for atom in args.get(3):
+        if isinstance(atom, Ref):
+            for name, value in atom.obj.attrs.items():
+                if name not in cls.scope.names:
+                    memory.rebind(m, cls.scope, name, value, m.here(node))
+    return frozenset({ClassAtom(cls)})
+
+
+def finish_class(m: Machine, cls: Class, given: Args, node: ast.ClassDef) -> None:
+    """What runs when a class statement is through: `__set_name__`, `__init_subclass__`, the metaclass."""
+    m.making.append(cls)
+    this: Atoms = frozenset({ClassAtom(cls)})
+    for name, value in list(cls.scope.names.items()):
+        for atom in value:
+            if isinstance(atom, Ref) and atom.obj.kind == "instance":
+                memory.special(m, atom, "__set_name__", this, frozenset({Const(name)}))
+    for meta in cls.meta():
+        names = memory.fresh(m, "dict", node, cls.path)
+        names.attrs |= cls.scope.names
+        told = Args((frozenset({Const(cls.name)}), PLAIN, frozenset({Ref(names)})), given.named)
+        for method, of in (("__new__", frozenset({ClassAtom(meta)})), ("__init__", this)):
+            for inner in meta.find(method):
+                if isinstance(inner, Func):
+                    m.call(Func(inner.info, of), told)
+    for parent_class in cls.lineage()[1:]:
+        hooks = [a for a in parent_class.scope.names.get("__init_subclass__", NOTHING) if isinstance(a, Func)]
+        for hook in hooks:
+            m.call(Func(hook.info, this), given)
+        if hooks:
+            break
+    m.making.pop()
+
+
 def _plain_fields(m: Machine, cls: Class, obj: Obj, args: Args, where: Place) -> None:
     """A dataclass, a named tuple, a model: its fields are the arguments."""
     fields = [
@@ -334,6 +373,8 @@ def _decorate_one(m: Machine, atom: Atom, value: Atoms, node: ast.expr, frame: F
             info.kind = "property" if short == "cached_property" else short
         return value
     if isinstance(atom, Method) and isinstance(atom.of, Func) and atom.name in ("setter", "getter", "deleter"):
+        if atom.name != "getter":
+            atom.of.info.setters += functions
         return frozenset({atom.of})
     if short in ("lru_cache", "cache"):
         return _cached(m, value, node)
@@ -418,6 +459,10 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
     special = m.hooks.call_library(m, name, args, frame)
     if special is not None:
         return special
+    if name in ("builtins.object.__setattr__", "builtins.object.__delattr__"):
+        return builtin.set_plainly(m, args.get(0), args.get(1), args.get(2), m.here(node))
+    if name in ("builtins.type.__new__", "builtins.type") and len(args.positional) > 2:
+        return made_class(m, args, node)
     if name == "builtins.object.__new__":
         return bare(m, args.every(), node)
     if name.startswith("builtins."):
@@ -621,10 +666,14 @@ def _super_method(m: Machine, of: Special, name: str, args: Args, node: ast.AST,
             for function in functions:
                 found |= m.call(Func(function.info, receiver), args)
             return found
+    if "builtins.type" in cls.libraries() and name in ("__new__", "__init__"):
+        return made_class(m, args, node) if name == "__new__" else NONE
     give_functions(m, args.every())
     memory.consume(m, args.every(), Mode.WALK, m.here(node))
     if name == "__init__":
         return NONE
+    if name in ("__setattr__", "__delattr__"):
+        return builtin.set_plainly(m, receiver, args.get(0), args.get(1), m.here(node))
     if name == "__new__":
         return bare(m, args.every(), node)
     for library_name in cls.libraries():

@@ -115,6 +115,7 @@ def service_module(program: Program) -> str:
     ]
     for fluxion in program.fluxions:
         lines += ["", "", *_function(program, fluxion, keeping[fluxion.group])]
+    lines += ["", "", "service.begin()"]
     return "\n".join(lines) + "\n"
 
 

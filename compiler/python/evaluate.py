@@ -109,6 +109,8 @@ class Machine:
         self.reads: dict[Place, None] = {}
         """Where handlers read files."""
         self.call_place = Place("", 0)
+        self.making: list[Class] = []
+        """Classes whose statements are through, and whose metaclass or parents have not done their part."""
         self.values: dict[tuple[ast.AST, str], Atoms] = {}
         """What the names of functions were given, and as "return" what they gave back."""
         self.runs: dict[str, int] = {}
@@ -372,13 +374,14 @@ def _class(m: Machine, node: ast.stmt, frame: Frame) -> None:
     outer = frame.scope
     scope = Scope("class", f"{outer.path}.{node.name}", frame.module, outer, outer.live)
     bases = tuple(m.value(base) for base in node.bases)
-    for keyword in node.keywords:
-        m.value(keyword.value)
-    cls = Class(node.name, scope.path, _qualname(scope), frame.module, scope, bases, node)
+    given = {keyword.arg or "": m.value(keyword.value) for keyword in node.keywords}
+    metas = given.pop("metaclass", NOTHING)
+    cls = Class(node.name, scope.path, _qualname(scope), frame.module, scope, bases, node, metas)
     scope.names["__class__"] = frozenset({ClassAtom(cls)})
     inner = Frame(scope)
     m.frames.append(inner)
     m.block(node.body, inner)
+    calls.finish_class(m, cls, calls.Args((), tuple(sorted(given.items()))), node)
     m.frames.pop()
     value: Atoms = frozenset({ClassAtom(cls)})
     for decorator in reversed(node.decorator_list):

@@ -33,6 +33,7 @@ from compiler.python.model import (
     Ref,
     Req,
     Scalar,
+    Scope,
     Special,
 )
 
@@ -151,27 +152,40 @@ def _of_module(m: Machine, atom: ModuleAtom, name: str, node: ast.AST) -> Atoms:
 
 def _of_class(m: Machine, atom: ClassAtom, name: str, node: ast.AST) -> Atoms:
     cls = atom.info
-    home = cls.home(name)
+    homes = cls.homes(name)
     if name == "as_view":
         return frozenset({Special("as_view", (cls,))})
-    if home is None:
+    if not homes:
+        for meta in cls.meta():
+            if meta.homes(name):
+                return _through_class(m, meta, frozenset({atom}), name, node)
         if cls.libraries():
             return frozenset({Lib(f"{cls.libraries()[0]}.{name}")})
         return SCALAR if name.startswith("__") else PLAIN
-    value = home.names[name]
-    if not m.loading and home.live:
-        memory._read_name(m, home, name, value, m.here(node))
     bound: set[Atom] = set()
-    for inner in value:
-        if isinstance(inner, Func) and inner.info.kind == "classmethod":
+    for inner in _of_homes(m, homes, name, node):
+        if isinstance(inner, Ref) and inner.obj.cls is not None and inner.obj.cls.find("__get__"):
+            bound |= memory.special(m, inner, "__get__", NONE, frozenset({atom}))
+        elif isinstance(inner, Func) and inner.info.kind == "classmethod":
             bound.add(Func(inner.info, frozenset({atom})))
         else:
             bound.add(inner)
     return frozenset(bound)
 
 
+def _of_homes(m: Machine, homes: list[Scope], name: str, node: ast.AST) -> Atoms:
+    found: Atoms = NOTHING
+    for home in homes:
+        found |= home.names[name]
+        if not m.loading and home.live:
+            memory._read_name(m, home, name, home.names[name], m.here(node))
+    return found
+
+
 def bind_method(m: Machine, inner: Atom, receiver: Atoms, cls: Class, node: ast.AST) -> Atoms:
     """What a class's attribute is when it is reached through an instance."""
+    if isinstance(inner, Ref) and inner.obj.cls is not None and inner.obj.cls.find("__get__"):
+        return memory.special(m, inner, "__get__", receiver, frozenset({ClassAtom(cls)}))
     if not isinstance(inner, Func) or inner.bound is not None:
         return frozenset({inner})
     if inner.info.kind == "staticmethod":
@@ -209,6 +223,8 @@ def _of_object(m: Machine, atom: Ref, name: str, node: ast.AST) -> Atoms:
 
 def _missing(m: Machine, obj: Obj, name: str, node: ast.AST) -> Atoms:
     """An attribute that no code of ours makes: a library's base class has it, or it is made in a way not seen."""
+    if obj.cls is not None and obj.cls.find("__getattr__") and not name.startswith("__"):
+        return memory.special(m, Ref(obj), "__getattr__", frozenset({Const(name)}))
     if obj.cls is not None and (set(obj.cls.libraries()) & _CONTAINERS):
         return frozenset({Method(Ref(obj), name)})
     if obj.cls is not None and (libraries := obj.cls.libraries()):
@@ -221,14 +237,8 @@ def _missing(m: Machine, obj: Obj, name: str, node: ast.AST) -> Atoms:
 
 
 def _through_class(m: Machine, cls: Class, receiver: Atoms, name: str, node: ast.AST) -> Atoms:
-    home = cls.home(name)
-    if home is None:
-        return NOTHING
-    value = home.names[name]
-    if not m.loading and home.live:
-        memory._read_name(m, home, name, value, m.here(node))
     found: Atoms = NOTHING
-    for inner in value:
+    for inner in _of_homes(m, cls.homes(name), name, node):
         found |= bind_method(m, inner, receiver, cls, node)
     return found
 
@@ -380,7 +390,6 @@ def _dict(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
 def _comprehension(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
     assert isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp)
     from compiler.python.evaluate import Frame
-    from compiler.python.model import Scope
 
     scope = Scope("function", f"{frame.scope.path}", frame.module, frame.scope, m.loading)
     inner = Frame(scope, frame.function)

@@ -56,7 +56,8 @@ def fresh(m: Machine, kind: str, node: ast.AST, name: str = "", cls: Class | Non
     where = m.here(node)
     key = (f"{kind}{'' if m.loading else '?'}", where, name)
     if m.loading:
-        key = (kind, where, f"{name}#{len(m.frames)}")
+        made_for = m.making[-1].path if m.making else ""
+        key = (kind, where, f"{name}#{len(m.frames)}{made_for}")
     obj = m.objects.get(key)
     if obj is None:
         obj = m.objects[key] = Obj(kind, where, m.loading, name, cls)
@@ -147,6 +148,8 @@ def rebind(m: Machine, scope: Scope, name: str, value: Atoms, where: Place) -> N
             promote(m, atom.obj, id_)
     keep_check(m, value, where, name)
     kept = value - _requests(value)
+    if scope.kind == "class" and name not in scope.names:
+        scope.late.add(name)
     if kept - before or name not in scope.rebound:
         m.changed = True
         scope.rebound.add(name)
@@ -201,6 +204,8 @@ def store(m: Machine, obj: Obj, value: Atoms, where: Place) -> None:
     if not value:
         return
     inside: set[Atom] = set()
+    if m.loading:
+        value = _without_parts_of_none(value)
     _contents(value, inside, obj, 0, m.loading)
     if obj.live and not m.loading:
         keep_check(m, value, where, obj.root())
@@ -214,6 +219,11 @@ def store(m: Machine, obj: Obj, value: Atoms, where: Place) -> None:
     if not inside <= obj.elements:
         obj.elements |= frozenset(inside)
         m.changed = True
+
+
+def _without_parts_of_none(value: Atoms) -> Atoms:
+    """What was inside something that no name leads to is, from now on, inside what it is put into."""
+    return frozenset(a for a in value if not (isinstance(a, Part) and not a.obj.roots()))
 
 
 def _contents(value: Iterable[Atom], found: set[Atom], into: Obj, depth: int, loading: bool) -> None:
@@ -366,7 +376,11 @@ def elements(value: Atoms) -> Atoms:
 
 def walk(m: Machine, value: Atoms, where: Place) -> Atoms:
     """Goes through all of it."""
+    given: Atoms = NOTHING
     for atom in value:
+        for name in ("__iter__", "__aiter__", "__next__", "__anext__"):
+            inner = special(m, atom, name) if isinstance(atom, Ref | Part) else NOTHING
+            given |= elements(inner) | (inner if "next" in name else NOTHING)
         if isinstance(atom, Ref) and atom.obj.live and atom.obj.kind != "lib":
             record(m, atom.obj, Mode.WALK, where)
             if atom.obj.kind in ("iterator", "counter"):
@@ -375,7 +389,7 @@ def walk(m: Machine, value: Atoms, where: Place) -> Atoms:
             touch_library(m, atom.obj, where)
         elif isinstance(atom, Part):
             record(m, atom.obj, Mode.READ, where, atom.key)
-    return elements(value) or PLAIN
+    return elements(value) | given or PLAIN
 
 
 def unpack(m: Machine, value: Atoms, count: int, where: Place) -> list[Atoms]:
@@ -460,6 +474,7 @@ def set_item(m: Machine, of: Atoms, key: Atoms, value: Atoms, where: Place) -> N
             touch_library(m, atom.obj, where)
             set_library_entry(m, atom.obj, f"[{name_of(key)}]", value, where)
         elif isinstance(atom, Ref):
+            special(m, atom, "__setitem__", key, value)
             record(m, atom.obj, Mode.WRITE, where, keyed)
             if constant is not None and (m.loading or not atom.obj.live):
                 atom.obj.attrs[constant] = atom.obj.attrs.get(constant, NOTHING) | value
@@ -467,6 +482,7 @@ def set_item(m: Machine, of: Atoms, key: Atoms, value: Atoms, where: Place) -> N
             else:
                 store(m, atom.obj, value, where)
         elif isinstance(atom, Part):
+            special(m, atom, "__setitem__", key, value)
             record(m, atom.obj, Mode.WRITE, where, atom.key)
             store(m, atom.obj, value, where)
         elif isinstance(atom, Lib) and not m.loading:
@@ -553,6 +569,7 @@ def _library_entry(m: Machine, obj: Obj, name: str | None, where: Place) -> Atom
 def remove_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
     keyed = keys.key_of(key)
     for atom in of:
+        special(m, atom, "__delitem__", key)
         if isinstance(atom, Ref) and atom.obj.kind != "lib":
             record(m, atom.obj, Mode.WRITE, where, keyed)
         elif isinstance(atom, Part):
@@ -580,8 +597,43 @@ def open_up(obj: Obj) -> None:
     obj.attrs.setdefault(ANY, NOTHING)
 
 
-def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place) -> None:
+def special(m: Machine, atom: Atom, name: str, *given: Atoms) -> Atoms:
+    """What an own class defines for an operator or the like."""
+    from compiler.python.calls import Args
+
+    classes: list[Class] = []
+    if isinstance(atom, Ref) and atom.obj.cls is not None:
+        classes = [atom.obj.cls]
+    elif isinstance(atom, Part):
+        classes = sorted(atom.obj.classes, key=lambda c: c.path)
+    found: Atoms = NOTHING
+    for cls in classes:
+        for inner in cls.find(name):
+            if isinstance(inner, Func):
+                found |= m.call(Func(inner.info, frozenset({atom})), Args(given))
+    return found
+
+
+def _set_by_class(m: Machine, atom: Ref | Part, name: str, value: Atoms) -> None:
+    """Setters of properties, descriptors, `__setattr__`."""
+    from compiler.python.calls import Args
+
+    special(m, atom, "__setattr__", frozenset({Const(name)}) if name != ANY else SCALAR, value)
+    for cls in sorted({atom.obj.cls} if isinstance(atom, Ref) else atom.obj.classes, key=lambda c: c.path if c else ""):
+        for inner in cls.find(name) if cls is not None else ():
+            if isinstance(inner, Func):
+                for setter in inner.info.setters:
+                    m.call(Func(setter, frozenset({atom})), Args((value,) if value else ()))
+            elif isinstance(inner, Ref):
+                special(m, inner, "__set__", frozenset({atom}), value)
+                special(m, inner, "__delete__", frozenset({atom})) if not value else None
+
+
+def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place, plainly: bool = False) -> None:
+    """`plainly`: whatever the class defines for it."""
     for atom in of:
+        if isinstance(atom, Ref | Part) and not plainly:
+            _set_by_class(m, atom, name, value)
         if isinstance(atom, Ref) and atom.obj.kind == "lib":
             m.hooks.set_item(m, atom.obj, frozenset({Const(name)}), value, where)
             touch_library(m, atom.obj, where)
@@ -599,7 +651,7 @@ def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place) 
             record(m, atom.obj, Mode.WRITE, where, atom.key)
             store(m, atom.obj, value, where)
         elif isinstance(atom, ClassAtom):
-            rebind(m, atom.info.home(name) or atom.info.scope, name, value, where)
+            rebind(m, atom.info.scope, name, value, where)
         elif isinstance(atom, ModuleAtom):
             rebind(m, atom.info.scope, name, value, where)
         elif isinstance(atom, Func):
@@ -663,7 +715,10 @@ def combined(m: Machine, left: Atoms, right: Atoms, node: ast.AST) -> Atoms:
         constant = all(isinstance(a, Const | Scalar | Req) for a in both)
         return once | (SCALAR if constant else PLAIN)
     made = fresh(m, "list", node)
-    made.elements |= elements(both)
+    if m.loading:
+        store(m, made, elements(both), m.here(node))
+    else:
+        made.elements |= elements(both)
     return once | {Ref(made)}
 
 

@@ -181,6 +181,8 @@ class Scope:
     assigned: dict[str, int] = field(default_factory=dict)
     captured: frozenset[str] = frozenset()
     """Of a function: names that its inner functions use."""
+    late: set[str] = field(default_factory=set)
+    """Of a class: names that only requests give it; until then a parent's counts."""
 
 
 @dataclass(eq=False)
@@ -200,6 +202,8 @@ class Function:
     """staticmethod, classmethod, property or ""."""
     hazards: tuple[Hazard, ...] = ()
     shown: Function | None = None
+    setters: list[Function] = field(default_factory=list)
+    """Of a property: what is run when it is given a value, or deleted."""
 
     @property
     def asynchronous(self) -> bool:
@@ -218,6 +222,8 @@ class Class:
     scope: Scope
     bases: tuple[Atoms, ...]
     node: ast.ClassDef
+    metas: Atoms = frozenset()
+    """What stands as its metaclass."""
 
     def lineage(self) -> list[Class]:
         found = [self]
@@ -238,16 +244,22 @@ class Class:
         ]
 
     def find(self, name: str) -> Atoms:
-        for cls in self.lineage():
-            if name in cls.scope.names:
-                return cls.scope.names[name]
-        return NOTHING
+        return NOTHING.union(*(scope.names[name] for scope in self.homes(name)))
 
-    def home(self, name: str) -> Scope | None:
+    def homes(self, name: str) -> list[Scope]:
+        """The scopes that the name may be found in, the first that surely has it last."""
+        found: list[Scope] = []
         for cls in self.lineage():
             if name in cls.scope.names:
-                return cls.scope
-        return None
+                found.append(cls.scope)
+                if name not in cls.scope.late:
+                    break
+        return found
+
+    def meta(self) -> list[Class]:
+        """Its metaclasses of the service, and its parents'."""
+        every = [atom.info for cls in self.lineage() for atom in cls.metas if isinstance(atom, ClassAtom)]
+        return list(dict.fromkeys(every))
 
 
 @dataclass(eq=False)

@@ -7,12 +7,15 @@ to be known of the service is in `liquefy.json`, which `compiler/python/emit.py`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import os
+import queue
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,9 @@ MANIFEST = "liquefy.json"
 
 RESTART_AFTER_S = 5.0
 """A program that could not start is tried again, in a new process, by the first message after so long."""
+
+BEGIN_S_MAX = 10.0
+"""A program that takes longer to start is not waited for while it is loaded, but by its first message."""
 
 EXIT_NOT_STARTED = 71
 
@@ -63,7 +69,30 @@ class Service:
         self._names: dict[str, str] = {}
         self.bindings: dict[str, Whole | Keyed] = {}
         self.watch: Watch | None = None
+        self._pinned_ran = False
         self.parts = Parts(self.folder, {name: fluxion["file"] for name, fluxion in self.fluxions.items()})
+
+    def begin(self) -> None:
+        """Load the program now: one that cannot start is refused when it is deployed. One that is pinned starts on its
+        own node alone, when it is asked for the first time. Raises what it raises."""
+        if any(group["keeping"] == "pinned" for group in self.groups.values()):
+            return
+        ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+        def start() -> None:
+            try:
+                self._start()
+            except BaseException as error:
+                ended.put(error)
+            else:
+                ended.put(None)
+
+        threading.Thread(target=start, name="start", daemon=True).start()
+        with contextlib.suppress(queue.Empty):
+            if (error := ended.get(timeout=BEGIN_S_MAX)) is not None:
+                if where := _place(error, self.folder):
+                    error.add_note(f"{where}, while the program starts")
+                raise error
 
     # -- what fluxions call --------------------------------------------------------------------------------
 
@@ -135,6 +164,9 @@ class Service:
         body = original(message.body)
         request = request_of(body)
         work = Work(self, name, message, context, request)
+        if self.groups[self.fluxions[name]["group"]]["keeping"] == "pinned":
+            # From now on what changes in this process may be its.
+            self._pinned_ran, self.watch = True, None
         job = Job(request, work.begin, work.end)
         job.work = work
         return job
@@ -186,8 +218,7 @@ class Service:
             kind: type[Whole] | type[Keyed] = Whole if self.groups[name]["keeping"] == "whole" else Keyed
             self.bindings[name] = kind(codec, each)
         self.parts.load(modules)
-        # Where something is pinned, what changes is its.
-        if all(group["keeping"] != "pinned" for group in self.groups.values()):
+        if not self._pinned_ran:
             self.watch = Watch(modules, [variable for group in self.groups.values() for variable in group["variables"]])
 
     def fluxion_of(self, names: list[str], method: str) -> str:
@@ -205,6 +236,16 @@ class Service:
                 if found:
                     return found
         return ""
+
+
+def _place(error: BaseException, folder: Path) -> str:
+    """Of the last of the program's own lines that led to it: `app.py:12`."""
+    found = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.startswith(f"{folder}/"):
+            name = frame.filename.removeprefix(f"{folder}/")
+            found = f"{name}:{frame.lineno}" if name != "liquid_service.py" else found
+    return found
 
 
 def _routes(fluxions: Mapping[str, dict[str, Any]]) -> dict[tuple[str, str], str]:
