@@ -15,7 +15,6 @@ from compiler.python.model import (
     NOTHING,
     PLAIN,
     SCALAR,
-    Atom,
     Atoms,
     ClassAtom,
     Const,

@@ -650,9 +650,7 @@ def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place, 
         elif isinstance(atom, Part):
             record(m, atom.obj, Mode.WRITE, where, atom.key)
             store(m, atom.obj, value, where)
-        elif isinstance(atom, ClassAtom):
-            rebind(m, atom.info.scope, name, value, where)
-        elif isinstance(atom, ModuleAtom):
+        elif isinstance(atom, ClassAtom | ModuleAtom):
             rebind(m, atom.info.scope, name, value, where)
         elif isinstance(atom, Func):
             _function_attribute(m, atom, name, value, where)

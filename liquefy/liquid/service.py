@@ -219,7 +219,8 @@ class Service:
             self.bindings[name] = kind(codec, each)
         self.parts.load(modules)
         if not self._pinned_ran:
-            self.watch = Watch(modules, [variable for group in self.groups.values() for variable in group["variables"]])
+            held = [variable for group in self.groups.values() for variable in group["variables"]]
+            self.watch = Watch(modules, held, codec.has)
 
     def fluxion_of(self, names: list[str], method: str) -> str:
         """The fluxion whose handler has one of these names; "" if none has."""

@@ -83,6 +83,10 @@ class Codec:
                     self._places.setdefault(id(value), place)
                     self._loaded[place] = value
 
+    def has(self, value: Any) -> bool:
+        """Whether it is part of what was remembered."""
+        return id(value) in self._based
+
     def _remember(self, root: Any, name: str) -> None:
         waiting = [(root, name)]
         while waiting:

@@ -19,10 +19,14 @@ _SIZED = (list, dict, set, deque)
 
 
 class Watch:
-    """Made when the program has been loaded. `held`: ids of the variables that groups have."""
+    """Made when the program has been loaded. `held`: ids of the variables that groups have; `reached`: whether groups
+    have an object, by whatever name (`from store import notes`)."""
 
-    def __init__(self, modules: Mapping[str, ModuleType], held: Iterable[str]) -> None:
+    def __init__(
+        self, modules: Mapping[str, ModuleType], held: Iterable[str], reached: Callable[[Any], bool] = lambda _: False
+    ) -> None:
         known = set(held)
+        self._reached = reached
         self._scopes: list[tuple[str, dict[str, Any], list[str], Callable[[Any], Any], tuple[Any, ...]]] = []
         self._sized: list[tuple[str, Any, int]] = []
         for name, module in modules.items():
@@ -36,6 +40,8 @@ class Watch:
 
     def _look(self, place: str, value: Any, known: set[str], module: str) -> None:
         """Collections of a global, of its class or of an instance of the module's classes."""
+        if self._reached(value):
+            return
         if _is_sized(value):
             self._sized.append((place, value, len(value)))
             return
@@ -46,7 +52,7 @@ class Watch:
             inside = f"{place}.{name}"
             if name.startswith("__"):
                 continue
-            if _is_sized(inner) and not any(inside.startswith(k) or k.startswith(inside) for k in known):
+            if _is_sized(inner) and not self._reached(inner) and not any(inside.startswith(k) or k.startswith(inside) for k in known):
                 self._sized.append((inside, inner, len(inner)))
 
     def check(self) -> None:

@@ -1,5 +1,5 @@
-"""A compiled program that cannot start is refused while it is loaded, with its file and line: that is when it is deployed,
-and the version before goes on."""
+"""A compiled program that cannot start is refused while it is loaded, with its file and line: that is when it is
+deployed, and the version before goes on."""
 
 from __future__ import annotations
 
@@ -49,5 +49,6 @@ def test_what_starts_is_loaded(tmp_path: Path) -> None:
 
 
 def test_what_is_pinned_starts_on_its_own_node_alone(tmp_path: Path) -> None:
-    text = f"import threading\n{FLASK}    return str(count[0])\n\n\nthreading.Thread(target=h).start()\nraise RuntimeError\n"
+    started = "threading.Thread(target=h).start()\nraise RuntimeError\n"
+    text = f"import threading\n{FLASK}    return str(count[0])\n\n\n{started}"
     assert _loaded(text, tmp_path) == "loaded\n"

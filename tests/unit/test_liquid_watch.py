@@ -55,6 +55,13 @@ def test_a_change_that_nobody_saw_coming(module: ModuleType, change: Any, said: 
         watch.check()
 
 
+def test_what_groups_hold_may_be_known_by_other_names(module: ModuleType) -> None:
+    put(module, "alias", module.todos)
+    watch = Watch({"app": module}, ["app.todos"], lambda value: value is module.todos)
+    module.alias.append(1)
+    watch.check()
+
+
 def test_what_groups_hold_and_handles_may_change(module: ModuleType) -> None:
     watch = Watch({"app": module}, ["app.todos", "app.store.items", "app.count"])
     module.todos.append(1)
