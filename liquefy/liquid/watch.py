@@ -52,7 +52,8 @@ class Watch:
             inside = f"{place}.{name}"
             if name.startswith("__"):
                 continue
-            if _is_sized(inner) and not self._reached(inner) and not any(inside.startswith(k) or k.startswith(inside) for k in known):
+            held = self._reached(inner) or any(inside.startswith(k) or k.startswith(inside) for k in known)
+            if _is_sized(inner) and not held:
                 self._sized.append((inside, inner, len(inner)))
 
     def check(self) -> None:
