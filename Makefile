@@ -3,6 +3,7 @@
 # make test                       everything that must be green
 # make lint                       the part of it that runs nothing
 # make simulate [SEEDS=10000]     the simulation with so many seeds
+# make simulate-mutants           bugs planted one at a time: does the simulation find each within 2,000 seeds?
 # make chaos [ROUNDS=200]         kill -9 at random moments, for so many rounds
 # make prove-migration            20 migrations in a row at 2,000 requests/s: answers, counters, pauses
 # make equivalence CORPUS=folder  services as they are and compiled: the same answers
@@ -26,7 +27,7 @@ ROUNDS ?= 200
 NODES ?= 3
 CORPUS ?= tests/equivalence/services
 
-.PHONY: up install test lint simulate chaos equivalence prove-migration prove-balance docker-check clean
+.PHONY: up install test lint simulate simulate-mutants chaos equivalence prove-migration prove-balance docker-check clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -49,6 +50,9 @@ test: lint
 
 simulate: $(DEV)
 	$(PY) tests/simulation/run.py --seeds $(SEEDS)
+
+simulate-mutants: $(DEV)
+	$(PY) tests/simulation/run.py --seeds 2000 --mutants
 
 chaos: $(DEV)
 	$(PY) tests/chaos/run.py --rounds $(ROUNDS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from clients import Ask
-from core import Sim, Violation
+from core import Violation
 from workload import BookEntry, Plan, is_stateful, read_body, read_entry
 
 from liquefy.commits import PartitionCommit, Placement, Verdict
@@ -20,22 +20,36 @@ from liquefy.letters import DeadLetter, decode_letter
 if TYPE_CHECKING:
     from world import World
 
+COPIES = 4
+"""A message may be there more than once: sent again, and still where it was."""
+
 
 class StoreChecker:
     """Looks at each commit that is applied and each placement: one owner per epoch, no epoch goes back, sequences
     without gap, no message handled twice."""
 
-    def __init__(self, sim: Sim) -> None:
-        self._sim = sim
+    def __init__(self) -> None:
         self._owners: dict[tuple[str, int], str] = {}
         self._epochs: dict[str, int] = {}
         self._sequences: dict[str, int] = defaultdict(int)
         self._seen: set[tuple[str, bytes]] = set()
         self._outbox: dict[str, dict[int, bytes]] = defaultdict(dict)
-        self._used: dict[str, int] = defaultdict(int)
 
     def placed(self, placement: Placement) -> None:
         self._owns(placement.partition, placement.epoch, placement.owner)
+
+    def unplaced(self, partitions: list[str]) -> None:
+        for partition in partitions:
+            self._outbox.pop(partition, None)
+        self._seen = {(partition, message) for partition, message in self._seen if partition not in partitions}
+
+    def told_moved(self, move: dict[str, Any]) -> None:
+        """The operator was told how a move ended."""
+        epoch = move.get("epoch", 0)
+        owner = self._owners.get((move["partition"], epoch + 1))
+        if epoch and not move["error"] and owner not in (None, move["to"]):
+            text = f"{move['partition']} was moved to {move['to']}, it is said, and at that epoch it is {owner}'s"
+            raise Violation(text, move["partition"])
 
     def _owns(self, partition: str, epoch: int, owner: str) -> None:
         known = self._owners.setdefault((partition, epoch), owner)
@@ -71,35 +85,40 @@ class Found:
     """What is in the store at the end: entries of books by path, dead letters by path, bits of `flip`."""
 
     def __init__(self, world: World) -> None:
-        memory = world.store.memory
+        self.world = world
         self.entries: dict[str, BookEntry] = {}
         self.dead: dict[str, DeadLetter] = {}
         self.bits: dict[str, bool] = {}
-        self.outbox = 0
         self.spread_anew = world.spread_anew()
         self.calm = not world.wildness
         for partition in world.partition_names():
-            group = partition.split("/")[1]
-            stored = memory.snapshot(partition)
-            self.outbox += len(stored.get("out", {}))
+            graph, group, _ = partition.split("/")
+            stored = world.store.memory.snapshot(partition)
             for name, fields in stored.items():
                 if name.startswith("ctx:"):
-                    self._context(group, name[4:], fields)
+                    self._context(graph, group, name[4:], fields)
             keys = {n[4:] for n in stored if n.startswith("ctx:")}
             if keys != stored.get("keys", set()):
                 raise Violation(f"{partition}: contexts {sorted(keys)}, keys {sorted(stored['keys'])}", partition)
             for packed in stored.get("dead", {}).values():
-                letter = decode_letter(packed)
-                path = read_body(letter.message.body).path
-                spread_anew = world.spread_anew() and not is_stateful(letter.fluxion)
-                if path in self.dead and not (spread_anew and self.dead[path].id == letter.id):
-                    raise Violation(f"{path} has two dead letters", path)
-                self.dead[path] = letter
+                self._letter(decode_letter(packed))
 
-    def _context(self, group: str, key: str, fields: dict[str, bytes]) -> None:
-        where = f"{group}/{key}"
+    def _letter(self, letter: DeadLetter) -> None:
+        path = read_body(letter.message.body).path
+        spread_anew = self.spread_anew and not is_stateful(letter.fluxion)
+        if path in self.dead and not (spread_anew and self.dead[path].id == letter.id) and not self._void(path):
+            raise Violation(f"{path} has two dead letters", path)
+        self.dead[path] = letter
+
+    def _void(self, path: str) -> bool:
+        """Of a graph that was undeployed since: what had been seen is forgotten with it."""
+        ask = self.world.clients.asks[int(path.split(".")[0])]
+        return ask.graph in self.world.void_ms
+
+    def _context(self, graph: str, group: str, key: str, fields: dict[str, bytes]) -> None:
+        where = f"{graph}/{group}/{key}"
         if group == "toggle":
-            self.bits[key] = True
+            self.bits[f"{graph}/{key}"] = True
             return
         count = msgspec.msgpack.decode(fields["n"])
         wanted = {"n", f"last{count - 1}", *(f"e{i}" for i in range(count))}
@@ -108,11 +127,12 @@ class Found:
         last: dict[str, list[int]] = {}
         for i in range(count):
             entry = read_entry(fields[f"e{i}"])
-            if entry.path in self.entries:
+            void = self._void(entry.path)
+            if entry.path in self.entries and not void:
                 raise Violation(f"{entry.path} took effect twice", entry.path, entry.id.hex())
             self.entries[entry.path] = entry
             src = re.sub("@[^>]*", "", entry.src) if self.calm else entry.src
-            if src and not (self.spread_anew and ">" in src):
+            if src and not (self.spread_anew and ">" in src) and not void:
                 if last.get(src, []) >= entry.n:
                     text = f"{where}: from {src}, {entry.n} ({entry.path}) after {last[src]}"
                     raise Violation(text, entry.path, entry.id.hex())
@@ -127,12 +147,16 @@ class Judge:
         self.found = Found(world)
         self.flips: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         self.expected: set[str] = set()
+        self._shaken = False
+        """Of the request that is judged: after it came, the store lost what was written last, or its graph was
+        undeployed. Then what followed from a message may be there without it."""
 
     def verdict(self) -> None:
         for ask in self.world.clients.asks:
             self._answers(ask)
-            possible = bool(ask.posted)
-            self._tree(ask, ask.plan, ask.path, ask.key, possible, ask.certain and possible)
+            since_ms = self.world.certain_since(ask.graph)
+            self._shaken = any(at <= since_ms for _, at in ask.posted)
+            self._tree(ask, ask.plan, ask.path, ask.key, bool(ask.posted), ask.certain(since_ms))
         for path in (self.found.entries.keys() | self.found.dead.keys()) - self.expected:
             raise Violation(f"{path} took effect, and should not have", path)
         for key, (least, most) in self.flips.items():
@@ -149,10 +173,11 @@ class Judge:
         entry, letter = self.found.entries.get(path), self.found.dead.get(path)
         happened = entry is not None or letter is not None
         if plan.fluxion == "flip" and not plan.fail and letter is None:
-            self.flips[key][0] += certain
-            self.flips[key][1] += 1
+            bit = f"{ask.graph}/{key}"
+            self.flips[bit][0] += certain
+            self.flips[bit][1] += 1
             happened = certain
-        if entry is not None and letter is not None:
+        if entry is not None and letter is not None and not self._shaken:
             raise Violation(f"{path} took effect and is a dead letter", path)
         recorded = plan.fail or (is_stateful(plan.fluxion) and plan.fluxion != "flip")
         if recorded and certain and not happened:
@@ -166,7 +191,7 @@ class Judge:
         for index, child in enumerate(plan.children):
             child_key = child.key or key or ask.path
             child_path = f"{path}.{index}"
-            if recorded:
+            if recorded and not self._shaken:
                 self._tree(ask, child, child_path, child_key, happened, happened)
             else:
                 self._tree(ask, child, child_path, child_key, True, certain)
@@ -178,16 +203,21 @@ class Judge:
     # -- answers ----------------------------------------------------------------------------------------
 
     def _answers(self, ask: Ask) -> None:
+        if ask.posted and ask.certain(-1.0) and not ask.answers and not ask.refused:
+            raise Violation(f"{ask.path} was accepted, and neither answered nor refused", ask.path)
         strange = [s for s in ask.refused if s not in (503, 504, 404)]
         if strange:
             raise Violation(f"{ask.path} was refused with {strange}", ask.path)
         if len(ask.answers) > 1 and not ask.once:
             raise Violation(f"{ask.path} was answered twice: {ask.answers}", ask.path)
-        if len({(status, body) for status, body, _ in ask.answers}) > 1:
+        since_ms = self.world.certain_since(ask.graph)
+        self._shaken = any(at <= since_ms for _, at in ask.posted)
+        if len({(status, body) for status, body, _ in ask.answers}) > 1 and not self._shaken:
             raise Violation(f"{ask.path} was answered differently: {ask.answers}", ask.path)
         for status, body, _ in ask.answers[:1]:
             if status == 500:
-                if not any(p == ask.path or p.startswith(ask.path + ".") for p in self.found.dead):
+                dead = any(p == ask.path or p.startswith(ask.path + ".") for p in self.found.dead)
+                if not dead and not self._shaken:
                     raise Violation(f"{ask.path} was answered 500, and has no dead letter", ask.path)
             elif status != 200 or not self._answering(ask, body.decode()):
                 raise Violation(f"{ask.path} was answered {status} {body!r}", ask.path)
@@ -199,28 +229,94 @@ class Judge:
             return False
         plan, at = ask.plan, ask.path
         for step in steps[1:]:
-            if is_stateful(plan.fluxion) and plan.fluxion != "flip" and at not in self.found.entries:
+            recorded = is_stateful(plan.fluxion) and plan.fluxion != "flip"
+            if recorded and at not in self.found.entries and not self._shaken:
                 raise Violation(f"{path} was answered, and {at} has no effect", at)
             plan, at = plan.children[int(step)], f"{at}.{step}"
         return plan.fluxion == OUTPUT
 
 
-def check_bounds(world: World) -> None:
-    """While it runs: what gateways let in is within the windows."""
-    window = world.config.window
-    gateways = [g for g in world.gateways.values() if g.alive]
-    allowed = window * len(world.node_names) * max(1, len(gateways))
-    waiting = sum(g.state.figures()["requests_outstanding"] for g in gateways)
-    if waiting > allowed:
-        raise Violation(f"{waiting} requests are in flight, with windows of {allowed} in all")
+MOVE_MS_BOUND = 15_000.0 + 8_000.0
+"""A source gives up by itself after 15 s, unless its last commit is on its way: that takes as long as faults last."""
+
+MOVE_RECORD_MS_BOUND = 10_000.0 + 15_000.0
+"""So long a move may be written down: its time, and that of asking, aborting, landing, and of faults meanwhile."""
+
+
+class Watch:
+    """Looks while it runs: are all queues within their bounds, and does each move end?"""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._moving: dict[Any, float] = {}
+        self._recorded: dict[tuple[str, int], float] = {}
+
+    def look(self) -> None:
+        self._gateways()
+        for worker in self.world.workers.values():
+            if worker.alive:
+                self._worker(worker)
+        self._moves()
+        broker = self.world.broker
+        if broker is not None and broker.alive:
+            self._within("broker: messages held", broker.state._holding.count, self._messages())
+            self._within("broker: strangers", len(broker.state._expelled), 1_024)
+
+    def _within(self, what: str, number: int, bound: int) -> None:
+        if number > bound:
+            raise Violation(f"{what}: {number}, and {bound} is the bound")
+
+    def _messages(self) -> int:
+        """All that the requests so far can have led to."""
+        return sum(ask.plan.size for ask in self.world.clients.asks if ask.posted) * COPIES
+
+    def _gateways(self) -> None:
+        """What they let in is within the windows."""
+        gateways = [g for g in self.world.gateways.values() if g.alive]
+        allowed = self.world.config.window * len(self.world.node_names) * max(1, len(gateways))
+        waiting = sum(g.state.figures()["requests_outstanding"] for g in gateways)
+        self._within("requests in flight", waiting, allowed)
+        for gateway in gateways:
+            self._within(f"{gateway.name}: clients", gateway.state.figures()["requests_waiting"], len(gateway.tickets))
+
+    def _worker(self, worker: Any) -> None:
+        config, flow = self.world.config, worker.state.flow
+        most = config.async_in_flight_max + 2 * config.batch_messages_max
+        for host in worker.state.fleet.hosts.values():
+            self._within(f"{worker.name}: messages at {host.name}", len(host.running), most)
+        used = sum(record.size for p in flow.partitions.values() for record in p.contexts.values() if record.users)
+        largest = 100_000
+        self._within(f"{worker.name}: contexts kept", flow._cache.bytes, config.cache_bytes_max + used + largest)
+        backlog = sum(len(p.working) for p in flow.partitions.values())
+        self._within(f"{worker.name}: messages", backlog, self._messages())
+        self._within(f"{worker.name}: timers", len(flow._timers), self._messages())
+
+    def _moves(self) -> None:
+        now = self.world.sim.now
+        moving = {}
+        for worker in self.world.workers.values():
+            if worker.alive and not worker.paused:
+                for partition in worker.state.ownership._moving.values():
+                    what = (worker.incarnation, partition.name, partition.epoch)
+                    moving[what] = self._moving.get(what, now)
+                    if now - moving[what] > MOVE_MS_BOUND:
+                        text = f"{partition.name} is moving from {worker.name} and does not end"
+                        raise Violation(text, partition.name)
+        self._moving = moving
+        if self.world.store.memory.available:
+            stored = {(p, move["epoch"]) for p, move in self.world.store.memory.moves_now().items()}
+            self._recorded = {move: self._recorded.get(move, now) for move in stored}
+            for (name, epoch), since in self._recorded.items():
+                if now - since > MOVE_RECORD_MS_BOUND:
+                    raise Violation(f"the move of {name} at epoch {epoch} does not end", name)
 
 
 def unsettled(world: World) -> list[str]:
     """What is not at rest; empty when all that was accepted is done with."""
     left: list[str] = [f"{world.clients.to_come} requests to come"] if world.clients.to_come else []
-    if world.operator.deploying is not None:
-        left.append("a deployment is not done")
-    left += [f"{partition} is moving" for partition in world.store.memory.moves_now()]
+    left += [f"{name} is not deployed" for name in world.operator.wanted]
+    processes = [world.broker, world.controller, *world.workers.values(), *world.gateways.values()]
+    left += [f"{process.name} is down" for process in processes if process is None or not process.alive]
     for worker in world.workers.values():
         if worker.alive:
             flow, ownership = worker.state.flow, worker.state.ownership
@@ -234,8 +330,19 @@ def unsettled(world: World) -> list[str]:
             for name in ("requests_waiting", "messages_unacknowledged", "answers_storing", "answers_to_pass_on"):
                 if figures[name]:
                     left.append(f"{gateway.name}: {figures[name]} {name}")
+    for gateway in world.gateways.values():
+        shut = [name for name, window in gateway.windows.items() if window <= 0]
+        left += [f"{gateway.name} lets nobody in to {name}" for name in shut or ["any node"] * (not gateway.windows)]
     memory = world.store.memory
-    in_force = set(world.graph_in_force().partition_names())
+    if not memory.available:
+        return [*left, "the store is away"]
+    left += [f"{partition} is moving" for partition in memory.moves_now()]
+    stored_graphs = {graph.name: graph.version for graph in memory.graphs_now()}
+    in_force = {name for graph in memory.graphs_now() for name in graph.partition_names()}
+    if not world.wild and world.controller.alive:
+        known = {name: graph.version for name, graph in world.controller.state._cluster.graphs.items()}
+        if known != stored_graphs:
+            left.append(f"graphs in force are {known}, and stored {stored_graphs}")
     for partition in world.partition_names():
         stored: Any = memory.load_now([partition])[0]
         if stored.outbox:

@@ -27,15 +27,16 @@ RETRY_MS = 300.0
 class Ask:
     """One request of one client, with all its tries (more than one only with an Idempotency-Key).
 
-    `posted`: gateways that took it in; `answers`: (status, body) of those that a fluxion gave, `refused`: the
-    gateway's own statuses. `certain`: a gateway that did not crash since took it in."""
+    `posted`: gateways that took it in, and when; `answers`: (status, body) of those that a fluxion gave, `refused`: the
+    gateway's own statuses."""
 
-    def __init__(self, index: int, plan: Plan, key: str, once: bool) -> None:
+    def __init__(self, index: int, graph: str, plan: Plan, key: str, once: bool) -> None:
         self.index = index
+        self.graph = graph
         self.plan = plan
         self.key = key
         self.once = once
-        self.posted: list[GatewayProcess] = []
+        self.posted: list[tuple[GatewayProcess, float]] = []
         self.answers: list[tuple[int, bytes, bool]] = []
         self.refused: list[int] = []
 
@@ -43,9 +44,9 @@ class Ask:
     def path(self) -> str:
         return str(self.index)
 
-    @property
-    def certain(self) -> bool:
-        return any(g.alive for g in self.posted)
+    def certain(self, since_ms: float) -> bool:
+        """A gateway took it in later than that, and has not crashed since."""
+        return any(gateway.alive and at > since_ms for gateway, at in self.posted)
 
 
 class GatewayProcess(PeerProcess):
@@ -108,7 +109,7 @@ class GatewayProcess(PeerProcess):
 
     def request(self, ask: Ask) -> None:
         """An HTTP request arrives."""
-        found = self.state.router.match("POST", f"/{ask.plan.fluxion}/{ask.key}")
+        found = self.state.router.match("POST", f"/{ask.graph}/{ask.plan.fluxion}/{ask.key}")
         if isinstance(found, NoMatch):
             self.world.clients.refused(ask, found.status)
             return
@@ -116,10 +117,10 @@ class GatewayProcess(PeerProcess):
         ticket = self.count
         src = "" if ask.once else self.incarnation
         body = pack(Body(ask.path, src, [self.count], ask.plan))
-        request = {"method": "POST", "path": f"/{ask.plan.fluxion}/{ask.key}", "params": found.params}
+        request = {"method": "POST", "path": f"/{ask.graph}/{ask.plan.fluxion}/{ask.key}", "params": found.params}
         request |= {"query": {}, "headers": {}, "body": ask.path}
         self.tickets[ticket] = ask
-        ask.posted.append(self)
+        ask.posted.append((self, self.sim.now))
         self.sim.tell(self.name, ("requested", ask.path, ask.plan))
         once = f"once-{ask.index}" if ask.once else None
         self.step(gw.Requested(ticket, found.entry, request, body, once))
@@ -136,7 +137,7 @@ class GatewayProcess(PeerProcess):
                 raise Violation(f"{self.name} answers ticket {effect.ticket} twice")
             self.sim.tell(self.name, ("refused", ask.path, effect))
             if effect.status == 503:
-                ask.posted.remove(self)
+                del ask.posted[max(i for i, (gateway, _) in enumerate(ask.posted) if gateway is self)]
             self.world.clients.refused(ask, effect.status)
         elif kind is gw.Reconnect:
             assert self.link is not None
@@ -185,11 +186,12 @@ class Clients:
         self.asks: list[Ask] = []
         self.to_come = 0
 
-    def ask(self, plan: Plan, once: bool) -> None:
+    def ask(self, graph: str, plan: Plan, once: bool) -> Ask:
         """A new client asks."""
-        ask = Ask(len(self.asks), plan, plan.key, once)
+        ask = Ask(len(self.asks), graph, plan, plan.key, once)
         self.asks.append(ask)
         self._try(ask)
+        return ask
 
     def _try(self, ask: Ask) -> None:
         gateways = [g for g in self.world.gateways.values() if g.alive]

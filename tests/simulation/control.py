@@ -4,6 +4,7 @@ for people beside them, once), and an operator who deploys, migrates, drains and
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -120,7 +121,7 @@ class ControllerProcess(PeerProcess):
             case ev.Place(requests):
                 return self.world.store.place(requests)
             case ev.Unplace(partitions, purge):
-                return memory.unplace_now(partitions, purge)
+                return self.world.store.unplace(partitions, purge)
             case ev.PutBundle(data):
                 return memory.put_bundle_now(data)
             case ev.DropBundles(keep):
@@ -128,6 +129,10 @@ class ControllerProcess(PeerProcess):
             case ev.PutGraph(graph):
                 self.world.deployed(graph)
                 return memory.put_graph_now(graph)
+            case ev.DeleteGraph(name):
+                return memory.delete_graph_now(name)
+            case ev.SetFreeze(reason):
+                return memory.freeze_now(reason or None)
             case ev.SetJson(name, field, value):
                 return memory.set_json_now(name, field, value)
             case ev.CountDead(partitions):
@@ -156,16 +161,17 @@ class ControllerProcess(PeerProcess):
         self.sim.tell(self.name, ("asked", number, command, {k: v for k, v in arguments.items() if k != "graph"}))
         self.deliver(self.step, ev.Asked(b"ctl", Request(number, command, arguments)))
 
-    def storm(self) -> None:
+    def storm(self, rng: random.Random) -> None:
         """The operator is busy."""
-        rng = self.sim.rng
         names = self.world.node_names
-        graph = self.world.graph_in_force()
-        what = rng.choice(["migrate"] * 6 + ["rebalance", "drain", "uncordon", "replay"])
-        if what == "migrate":
+        graph = rng.choice(self.world.known_graphs())
+        what = rng.choice(["migrate"] * 9 + ["rebalance", "drain", "uncordon", "cordon", "replay", "pin", "freeze"])
+        if what in ("migrate", "pin"):
             group = rng.choice(graph.groups)
             index = rng.choice(["", f"/{rng.randrange(group.partitions)}"])
-            self.ask("migrate", what=f"g/{group.name}{index}", node=rng.choice(names))
+            self.ask(what, what=f"{graph.name}/{group.name}{index}", node=rng.choice(names))
+        elif what == "freeze":
+            self.ask(rng.choice(("freeze", "unfreeze")), reason="stormy")
         elif what == "rebalance":
             self.ask("rebalance", dry_run=False)
         elif what == "drain" and len(names) > 1:
@@ -177,12 +183,13 @@ class ControllerProcess(PeerProcess):
             if dead:
                 self.ask("dead", action="replay", id=rng.choice(dead)[1].hex())
         else:
-            self.ask("uncordon", node=rng.choice(names))
+            self.ask("cordon" if what == "cordon" else "uncordon", node=rng.choice(names))
 
     def calm(self) -> None:
         """All nodes may be used again."""
         for name in self.world.node_names:
             self.ask("uncordon", node=name)
+        self.ask("unfreeze")
 
 
 class Operator:
@@ -191,30 +198,37 @@ class Operator:
     def __init__(self, world: World) -> None:
         self.world = world
         self.number = 0
-        self.deploying: tuple[int, Graph] | None = None
-        self.pending = 0
+        self.wanted: dict[str, tuple[int, Graph, int]] = {}
+        """By name: the number of the question, the graph, and how often to ask again if nobody answers."""
 
     def deploy(self, graph: Graph, tries: int = 200) -> None:
         """Ask for it, and again if that has not worked, or nobody has answered, for a while."""
         controller = self.world.controller
-        bundle = self.world.bundles[graph.bundle]
+        # Noted before it is asked: the answer may come at once.
+        self.wanted[graph.name] = asked = (self.number + 1, graph, tries)
+        self.world.sim.after(5_000, self._late, asked)
         if controller.alive and not controller.paused:
-            arguments = {"graph": msgspec.to_builtins(graph), "bundle": bundle, "dry_run": False}
-            self.deploying = self.number + 1, graph  # before it is asked: the answer may come at once
-            controller.ask("deploy", **arguments)
-        self.pending += 1
-        self.world.sim.after(5_000, self._late, self.deploying, graph, tries)
+            bundle = self.world.bundles[graph.bundle]
+            controller.ask("deploy", graph=msgspec.to_builtins(graph), bundle=bundle, dry_run=False)
 
-    def _late(self, asked: Any, graph: Graph, tries: int) -> None:
-        self.pending -= 1
-        if self.deploying is asked and asked is not None:
-            self.deploying = None
+    def _late(self, asked: tuple[int, Graph, int]) -> None:
+        _, graph, tries = asked
+        if self.wanted.get(graph.name) is asked:
+            del self.wanted[graph.name]
             if tries:
                 self.deploy(graph, tries - 1)
 
     def answered(self, client: bytes, reply: Reply) -> None:
         self.world.sim.tell("operator", reply)
-        if self.deploying is not None and reply.id == self.deploying[0] and reply.end:
-            graph, self.deploying = self.deploying[1], None
-            if reply.error and graph.bundle not in self.world.broken:
-                self.world.sim.after(DEPLOY_RETRY_MS, self.deploy, graph)
+        if not reply.end:
+            return
+        if isinstance(reply.result, dict):
+            for move in reply.result.get("moves", ()):
+                self.world.checker.told_moved(move)
+        for number, graph, _ in list(self.wanted.values()):
+            if number == reply.id:
+                del self.wanted[graph.name]
+                self.world.told_deployed(graph)
+                if reply.error and graph.bundle not in self.world.broken:
+                    self.wanted[graph.name] = 0, graph, 0
+                    self.world.sim.after(DEPLOY_RETRY_MS, self.deploy, graph)

@@ -28,6 +28,9 @@ class Sim:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
+        """For what happens by the way: delays and the like. What is planned beforehand is drawn from `script`, so that
+        leaving a part of it out changes nothing of the rest of the plan."""
+        self.script = random.Random(f"script {seed}")
         self.now = 0.0
         self.story: list[tuple[float, str, Any]] = []
         self.steps = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from core import Violation
-from workload import AWAITING, handle, is_stateful, read_body
+from workload import AWAITING, TooEarly, handle, is_stateful, read_body
 
 from liquefy.graph import Graph
 from liquefy.hosting import Done, Emitted, Forget, Item, Load, Loaded, Ran, Refused, Run, Step
@@ -141,7 +141,7 @@ class FakeHost:
         return self.contexts[item.partition, item.key]
 
     def _handle(self, item: Item, fields: dict[str, bytes]) -> Done:
-        done = handle(item, fields, self._handled_by(item))
+        done = self._do(item, fields, item)
         if not done.error:
             fields.update(done.sets)
             for name in done.removes:
@@ -150,6 +150,14 @@ class FakeHost:
             steps = self._onward(item, item.fluxion, item.id, done.emitted, set())
             done = msgspec.structs.replace(done, onward=steps)
         return done
+
+    def _do(self, item: Item, fields: dict[str, bytes], within: Item) -> Done:
+        world = self.worker.world
+        by, slack_ms = self._handled_by(within), 2 * world.skew_max_ms
+        try:
+            return handle(item, fields, by, self.sim.unix_ms, slack_ms, world.store.life)
+        except TooEarly as early:
+            raise Violation(str(early), read_body(item.body).path, item.id.hex()) from None
 
     def _handled_by(self, item: Item) -> str:
         """This process; what was sent again may be handled again behind what came later, so it is in no order with
@@ -171,7 +179,7 @@ class FakeHost:
                 shut.add(each.to)
                 continue
             child = Item(0, item.graph, each.to, "", item.key, child_id(parent, index), each.body)
-            done = handle(child, {}, self._handled_by(item))
+            done = self._do(child, {}, item)
             further = self._onward(item, each.to, child.id, done.emitted, shut)
             steps.append(Step(index, done.emitted, 10, 10, further))
             self.worker.world.gone_on += 1

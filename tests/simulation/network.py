@@ -2,8 +2,8 @@
 one breaks, a suffix of what is under way is lost in each direction, and both ends learn of it in their own time.
 What had arrived of the old connection may be read after the first frames of the new one.
 
-A connection can also be frozen (a network that swallows packets): then nothing arrives until it is thawed, or
-somebody loses patience. Knows frames, not what they mean.
+A connection can also be frozen (a network that swallows packets), in both directions or in one: then nothing arrives
+there until it is thawed, or somebody loses patience. Knows frames, not what they mean.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from core import Sim
 
 Frames = tuple[bytes, ...]
+
+BOTH, TO_BROKER, TO_PEER = "both ways", "to the broker", "from the broker"
 
 RETRY_MS = 50.0
 
@@ -50,7 +52,8 @@ class Network:
         self.spike = spike
         self.broker: BrokerEnd | None = None
         self.connections: dict[bytes, Connection] = {}
-        self.cut_off: set[str] = set()
+        self.cut_off: dict[str, str] = {}
+        """Peers whose packets are swallowed, and in which direction."""
         self.sessions = 0
 
     def delay(self) -> float:
@@ -65,7 +68,7 @@ class Network:
             connection.cut()
 
     def thaw(self, name: str) -> None:
-        self.cut_off.discard(name)
+        self.cut_off.pop(name, None)
         for connection in list(self.connections.values()):
             if connection.link.peer.name == name:
                 connection.thaw()
@@ -96,9 +99,11 @@ class Connection:
     def _arrive(self, way: Way) -> None:
         if not way.flying:
             return
-        if not self.broken and self.link.peer.name in self.network.cut_off:
-            way.stuck += 1
-            return
+        if not self.broken and self.network.cut_off:
+            swallowed = self.network.cut_off.get(self.link.peer.name, "")
+            if swallowed and (swallowed == BOTH or (swallowed == TO_BROKER) == (way is self.to_broker)):
+                way.stuck += 1
+                return
         frames = way.flying.popleft()
         if way is self.to_broker:
             if self.network.broker is self.broker:

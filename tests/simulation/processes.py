@@ -1,8 +1,8 @@
 """The processes of a cluster: the real deciding half of a role, and around it what its `service.py` does: perform
 effects in order, tick, turn frames into events. Nothing here decides anything.
 
-A process can crash (also in the middle of performing what a step asked for) and be paused, as by SIGSTOP: then
-what happens to it waits in line.
+A process can crash (also in the middle of performing what a step asked for), be paused, as by SIGSTOP, and be slow:
+then what happens to it waits in line. Its clock is that of its machine, which may be wrong.
 """
 
 from __future__ import annotations
@@ -41,8 +41,14 @@ class Process:
         self.paused = False
         self.inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self.fuse: int | None = None
-        self.skew_ms = 0
+        self.lag_ms = 0.0
+        """So long it takes to come to the next thing that happens to it."""
+        self._coming_to = False
+        self.skew_ms = world.skews.get(name, 0)
+        """A process keeps the time it has found at its start; jumps of its machine's clock are for those after it."""
         self.link: Link | None = None
+        self.store_life = world.store.life
+        """Of the store that it is connected to."""
 
     @property
     def unix_ms(self) -> int:
@@ -50,20 +56,32 @@ class Process:
 
     def deliver(self, action: Callable[..., None], *args: Any) -> None:
         """Something happens to this process."""
-        if self.alive:
-            if self.paused:
-                self.inbox.append((action, args))
-            else:
-                action(*args)
+        if not self.alive:
+            return
+        if not (self.paused or self.lag_ms or self.inbox):
+            action(*args)
+            return
+        self.inbox.append((action, args))
+        self._come_to()
+
+    def _come_to(self) -> None:
+        if self.inbox and not self.paused and not self._coming_to:
+            self._coming_to = True
+            self.sim.after(self.lag_ms, self._next)
+
+    def _next(self) -> None:
+        self._coming_to = False
+        if self.alive and not self.paused and self.inbox:
+            action, args = self.inbox.popleft()
+            action(*args)
+            self._come_to()
 
     def pause(self) -> None:
         self.paused = True
 
     def resume(self) -> None:
         self.paused = False
-        while self.inbox and self.alive and not self.paused:
-            action, args = self.inbox.popleft()
-            action(*args)
+        self._come_to()
 
     def crash(self) -> None:
         if self.alive:

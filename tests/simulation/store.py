@@ -1,15 +1,17 @@
 """The store as processes see it: calls that take their time, fail while it is away, are performed and lose their
 answer, are tried again, or are performed a second time long after. Behind it is `liquefy.contexts_memory`.
 
-Each commit that is applied is shown to the checkers.
+It can die and come back without what was written last: as it was at one moment before. Each commit that is applied
+is shown to the checkers, which then go back to that moment with it.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
-from core import Sim, Violation
+from core import Sim
 
 from liquefy.commits import PartitionCommit, Verdict
 from liquefy.contexts_memory import MemoryContexts
@@ -30,32 +32,62 @@ class Store:
         self.ghost = ghost
         self.on_commit: Callable[[str, PartitionCommit, Verdict], None] = lambda *_: None
         self.on_placed: Callable[[Any], None] = lambda *_: None
+        self.on_unplaced: Callable[[list[str]], None] = lambda *_: None
+        self.checker: Any = None
+        self.late_ms = 0.0
+        self.life = 0
+        """How often it has come back with less than it had."""
+        self.lost_ms = -1.0
+        """When it last did."""
 
     def call(self, process: Any, work: Callable[[], Any], done: Callable[[Any], None], tries: int = 0) -> None:
         """Perform `work` for the process, until it has an answer (`tries`: or so often; then `done` gets the
         StoreUnavailable)."""
         slow = 2_000.0 if self.ghost and self.sim.chance(self.ghost / 20) else self.delay_ms
-        self.sim.after(self.sim.between(0.05, slow), self._perform, process, work, done, tries)
+        if process.store_life != self.life:
+            process.store_life = self.life
+            life = -1
+        else:
+            life = self.life
+        delay_ms = self.late_ms + self.sim.between(0.05, slow)
+        self.sim.after(delay_ms, self._perform, process, work, done, tries, life)
 
-    def _perform(self, process: Any, work: Callable[[], Any], done: Callable[[Any], None], tries: int) -> None:
+    def _perform(self, process: Any, work: Any, done: Any, tries: int, life: int) -> None:
         sim = self.sim
         try:
+            if life != self.life:
+                raise StoreUnavailable("the connection broke")
             result = work()
         except StoreUnavailable as error:
             result = error
         else:
             if self.ghost and process.role == "worker" and sim.chance(self.ghost):
-                sim.after(sim.between(1, 300), self._haunt, work)
+                sim.after(sim.between(1, 300), self._haunt, work, life)
             if self.lose and sim.chance(self.lose):
                 result = StoreUnavailable("the answer was lost")
         if isinstance(result, StoreUnavailable) and tries != 1:
             sim.after(sim.between(1, RETRY_MS), process.deliver, self.call, process, work, done, tries - 1)
         else:
-            sim.after(sim.between(0.05, self.delay_ms), process.deliver, done, result)
+            sim.after(self.late_ms + sim.between(0.05, self.delay_ms), process.deliver, done, result)
 
-    def _haunt(self, work: Callable[[], Any]) -> None:
-        if self.memory.available:
+    def _haunt(self, work: Callable[[], Any], life: int) -> None:
+        if self.memory.available and life == self.life:
             work()
+
+    def keep(self) -> Any:
+        """What is on the disk now."""
+        return self.life, *copy.deepcopy((self.memory.__dict__, self.checker.__dict__))
+
+    def restore(self, kept: Any) -> None:
+        """It has died and comes back with that; not at once. What it has lost before it cannot come back with."""
+        life, memory, checker = kept
+        if life != self.life:
+            return
+        self.memory.__dict__.update(memory)
+        self.checker.__dict__.update(checker)
+        self.memory.available = False
+        self.life += 1
+        self.lost_ms = self.sim.now
 
     def commit(self, owner: str, commits: list[PartitionCommit]) -> list[Verdict]:
         """One try of a worker's commit."""
@@ -78,5 +110,6 @@ class Store:
             self.on_placed(placement)
         return placed
 
-
-__all__ = ["Store", "Violation"]
+    def unplace(self, partitions: list[str], purge: bool) -> None:
+        self.memory.unplace_now(partitions, purge)
+        self.on_unplaced(partitions)

@@ -5,6 +5,7 @@ drive broker and workers into corners to which the real controller would seldom 
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 from network import Frames
@@ -59,7 +60,7 @@ class WildController(PeerProcess):
         kind = type(message)
         if kind is m.PeerUp:
             if message.role != "controller":
-                self.do(Relay(message.session, m.Graphs([self.world.graph_in_force()])))
+                self.do(Relay(message.session, m.Graphs(self.world.known_graphs())))
             if message.role == "worker":
                 self.nodes[message.name] = Node(message.session, self.sim.now)
                 self.landed = {p: who for p, who in self.landed.items() if who[1] != message.name}
@@ -108,7 +109,7 @@ class WildController(PeerProcess):
     def _check(self) -> None:
         if not self.reading:
             self.reading = True
-            names = self.world.graph_in_force().partition_names()
+            names = [name for graph in self.world.known_graphs() for name in graph.partition_names()]
             self.world.store.call(self, lambda: self.world.store.memory.placements_now(names), self._read)
 
     def _read(self, placements: list[Placement]) -> None:
@@ -143,10 +144,9 @@ class WildController(PeerProcess):
         if placement is not None and node is not None:
             self.do(Relay(node.session, m.Move(partition, placement.epoch, target)))
 
-    def storm(self) -> None:
+    def storm(self, rng: random.Random) -> None:
         """Move some partitions somewhere."""
         if self.placements and self.nodes:
-            rng = self.sim.rng
             for partition in rng.sample(sorted(self.placements), min(len(self.placements), rng.randint(1, 6))):
                 self.move(partition, rng.choice(sorted(self.nodes)))
             if rng.random() < 0.2:

@@ -27,6 +27,7 @@ STATELESS = ("pass", "spread", "echo", "call", "fetch")
 CHAIN = ("count", "echo", "spread", "ledger")
 AWAITING = ("call", "fetch", "sum")
 SINGLE_KEY = "-"
+DEADLINE_MS = 4_000
 
 
 class Plan(msgspec.Struct, frozen=True, array_like=True):
@@ -38,6 +39,11 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
     fail: str = ""
     children: list[Plan] = []
 
+    @property
+    def size(self) -> int:
+        """Messages, this one included."""
+        return 1 + sum(child.size for child in self.children)
+
 
 class Body(msgspec.Struct, frozen=True, array_like=True):
     """`path`: request, then the index of each emission, as "17.0.2"."""
@@ -46,6 +52,8 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     src: str
     n: list[int]
     plan: Plan
+    not_before_ms: int = 0
+    """Of a delayed message: the Unix time before which it must not be handled."""
 
 
 class BookEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -69,6 +77,10 @@ class Shape(NamedTuple):
     """Much traffic between few keys, where order is easily lost."""
     chain: bool = False
     """All of it by one way, from context to context past fluxions without: there order is lost if these overtake."""
+
+
+class TooEarly(Exception):
+    """A delayed message is handled before its time."""
 
 
 _body = msgspec.msgpack.Decoder(Body)
@@ -97,30 +109,30 @@ def bundle_of(version: int) -> bytes:
     return f"code of version {version}".encode()
 
 
-def make_graph(shape: Shape, version: int = 1, bundles: int = 1, more: int = 0, deadline_ms: int = 4_000) -> Graph:
-    """The graph all seeds share; `bundles` > 1 spreads the code over so many hosts. Each version has
-    other code, and `more` partitions of what has no context."""
+def make_graph(shape: Shape, version: int = 1, bundles: int = 1, more: int = 0, name: str = "g") -> Graph:
+    """The graph that all seeds share, under this name; `bundles` > 1 spreads the code over so many hosts. Each version
+    has other code, and `more` partitions of what has no context."""
     digest = hashlib.sha256(bundle_of(version)).hexdigest()
     names = [*STATEFUL, *STATELESS]
     everywhere = (*names, OUTPUT)
     fluxions = tuple(
         Fluxion(
-            name=name,
-            code=f"code:{name}",
-            group=group_of(name),
-            key="params.key" if name in STATEFUL or name == "pass" else "",
+            name=fluxion,
+            code=f"code:{fluxion}",
+            group=group_of(fluxion),
+            key="params.key" if fluxion in STATEFUL or fluxion == "pass" else "",
             bundle=digest if i % bundles == 0 else f"other{version}",
             streams=everywhere,
             timeout_ms=300,
         )
-        for i, name in enumerate(names)
+        for i, fluxion in enumerate(names)
     )
     groups = tuple(
-        Group(name, name not in STATELESS, 1 if name == "single" else shape.partitions + more * (name in STATELESS))
-        for name in dict.fromkeys(group_of(n) for n in names)
+        Group(each, each not in STATELESS, 1 if each == "single" else shape.partitions + more * (each in STATELESS))
+        for each in dict.fromkeys(group_of(n) for n in names)
     )
-    inputs = tuple(Input(f"in-{n}", "POST", f"/{n}/{{key}}", n) for n in names)
-    return Graph("g", version, digest, inputs, fluxions, groups, deadline_ms)
+    inputs = tuple(Input(f"in-{n}", "POST", f"/{name}/{n}/{{key}}", n) for n in names)
+    return Graph(name, version, digest, inputs, fluxions, groups, DEADLINE_MS)
 
 
 def make_plan(rng: random.Random, shape: Shape) -> Plan:
@@ -166,13 +178,17 @@ def _plan(rng: random.Random, shape: Shape, depth: int, answered: list[bool], ro
     return Plan(fluxion, key, 0, fail, children)
 
 
-def handle(item: Item, fields: dict[str, bytes], process: str) -> Done:
+def handle(item: Item, fields: dict[str, bytes], process: str, now_ms: int, slack_ms: int = 0, life: int = 0) -> Done:
     """What the fluxion does with the message, as its plan says; `fields` is its context, not to be changed.
-    `process`: who sends what comes of it; without a context, the sender is that process and not the partition."""
+    `process`: who sends what comes of it; without a context, the sender is that process and not the partition.
+    `slack_ms`: how far two clocks may be from each other. `life`: of the store; where it has lost commits, the same
+    numbers are given out again."""
     body = read_body(item.body)
     plan = body.plan
     if plan.fluxion != item.fluxion:
         raise AssertionError(f"{body.path} is for {plan.fluxion} and came to {item.fluxion}")
+    if now_ms < body.not_before_ms:
+        raise TooEarly(f"{body.path} is handled {body.not_before_ms - now_ms} ms before it is due")
     if plan.fail:
         return Done(item.ticket, [], {}, (), f"ValueError: planned at {body.path}", "Traceback", 10, 10)
     sets: dict[str, bytes] = {}
@@ -189,7 +205,7 @@ def handle(item: Item, fields: dict[str, bytes], process: str) -> Done:
         entry = BookEntry(body.path, body.src, body.n, item.id)
         sets = {"n": pack(count + 1), f"e{count}": pack(entry), f"last{count}": b"\xc0"}
         removes = (f"last{count - 1}",) if count else ()
-        src, n = f"{group_of(item.fluxion)}/{item.key}", [count]
+        src, n = f"{group_of(item.fluxion)}/{item.key}{f'#{life}' if life else ''}", [count]
     else:
         src = f"{body.src}>{item.fluxion}:{item.key}@{process}" if body.src and ordered else ""
         n = body.n
@@ -197,7 +213,9 @@ def handle(item: Item, fields: dict[str, bytes], process: str) -> Done:
     for index, child in enumerate(plan.children):
         child_src = "" if child.delay_ms else src
         path = f"{body.path}.{index}"
-        data = path.encode() if child.fluxion == OUTPUT else pack(Body(path, child_src, [*n, index], child))
+        not_before_ms = now_ms + child.delay_ms - slack_ms if child.delay_ms else 0
+        made = Body(path, child_src, [*n, index], child, not_before_ms)
+        data = path.encode() if child.fluxion == OUTPUT else pack(made)
         emitted.append(Emitted(child.fluxion, child.key, data, child.delay_ms))
     after = {**fields, **sets}
     for name in removes:

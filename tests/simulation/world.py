@@ -1,16 +1,19 @@
 """One seed: a cluster of some shape, some requests, some faults, and then rest and judgement.
 
 All is drawn from the seed: how many nodes and gateways, how large batches and windows, how slow the network, how wild
-the faults. Faults end at `end_ms`; REST_MS later everything must have settled.
+the faults. Requests and faults are the `plan`, any part of which can be left out. Faults end at `end_ms`; REST_MS
+later at most everything must have settled; then a request to each fluxion must be answered at once.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
-from checkers import Judge, StoreChecker, check_bounds, unsettled
+from checkers import Judge, StoreChecker, Watch, unsettled
 from clients import Clients, GatewayProcess
 from control import ControllerProcess, Operator
 from core import Sim, Violation
@@ -19,20 +22,36 @@ from network import Network
 from processes import BrokerProcess, Process, WorkerProcess
 from store import Store
 from wild import WildController
-from workload import SINGLE_KEY, STATEFUL, Shape, bundle_of, make_graph, make_plan
+from workload import SINGLE_KEY, STATEFUL, STATELESS, Plan, Shape, bundle_of, make_graph, make_plan
 
 from liquefy.config import BrokerConfig, ControllerConfig, GatewayConfig, WorkerConfig
-from liquefy.graph import Graph
+from liquefy.graph import OUTPUT, Graph
 from liquefy.hosting import Item
 
 REST_MS = 60_000.0
 CHECK_MS = 200.0
+PROBE_MS = 5_000.0
+"""In so long a request is answered when all is at rest."""
+
+SKEW_MS_MAX = 5_000
+LOSSY = 0.0
+"""In so many seeds the store loses what was written last."""
+
+
+class Planned(NamedTuple):
+    number: int
+    at_ms: float
+    what: str
 
 
 class World:
-    def __init__(self, seed: int) -> None:
+    """`without`: numbers of what is planned, and left out."""
+
+    def __init__(self, seed: int, without: Collection[int] = ()) -> None:
         self.sim = sim = Sim(seed)
-        rng = sim.rng
+        self.plan: list[Planned] = []
+        self.without = without
+        rng = sim.script
         self.wildness = rng.choice((0.0, 0.3, 1.0, 1.0, 2.5))
         self.gone_on = 0
         """Messages handled in one call with the one that caused them."""
@@ -53,15 +72,21 @@ class World:
         )
         self.code_bundles = rng.choice((1, 1, 2))
         first = make_graph(self.shape, 1, self.code_bundles)
-        self.graphs: list[Graph] = [first]
+        self.graphs: dict[str, list[Graph]] = {"g": [first]}
+        """By name, all versions that have been in force, or will be first."""
+        if rng.random() < 0.25:
+            self.graphs["h"] = [make_graph(self.shape, 1, self.code_bundles, name="h")]
+        self.void_ms: dict[str, float] = {}
+        """By graph, until when requests may have been lost, as it was undeployed."""
         self.bundles = {first.bundle: bundle_of(1)}
         self.broken: set[str] = set()
         self.network = Network(sim, rng.choice((0.3, 2.0, 10.0)), rng.choice((0, 0.02)))
         trouble = rng.choice((0, 0.02, 0.15)) if self.wildness else 0
         self.store = Store(sim, rng.choice((0.3, 1.0, 8.0)), trouble, trouble)
-        self.checker = StoreChecker(sim)
+        self.checker = self.store.checker = StoreChecker()
         self.store.on_commit, self.store.on_placed = self.checker.applied, self.checker.placed
-        self.config = self._worker_config(seed)
+        self.store.on_unplaced = self.checker.unplaced
+        self.config = self._worker_config()
         self.node_names = [f"node{i + 1}" for i in range(rng.choice((1, 2, 3, 3, 4)))]
         self.witnessed: Counter[bytes] = Counter()
         self.broker: BrokerProcess | None = None
@@ -71,11 +96,14 @@ class World:
         self.incarnations = 0
         self.clients = Clients(self)
         self.wild = rng.random() < 0.4
+        self.lossy = bool(self.wildness) and not self.wild and rng.random() < LOSSY
+        self.skews: dict[str, int] = {}
+        self.watch = Watch(self)
         self.operator = Operator(self)
         self._start()
 
-    def _worker_config(self, seed: int) -> WorkerConfig:
-        rng = self.sim.rng
+    def _worker_config(self) -> WorkerConfig:
+        rng = self.sim.script
         return WorkerConfig(
             name="",
             slots=rng.choice((1, 1, 2)),
@@ -89,21 +117,39 @@ class World:
     # -- processes --------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        gateways = [f"gateway{i + 1}" for i in range(self.sim.script.choice((1, 2)))]
+        skew_ms = self.sim.script.choice((0, 0, 0, 50, SKEW_MS_MAX))
+        if self.wildness:
+            machines = (*self.node_names, *gateways, "controller")
+            self.skews = {name: self.sim.script.randint(-skew_ms, skew_ms) for name in machines}
         self.start_broker()
         self.start_controller()
         for name in self.node_names:
             self.start_worker(name)
-        for i in range(self.sim.rng.choice((1, 2))):
-            self.start_gateway(f"gateway{i + 1}")
+        for name in gateways:
+            self.start_gateway(name)
         if not self.wild:
             self._deployments()
+        else:
+            for versions in self.graphs.values():
+                self.store.memory.put_graph_now(versions[0])
         self._arrivals()
         plan_faults(self)
+        jumps = any("clock_jump" in planned.what for planned in self.plan)
+        self.skew_max_ms = SKEW_MS_MAX if jumps else max(map(abs, self.skews.values()), default=0)
+
+    def enter(self, at_ms: float, what: str, action: Callable[..., object], *args: Any) -> None:
+        """It is part of the plan; and happens, unless it is left out."""
+        number = len(self.plan)
+        self.plan.append(Planned(number, at_ms, what))
+        if number not in self.without:
+            self.sim.after(at_ms, action, *args)
 
     def _deployments(self) -> None:
-        """The first one, and perhaps a second version (perhaps one that does not load)."""
-        rng = self.sim.rng
-        self.sim.after(60.0, self.operator.deploy, self.graphs[0])
+        """The first ones, and perhaps a second version (perhaps one that does not load)."""
+        rng = self.sim.script
+        for versions in self.graphs.values():
+            self.sim.after(60.0, self.operator.deploy, versions[0])
         for later in (100, 3_000, 6_000):
             self.sim.after(self.end_ms + later, lambda: self.controller.calm())
         if rng.random() < 0.4:
@@ -112,27 +158,46 @@ class World:
             broken = rng.random() < 0.3
             if broken:
                 self.broken.add(second.bundle)
-            self.sim.after(rng.uniform(400, self.end_ms), self._second, second, broken)
+            self.enter(rng.uniform(400, self.end_ms), "deploy version 2", self._second, second, broken)
 
     def _second(self, graph: Graph, broken: bool) -> None:
-        if self.operator.deploying is None:
+        if graph.name not in self.operator.wanted:
             self.operator.deploy(graph, 0 if broken else 200)
+
+    def undeploy_the_second(self) -> None:
+        if "h" in self.graphs and not self.wild and "h" not in self.operator.wanted:
+            self.void_ms["h"] = float("inf")
+            self.controller.ask("undeploy", graph="h")
+            self.operator.wanted["h"] = 0, self.graphs["h"][0], 0
+            self.sim.after(2_500, self.operator.deploy, self.graphs["h"][0])
 
     def deployed(self, graph: Graph) -> None:
         """It comes into force."""
-        self.graphs.append(graph)
+        self.graphs[graph.name].append(graph)
 
-    def graph_in_force(self) -> Graph:
-        return self.graphs[-1]
+    def told_deployed(self, graph: Graph) -> None:
+        """The operator has an answer."""
+        if graph.name in self.void_ms:
+            self.void_ms[graph.name] = self.sim.now
+
+    def known_graphs(self) -> list[Graph]:
+        """Each in its last version."""
+        return [versions[-1] for versions in self.graphs.values()]
+
+    def certain_since(self, graph: str) -> float:
+        """What gateways took in later than that has its effect. Before, the store may have lost it, or the graph was
+        undeployed."""
+        return max(self.void_ms.get(graph, -1.0), self.store.lost_ms)
 
     def spread_anew(self) -> bool:
         """A later version has another number of partitions: what has no context finds other owners, and those know
         nothing of what the first ones handled, or still handle."""
-        return len({len(graph.partition_names()) for graph in self.graphs}) > 1
+        return any(len({len(g.partition_names()) for g in versions}) > 1 for versions in self.graphs.values())
 
     def partition_names(self) -> list[str]:
         """Of all versions."""
-        return list(dict.fromkeys(name for graph in self.graphs for name in graph.partition_names()))
+        versions = [graph for versions in self.graphs.values() for graph in versions]
+        return list(dict.fromkeys(name for graph in versions for name in graph.partition_names()))
 
     def start_broker(self) -> None:
         self.broker = BrokerProcess(self, "broker", BrokerConfig())
@@ -168,7 +233,7 @@ class World:
     # -- requests ---------------------------------------------------------------------------------------
 
     def _arrivals(self) -> None:
-        rng = self.sim.rng
+        rng = self.sim.script
         once = rng.choice((0, 0, 0.3))
         count = rng.choice((100, 200) if self.hot else (5, 20, 60, 120))
         start = 300.0
@@ -179,7 +244,9 @@ class World:
             at = rng.uniform(start, self.end_ms)
             if rng.random() < (0.8 if self.hot else 0.3):
                 at = start + (at - start) // 400 * 400  # bursts
-            self.sim.after(at, self.clients.ask, plan, rng.random() < once)
+            graph = rng.choice(("g", "g", "g", "h")) if "h" in self.graphs else "g"
+            what = f"request of {graph}: {plan}"
+            self.enter(at, what, self.clients.ask, graph, plan, rng.random() < once)
 
     # -- the run ----------------------------------------------------------------------------------------
 
@@ -188,11 +255,33 @@ class World:
         sim = self.sim
         while sim.now < self.end_ms:
             sim.run(min(self.end_ms, sim.now + CHECK_MS))
-            check_bounds(self)
+            self.watch.look()
+        self.network.spike = self.store.lose = self.store.ghost = 0
+        self._rest()
+        for graph in self.graphs:
+            for fluxion in (*STATEFUL, *STATELESS):
+                self._probe(graph, fluxion)
+        self._rest()
+        Judge(self).verdict()
+
+    def _rest(self) -> None:
+        sim, until_ms = self.sim, self.sim.now + REST_MS
         left = [""]
-        while left and sim.now < self.end_ms + REST_MS:
+        while left and sim.now < until_ms:
             sim.run(sim.now + CHECK_MS)
+            self.watch.look()
             left = unsettled(self)
         if left:
-            raise Violation(f"not at rest {REST_MS / 1000:.0f} s after the last fault:\n  " + "\n  ".join(left[:20]))
-        Judge(self).verdict()
+            text = f"not at rest {REST_MS / 1000:.0f} s after the last fault:\n  " + "\n  ".join(left[:20])
+            raise Violation(text, *re.findall(r"\b[gh]/\w+/\d+", text)[:1])
+
+    def _probe(self, graph: str, fluxion: str) -> None:
+        """All is well again: who asks is answered."""
+        key = SINGLE_KEY if fluxion == "only" else f"k{self.sim.script.randrange(self.shape.keys)}"
+        ask = self.clients.ask(graph, Plan(fluxion, key, 0, "", [Plan(OUTPUT)]), False)
+        until_ms = self.sim.now + PROBE_MS
+        while not ask.answers and not ask.refused and self.sim.now < until_ms:
+            self.sim.run(self.sim.now + 5.0)
+        if not ask.answers:
+            what = f"refused with {ask.refused}" if ask.refused else "not answered"
+            raise Violation(f"all is at rest, and {ask.path} to {graph}'s {fluxion} is {what}", ask.path)
