@@ -27,7 +27,7 @@ STORY_LINES = 80
 def kind_of(error: BaseException) -> str:
     """What failed, without names and numbers."""
     text = str(error).splitlines()[0] if isinstance(error, Violation) else type(error).__name__
-    return re.sub(r"[\w.@#>]*\d[\w.@#>]*|'[^']*'|\[.*|\{.*", "_", text)
+    return re.sub(r"[\w.@#>/]*\d[\w.@#>/]*|'[^']*'|\[.*|\{.*", "_", text)
 
 
 def attempt(seed: int, without: frozenset[int]) -> tuple[World, BaseException | None]:
