@@ -4,6 +4,8 @@ Knows no syntax but a call's.
 
 from __future__ import annotations
 
+import re
+
 from compiler.facts import Harm, Mode
 from compiler.javascript.fields import Fields
 from compiler.javascript.heap import Called, Danger, functions
@@ -12,6 +14,7 @@ from compiler.javascript.scopes import Binding, Class, Function
 from compiler.javascript.syntax import Node
 from compiler.javascript.values import (
     ANY,
+    BYTES,
     DATA,
     LITERAL,
     NOTHING,
@@ -36,6 +39,9 @@ CHANGES = names(
     setFullYear setHours setMinutes setMonth setSeconds setTime setMilliseconds"""
 )
 """Methods that change what they are called on."""
+
+SETTERS = re.compile(r"(set|write|swap)[A-Z0-9]")
+"""Of dates, buffers and views of memory, as `setUTCHours`, `writeUInt8`: they change what they are called on, too."""
 
 CALLS_BACK = names(
     """forEach map filter find findIndex findLast findLastIndex some every reduce reduceRight flatMap sort toSorted"""
@@ -326,8 +332,13 @@ class Calling(Fields):
         target = value.target
         every = frozenset().union(*arguments) if arguments else NOTHING
         key = self._touch_collection(value, name, node, nodes)
-        if isinstance(target, Part) and name in CHANGES and target.path:
+        if isinstance(target, Part) and _changes(name) and target.path:
             self.changed_kinds.add(target.path[0])
+        if isinstance(target, Obj) and target.label == BYTES and name in ("subarray", "slice"):
+            return frozenset({value})
+        if name == "copy":  # of a buffer, into what it is given
+            for given in every:
+                self.touch(given, Mode.WRITE, node)
         inside = self._inside_by(value, key) if key is not None else frozenset(self.inside(value))
         if name in CHANGES and every:
             self._put_in(value, name, arguments, node)
@@ -380,7 +391,7 @@ class Calling(Fields):
             key = self.key_of(nodes[0])
             self.touch(value, BY_KEY[name], node, key)
             return key
-        if name in CHANGES or (kind == "regex" and name in ("test", "exec")):
+        if _changes(name) or (kind == "regex" and name in ("test", "exec")):
             if not isinstance(target, Word):
                 self.touch(value, Mode.WRITE, node)
         elif kind in ("set", "weak") and name == "has":
@@ -408,6 +419,10 @@ class Calling(Fields):
 
 
 PRIMITIVE = LITERAL | DATA
+
+
+def _changes(name: str) -> bool:
+    return name in CHANGES or SETTERS.match(name) is not None
 
 
 def one_self(value: Value) -> Values:

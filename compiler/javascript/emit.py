@@ -28,6 +28,9 @@ MANIFEST = "liquefy.json"
 PACKAGE = "package.json"
 LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
 
+_METHOD = re.compile(r"""([\w$]+|(['"`])[\w-]+\2)\s*[\])]*\s*(\?\.)?\s*\(""")
+"""What stands where a handler is registered: `get(`, or `"get"](`, or the constant `GET](`."""
+
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
 _WORDS = """await break case catch class const continue debugger default delete do else enum export extends false
     finally for function if implements import in instanceof interface let new null package private protected public
@@ -104,7 +107,7 @@ def _offset(program: Program, place: Place, text: str) -> int | None:
     places = [] if at is None else [len(fill(holed[:at], _bodies(program)))]
     direct = _position(text, place)
     places += [] if direct is None else [direct]
-    return next((at for at in places if re.match(r"[A-Za-z]+\s*\(", text[at:])), None)
+    return next((at for at in places if _METHOD.match(text, at)), None)
 
 
 def _position(text: str, place: Place) -> int | None:
@@ -244,9 +247,12 @@ def _module(program: Program) -> str:
         'import { answer, emit } from "liquefy";',
         'import { service } from "liquefy/liquid";',
         "",
-        "const { run } = service(import.meta.url, { answer, emit });",
+        "const { run, ready } = service(import.meta.url, { answer, emit });",
     ]
     kept = bundling.keepings(program)
+    if Keeping.PINNED not in kept.values():
+        # What is pinned is to run on one node alone, and so not before it is asked something.
+        lines.append("await ready();")
     for fluxion in program.fluxions:
         given = "message, context" if kept[fluxion.name] in bundling.CONTEXTS else "message"
         name = fluxion.name if fluxion.name not in _RESERVED and _WORD.fullmatch(fluxion.name) else f"_{fluxion.name}"

@@ -13,6 +13,7 @@ from compiler.javascript.scopes import Binding, Class, Function
 from compiler.javascript.syntax import Node
 from compiler.javascript.values import (
     ANY,
+    BYTES,
     NOTHING,
     REQUEST,
     RESPONSE,
@@ -49,6 +50,9 @@ APP_METHODS = {
     "engine",
 }
 """Of an application of a framework: what code does to these changes the framework."""
+
+REGISTERS = {"use", "get", "post", "put", "delete", "patch", "all", "route", "param"}
+"""Of an application or a router: what registers handlers."""
 
 DATA_FIELDS = {
     "data",
@@ -154,12 +158,17 @@ class Fields(Heap):
             made = self.obj(obj.node, f"app {name}")
             made.function = obj.function
             self.add(obj, name, one(made))
+        if obj.kind in ("app", "router") and (name in REGISTERS or name == ANY) and not obj.fields.get(name):
+            what = "takes a method off the application that registers handlers"
+            self.danger(Harm.DYNAMIC, what, node, "call it on the application", start=True)
         if obj.kind not in ("app", "router", "resolver"):
             self.touch(value, Mode.READ, node, key)
         if obj.kind in ("array", "map", "set") and name in TAKEN_OFF:
             self.danger(Harm.OPAQUE, f"takes the method {name} off its collection", node, "call it there", start=True)
         if obj.kind == "json":
             return {Value(Plain(), Via(obj))}
+        if obj.label == BYTES and name == "buffer":
+            return {value}
         if name == ANY:
             found = set().union(*(v for field, v in obj.fields.items() if field != "__proto__"))
         else:

@@ -409,6 +409,8 @@ class Flow(Keying):
             return held, string_value(index), None
         if index.type == "number":
             return held, ANY, None
+        if any(isinstance(v.target, Obj) and v.target.kind in ("app", "router") for v in held):
+            return held, self.text_of(index) or ANY, None
         return held, ANY, self.key_of(index)
 
     def _holder(self, node: Node) -> Values:

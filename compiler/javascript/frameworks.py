@@ -243,7 +243,7 @@ class Frameworks(Packages):
                 handlers = handlers[1:]
                 if owner.label.startswith("koa") and len(handlers) > 1 and self.text_of(nodes[1]) is not None:
                     paths, handlers = self._paths(nodes[1]), handlers[1:]
-        word = node["function"].get("property") or node
+        word = _word(node)
         flat = [values for given in handlers for values in self._flat(given)]
         made = Registered(real, verb, paths, flat, word, self.function)
         made.mounts = [
@@ -299,7 +299,7 @@ class Frameworks(Packages):
     def _parameter(self, owner: Obj, arguments: list[Values], node: Node, nodes: list[Node]) -> None:
         name = self.text_of(nodes[0]) if nodes else None
         part = one(Part(("params", name))) if name else DATA
-        word = node["function"].get("property") or node
+        word = _word(node)
         if word not in self.registrations:
             self.dirty = True
         self.registrations[word] = Registered(owner, "param", [], arguments[1:], word, self.function)
@@ -325,6 +325,14 @@ class Frameworks(Packages):
                 self._handle(value, given, node)
                 self.raw_handlers.setdefault(value.target.function, node)
         return one(owner)
+
+
+def _word(node: Node) -> Node:
+    """Of a call its method's name, `app.get` or `app["get"]`."""
+    callee = node["function"]
+    while callee.type == "parenthesized_expression" and len(callee.kids) == 1:
+        callee = callee.kids[0]
+    return callee.get("property") or callee.get("index") or node
 
 
 PARAMETER = re.compile(r":([A-Za-z_][A-Za-z0-9_]*)")

@@ -112,21 +112,20 @@ class _Instrument:
     # -- guards --------------------------------------------------------------------------------------------------
 
     def _guard(self, guard: Guard) -> None:
-        """Before the first handler among the arguments of the call."""
+        """Among the arguments of the call: which of them is the first handler is known when they are there."""
         node: Node | None = self.root.descendant_for_byte_range(guard.at, guard.at)
         while node is not None and node.type != "call_expression":
             node = node.parent
         arguments = node.child_by_field_name("arguments") if node is not None else None
         if arguments is None:
             return
-        given = arguments.named_children
-        path = given and given[0].type in ("string", "template_string", "regex", "array")
-        handlers = given[1:] if path and len(given) > 1 else given
-        if handlers and guard.around:
-            self.edits.put(handlers[-1].start_byte, f"{RUNTIME}.around({json.dumps(guard.fluxion)}, ")
-            self.edits.put(handlers[-1].end_byte, ")")
-        elif handlers:
-            self.edits.put(handlers[0].start_byte, f"{RUNTIME}.guard({json.dumps(guard.fluxion)}), ")
+        given = [child for child in arguments.named_children if child.type != "comment"]
+        if given and guard.around:
+            self.edits.put(given[-1].start_byte, f"{RUNTIME}.around({json.dumps(guard.fluxion)}, ")
+            self.edits.put(given[-1].end_byte, ")")
+        elif given:
+            self.edits.put(given[0].start_byte, f"...{RUNTIME}.guarded({json.dumps(guard.fluxion)}, [")
+            self.edits.put(given[-1].end_byte, "])")
 
     # -- what is declared ------------------------------------------------------------------------------------------
 

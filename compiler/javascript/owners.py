@@ -14,7 +14,7 @@ from compiler.javascript.libraries import Sort, sort_of
 from compiler.javascript.modules import Source
 from compiler.javascript.scopes import Binding, Class, Function
 from compiler.javascript.syntax import Node
-from compiler.javascript.values import Cls, Func, Lib, Obj, Once, Plain, Value, Word
+from compiler.javascript.values import BYTES, Cls, Func, Lib, Obj, Once, Plain, Value, Word
 
 ERRORS = {"Error", "TypeError", "RangeError", "Object", "EvalError", "SyntaxError"}
 
@@ -195,7 +195,7 @@ class Owners:
             if obj.kind not in DATA_KINDS or obj in self._direct or obj in self._reached:
                 continue
             if self.flow.starts(obj.function):
-                name = obj.label or f"line{obj.node.line}"
+                name = (obj.label if obj.label != BYTES else "") or f"line{obj.node.line}"
                 root = self._root(f"{self.module(obj.node.file)}.{name}", name, obj.node.place, {Value(obj)})
                 root.opaque = "an object that no variable leads to"
                 self._reach(root)
@@ -307,6 +307,8 @@ def _of_library(lib: Lib) -> tuple[Initial, str]:
 def _of_word(word: Word) -> tuple[Initial, str]:
     if word.what == "made of once":
         return Initial.OPAQUE, "made of a value that differs from run to run"
+    if word.what == "shared memory":
+        return Initial.OPAQUE, "memory that threads share"
     if word.what in ("timer", "proxy"):
         return Initial.OPAQUE, f"a {word.what}"
     return Initial.CODE, ""

@@ -13,6 +13,7 @@ from compiler.javascript.scopes import Function
 from compiler.javascript.syntax import Node
 from compiler.javascript.values import (
     ANY,
+    BYTES,
     DATA,
     LITERAL,
     NOTHING,
@@ -34,6 +35,8 @@ from compiler.javascript.values import (
 TIMERS = {"setTimeout", "setInterval", "setImmediate", "queueMicrotask"}
 COLLECTIONS = {"Map": "map", "Set": "set", "WeakMap": "weak", "WeakSet": "weak", "WeakRef": "weak", "Array": "array"}
 BUFFERS = {"ArrayBuffer", "SharedArrayBuffer", "DataView"}
+FILLS = libraries.names("randomFillSync randomFill getRandomValues encodeInto readSync read")
+"""Functions that write into the memory that they are given."""
 
 
 class Packages(Calling):
@@ -84,6 +87,7 @@ class Packages(Calling):
             return arguments[0] | self.elements(arguments[0])
         known = sort not in (Sort.UNKNOWN, Sort.STATEFUL)
         self.walk(every, node, Mode.WALK if known else Mode.ESCAPE)
+        self._filled(name, every, node)
         if sort is Sort.MACHINE:
             return self._machine(lib, arguments, node)
         self._given_functions(sort, package, name, every, node)
@@ -232,6 +236,12 @@ class Packages(Calling):
             self.record.waits = True
             self.walk(every, node)
             return one(Lib("fetch", ("()",))) | PROMISED
+        if owner == "Buffer" and name in ("alloc", "allocUnsafe", "allocUnsafeSlow", "from", "concat"):
+            return self._memory(name, every, node)
+        if owner == "Atomics" and name != "load":
+            for value in arguments[0] if arguments else NOTHING:
+                self.touch(value, Mode.WRITE, node)
+        self._filled(name, every, node)
         if name == "structuredClone" or (owner, name) == ("JSON", "stringify"):
             self.walk(every, node)
             return self.plain(every)
@@ -241,6 +251,13 @@ class Packages(Calling):
         for values in arguments:
             self.call_back(values, [DATA, DATA], node)
         return self.plain(self._deep(every))
+
+    def _filled(self, name: str, every: Values, node: Node) -> None:
+        if name in FILLS:
+            for value in every:
+                if isinstance(value.target, Obj) and value.target.label == BYTES:
+                    self.touch(value, Mode.WRITE, node)
+                    self.add(value.target, ANY, self.random_now("filled when it starts"))
 
     def random_now(self, why: str) -> Values:
         return one(Once(why, self.function)) if self.starts(self.function) else DATA
@@ -367,7 +384,9 @@ class Packages(Calling):
 
     def _new(self, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
         every = frozenset().union(*arguments) if arguments else NOTHING
-        if name in COLLECTIONS or name.endswith("Array"):
+        if name in BUFFERS or (name.endswith("Array") and name != "Array"):
+            return self._memory(name, every, node)
+        if name in COLLECTIONS:
             made = self.obj(node, COLLECTIONS.get(name, "array"))
             items = self.elements(every) if name not in ("Array",) else every
             self.walk(every, node)
@@ -384,12 +403,24 @@ class Packages(Calling):
         if name == "Proxy":
             self.walk(every, node)
             return every | one(Word("proxy"))
-        if name in BUFFERS:
-            return one(self.obj(node, "array"))
         self.walk(every, node)
         if name in ("Date", "Object", "URLSearchParams", "URL"):
             return one(self.obj(node, "object" if name == "Object" else "date")) | self.plain(every) - DATA
         return self.plain(every)
+
+    def _memory(self, name: str, every: Values, node: Node) -> Values:
+        """A buffer or a view: it may show the memory of what it is made of."""
+        made = self.obj(node, "array", BYTES)
+        self.add(made, ANY, DATA)
+        self.walk(every, node)
+        shown = frozenset(v for v in every if isinstance(v.target, Obj) and v.target.label == BYTES)
+        shown |= frozenset(Value(Plain(), v.via) for v in every if isinstance(v.target, Plain) and v.via is not None)
+        word = Value(Word("shared memory"))
+        shared = frozenset({word}) if name == "SharedArrayBuffer" or word in every else NOTHING
+        return one(made) | shown | shared | self.once(every)
+
+    def once(self, every: Values) -> Values:
+        return frozenset(Value(v.target) for v in every if isinstance(v.target, Once))
 
     def _new_promise(self, arguments: list[Values], node: Node) -> Values:
         resolver = self.obj(node, "resolver")

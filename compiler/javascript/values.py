@@ -10,6 +10,9 @@ from typing import Any
 from compiler.javascript.scopes import Binding, Class, Function
 from compiler.javascript.syntax import Node
 
+BYTES = "bytes"
+"""The label of an array, buffer or view of memory: several may show the same."""
+
 ANY = "*"
 """The field that stands for all fields whose name is not known, and for elements."""
 

@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import { captureListening, isHttp, servers, whenListening } from "./capture.mjs";
 import { inject } from "./injection.mjs";
 
-export const START_MS_MAX = 20_000; // how long a program may take from its start until it listens
+export const START_MS_MAX = 15_000; // how long a program may take from its start until it listens
 const EXPORT_MS = 200; // an application that was exported, and does not listen for so long, is what to use
 
 export class Application {

@@ -110,7 +110,7 @@ export function isObject(value) {
 // What an object holds, each with its path. Getters are not called.
 function parts(object, path, depth) {
   const found = [];
-  if (types.isTypedArray(object)) return found;
+  if (ArrayBuffer.isView(object)) return [[`${path}.buffer`, object.buffer, depth]];
   for (const key of Reflect.ownKeys(object)) {
     if (typeof key === "symbol") continue;
     const property = Object.getOwnPropertyDescriptor(object, key);

@@ -16,6 +16,8 @@ import { Keyed, Whole } from "./state.mjs";
 import { current } from "./streaming.mjs";
 
 const STATE = "state"; // the field of a context with all variables of a group
+const RESTART_AFTER_MS = 5_000; // a program that could not start is tried again by the first message after so long
+const EXIT_NOT_STARTED = 71;
 const CHECKED_CHARS_MAX = 100_000; // of a state that is looked at before a request, too, whether it changed on its own
 
 // The service whose generated module has this URL. `tools`: `answer` and `emit` of the host.
@@ -32,18 +34,19 @@ export class Service {
     this.sources = manifest.sources;
     this.application = new Application(folder, manifest.entry, manifest.register);
     this.run = this.run.bind(this);
+    this.ready = this.ready.bind(this);
     this.answer = answer;
     this.emit = emit;
     this.states = null;
     this.starting = null;
-    registry.guards = (name, given) => this.guard(name, given);
+    this.failedMs = 0;
+    registry.guards = (name, given, last) => this.guard(name, given, last);
   }
 
   // What the fluxion sends for the message: an answer, or the request to the fluxion that it belongs to.
   async run(name, message, context) {
     const stream = current();
-    this.starting ??= this.start();
-    await this.starting;
+    await this.ready();
     const { group, role, start } = this.fluxions[name];
     if (role === "step") return this.step(name, message);
     const pass = { name, group, key: message.key, context, reached: false, entered: null, forwarded: Boolean(message.body.forwarded) };
@@ -58,6 +61,18 @@ export class Service {
     if (variables) return this.emit(to, { variables, request: raw });
     if (to) return this.emit(to, withKey(message.body, this.keyOf(to), key));
     return this.answer(answer.body, answer.status, answer.headers);
+  }
+
+  // Resolves when the program runs. One that could not start is tried again in a new process.
+  async ready() {
+    if (this.failedMs && Date.now() - this.failedMs > RESTART_AFTER_MS) process.exit(EXIT_NOT_STARTED);
+    this.starting ??= this.start();
+    try {
+      await this.starting;
+    } catch (error) {
+      this.failedMs ||= Date.now();
+      throw error;
+    }
   }
 
   // Where the fluxion's key is in a request; "" if it needs none.
@@ -148,10 +163,12 @@ export class Service {
   // -- before a handler ----------------------------------------------------------------------------------------------
 
   // Called by the framework before the handler of the fluxion. Goes on to the handler if the message that is being
-  // handled has what the handler needs; else sends the request on, and nothing has happened.
-  guard(name, given) {
+  // handled has what the handler needs; else sends the request on, and nothing has happened. `last`: the handler comes
+  // next; before that a body that has not been read yet may still be.
+  guard(name, given, last) {
     const next = given.at(-1);
     const pass = incoming(given[0])?.socket?.[PASS];
+    if (!last && pass?.entered === null && this.fluxions[name].key.startsWith("body") && given[0].body === undefined) return next();
     if (this.fluxions[name].role === "start") {
       const part = this.partFor(pass, name, given[0]);
       return part === null ? undefined : registry.within(part, next);

@@ -45,15 +45,22 @@ export class Registry {
     this.hidden.set(type, { read, assign });
   }
 
-  guard(name) {
-    return (...given) => this.guards(name, given);
+  // What a route is registered with, guards before its handlers: before each of them, since one may first have to read
+  // the body that the key is in.
+  guarded(name, given) {
+    const last = given.flat(Infinity).findLast((each) => typeof each === "function");
+    const before = (each) => {
+      if (typeof each !== "function") return [each];
+      return [(request, response, next) => this.guards(name, [request, response, next], each === last), each];
+    };
+    return given.flatMap((each) => (Array.isArray(each) ? [each.flat(Infinity).flatMap(before)] : before(each)));
   }
 
   // The same where a framework takes one handler alone.
   around(name, handler) {
     const { guards } = this;
     return function (...given) {
-      return guards(name, [...given, () => handler.apply(this, given)]);
+      return guards(name, [...given, () => handler.apply(this, given)], true);
     };
   }
 

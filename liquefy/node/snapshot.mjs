@@ -9,6 +9,7 @@
 //     ["M", [key, value]...]  ["S", ...]     Map, Set                ["b", "12"]      a BigInt
 //     ["D", ms]  ["R", source, flags, last]  Date, RegExp            ["s", name]      Symbol.for(name)
 //     ["Y", type, base64]  ["B", base64]     typed array, buffer     ["@", path]      what was there at start
+//     ["V", type, buffer, offset, length]    one of several views of a buffer
 //     ["w", value]  ["E"]                    boxed primitive, Error  ["*", n]         node n
 //     ["i", prototype, {key: value}]         of a class
 //     ["x", value, prototype, [[key, value, flags]...], extensible]  anything with more to it
@@ -18,6 +19,7 @@
 import { types } from "node:util";
 
 import { isObject } from "./base.mjs";
+import { Memory } from "./memory.mjs";
 
 const DEPTH_MAX = 100; // of values inside each other; deeper ones become nodes, so that depth has no limit
 const NOT_WRITABLE = 1;
@@ -38,7 +40,7 @@ export class Unstorable extends Error {
 // The text of the values. `roots`: pairs of name and value. Raises Unstorable.
 export function capture(roots, base) {
   const survey = new Survey(roots, base);
-  const writer = new Writer(base, survey.shared);
+  const writer = new Writer(base, survey.shared, survey.memory.backings(survey.shared));
   const named = roots.map(([name, value]) => [name, writer.value(value, 0)]);
   const nodes = writer.rest();
   return JSON.stringify({ roots: Object.fromEntries(named), nodes });
@@ -49,6 +51,7 @@ class Survey {
   constructor(roots, base) {
     this.base = base;
     this.shared = new Set();
+    this.memory = new Memory();
     this.from = new Map(); // object -> [object that holds it, under what], for errors
     this.stack = [];
     for (const [name, value] of roots) this.meet(value, null, name);
@@ -93,7 +96,13 @@ class Survey {
     const fields = base.fieldsOf(object);
     if (fields !== null && !named) this.refuse(`${describe(object)} with private fields that was made later`, ...this.from.get(object));
     for (const [key, value] of Object.entries(fields ?? {})) this.meet(value, object, key);
-    if (!ArrayBuffer.isView(object)) this.properties(object, named);
+    if (ArrayBuffer.isView(object)) {
+      if (types.isSharedArrayBuffer(object.buffer)) this.refuse("memory that threads share", ...this.from.get(object));
+      this.memory.view(object);
+      return;
+    }
+    if (types.isArrayBuffer(object)) this.memory.buffer(object);
+    this.properties(object, named);
   }
 
   properties(object, named) {
@@ -146,9 +155,11 @@ function isStack(object, key) {
 }
 
 class Writer {
-  constructor(base, shared) {
+  // `backings`: view -> [the buffer to store for it, where in that it begins], of those that share one.
+  constructor(base, shared, backings) {
     this.base = base;
     this.shared = shared;
+    this.backings = backings;
     this.numbers = new Map();
     this.objects = [];
   }
@@ -211,7 +222,7 @@ class Writer {
     if (core !== null) {
       const usual = usualPrototype(core, object);
       const bare = keys.length === 0 || (core[0] === "R" && keys.length === 1);
-      if (core[0] === "Y" || (bare && plain && prototype === usual)) return core;
+      if (core[0] === "Y" || core[0] === "V" || (bare && plain && prototype === usual)) return core;
       return this.extended(object, core, prototype, usual, keys, depth);
     }
     if (!simple || prototype === null) return this.extended(object, {}, prototype, Object.prototype, keys, depth);
@@ -233,6 +244,8 @@ class Writer {
     if (types.isRegExp(object)) return ["R", object.source, object.flags, object.lastIndex];
     if (ArrayBuffer.isView(object)) {
       const type = Buffer.isBuffer(object) ? "Buffer" : types.isDataView(object) ? "DataView" : typedArrayName(object);
+      const shown = this.backings.get(object);
+      if (shown) return ["V", type, this.reference(shown[0], depth), shown[1], object.length ?? object.byteLength];
       return ["Y", type, Buffer.from(object.buffer, object.byteOffset, object.byteLength).toString("base64")];
     }
     if (types.isArrayBuffer(object)) return ["B", Buffer.from(object).toString("base64")];
@@ -293,7 +306,13 @@ export function restore(text, base) {
 class Reader {
   constructor(base, nodes) {
     this.base = base;
-    this.nodes = nodes.map(([path, definition]) => this.place(path, definition));
+    this.nodes = [];
+    const views = nodes.map(([, definition]) => definition[0] === "V");
+    for (const later of [false, true]) {
+      nodes.forEach(([path, definition], i) => {
+        if (views[i] === later) this.nodes[i] = this.place(path, definition);
+      });
+    }
     nodes.forEach(([path, definition, fields], i) => {
       this.fill(this.nodes[i], definition);
       if (fields) this.fields(path, this.nodes[i], Object.entries(fields));
@@ -309,8 +328,12 @@ class Reader {
   // The object for a node, still without what it holds.
   place(path, definition) {
     const there = path === 0 ? undefined : this.base.at(path);
-    if (there !== undefined && fits(there, definition)) return there;
-    return this.made(definition);
+    if (there === undefined) return this.made(definition);
+    if (definition[0] === "V") {
+      const { buffer } = this.made(definition);
+      return ArrayBuffer.isView(there) && there.buffer === buffer ? there : this.made(definition);
+    }
+    return fits(there, definition) ? there : this.made(definition);
   }
 
   value(value) {
@@ -363,6 +386,9 @@ class Reader {
         return new RegExp(first, second);
       case "Y":
         return bytesAs(first, Buffer.from(second, "base64"));
+      case "V":
+        if (first === "Buffer") return Buffer.from(this.value(second), definition[3], definition[4]);
+        return new globalThis[first](this.value(second), definition[3], definition[4]);
       case "B":
         return new Uint8Array(Buffer.from(first, "base64")).buffer;
       case "E":

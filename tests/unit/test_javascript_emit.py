@@ -309,6 +309,74 @@ module.exports = () => {
 """
 
 
+LATE_BODY = """
+const carts = {};
+const parse = (req, res, next) => {
+  req.on('data', (data) => (req.body = JSON.parse(data)));
+  req.on('end', next);
+};
+const app = { get(path, ...handlers) { app.handlers = handlers.flat(); } };
+require('http').createServer((req, res) => {
+  let at = 0;
+  const next = () => app.handlers[at++](req, res, next);
+  next();
+}).listen(3000);
+const path = '/carts';
+app.get(path, [parse], (req, res) => {
+  const cart = (carts[req.body.user] ??= []);
+  res.end(String(cart.push(1)));
+});
+"""
+
+
+def test_a_key_in_a_body_that_the_route_itself_reads(tmp_path: Path) -> None:
+    line = next(i for i, text in enumerate(LATE_BODY.split("\n"), 1) if text.startswith("app.get("))
+    entry = Entry("GET", "/carts", f"app.js:{line}:5")
+    fill = Fluxion("fill", Role.HANDLER, "carts", context=("app.carts",), key="body.user", entries=(entry,))
+    groups = (Group("carts", Keeping.KEYED, ("app.carts",)),)
+    program = Program("test", "javascript", "http", "app.js", (fill,), groups, files={"app.js": LATE_BODY})
+    with nodes(program, tmp_path / "b") as cluster:
+        for count in ("1", "2"):
+            for user in ("ann", "bob"):
+                text = json.dumps({"user": user})
+                assert cluster.ask("fill", "/carts", key="?", body=text)["to"] == "fill"
+                assert cluster.ask("fill", "/carts", key=user, body=text)["body"] == count
+
+
+LOADED = """
+import { load, provide } from "%s/liquefy/node/loading.mjs";
+provide();
+const graph = {
+  fluxions: [{ name: "app", code: "liquid_service:app", timeout_ms: 1, streams: ["output"], group: "app" }],
+  groups: [{ name: "app", stateful: false }],
+};
+try {
+  await load(graph, process.argv[1], ["app"]);
+  console.log("loaded");
+} catch (error) {
+  console.log(error.message);
+}
+process.exit(0);
+"""
+
+
+def test_a_program_that_cannot_start_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    def loaded(name: str, text: str, keeping: Keeping = Keeping.NONE) -> str:
+        app = Fluxion("app", Role.WHOLE, "app", streams=(Stream("output"),))
+        group = Group("app", keeping, why="a timer" if keeping is Keeping.PINNED else "")
+        (tmp_path / name).mkdir()
+        emit(Program("test", "javascript", "http", "app.js", (app,), (group,), files={"app.js": text}), tmp_path / name)
+        script = LOADED % Path(__file__).parents[2]
+        command = [NODE, "--input-type=module", "-e", script, str(tmp_path / name)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    listens = "require('http').createServer((req, res) => res.end()).listen(3000);"
+    assert loaded("good", listens) == "loaded"
+    assert "importing 'liquid_service.mjs' failed" in loaded("bad", f"throw new Error('no database');{listens}")
+    assert "no database" in loaded("told", f"throw new Error('no database');{listens}")
+    assert loaded("pinned", f"throw new Error('no database');{listens}", Keeping.PINNED) == "loaded"
+
+
 def test_parts_of_a_handler_run_apart(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -345,7 +413,7 @@ switch (a) { case 1: let s = 1; run(() => s); }
     lines = text.split("\n")
     assert len(lines) == len(source.split("\n")) + 2
     assert '"lib.m.c": [() => c]' in lines[-2]
-    assert 'run(globalThis[Symbol.for("liquefy")].guard("f"), () => k' in text
+    assert 'run(...globalThis[Symbol.for("liquefy")].guarded("f", [() => k + late]))' in text
     assert '"lib.m.outer.q": [() => q, ($) => { q = $; }]' in text
     done = subprocess.run([NODE, "--check", "-"], input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

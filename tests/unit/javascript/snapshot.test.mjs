@@ -158,6 +158,37 @@ class Foreign {}
 
 // -- random graphs -------------------------------------------------------------------------------------------------------
 
+test("views of one buffer are views of one buffer again", () => {
+  const memory = new ArrayBuffer(16);
+  const back = through({ memory, view: new DataView(memory, 4), bytes: new Uint8Array(memory), part: new Uint16Array(memory, 2, 3) });
+  back.view.setUint8(0, 7);
+  assert.deepEqual([back.bytes[4], back.part[1], back.part.length, back.view.byteLength], [7, 7, 3, 12]);
+  assert.equal(back.part.buffer, back.memory);
+
+  const alone = through(new Float64Array(new ArrayBuffer(32), 8, 1));
+  assert.deepEqual([alone.length, alone.byteOffset, alone.buffer.byteLength], [1, 8, 32]);
+  const text = Buffer.from("some text in the pool");
+  const pieces = through({ text, word: text.subarray(5, 9), other: Buffer.from("else") });
+  pieces.word.write("word");
+  assert.deepEqual([String(pieces.text), String(pieces.other)], ["some word in the pool", "else"]);
+  assert.ok(pieces.text.buffer.byteLength < 40);
+  assert.throws(() => through(new Uint8Array(new SharedArrayBuffer(1))), /it is memory that threads share/);
+});
+
+test("views that were there at start stay what they are", () => {
+  const memory = new ArrayBuffer(4);
+  const values = { view: new DataView(memory), bytes: new Uint8Array(memory) };
+  const { view, bytes } = values;
+  const base = baseOf({ values });
+  const before = capture([["it", values]], base);
+  view.setUint8(1, 9);
+  const after = capture([["it", values]], base);
+  for (const [text, held] of [[before, 0], [after, 9]]) {
+    assert.equal(restore(text, base).get("it"), values);
+    assert.deepEqual([values.view, values.bytes, bytes[1]], [view, bytes, held]);
+  }
+});
+
 function random(seed) {
   let state = seed;
   return (below) => {
