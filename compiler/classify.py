@@ -178,10 +178,14 @@ def _first_touches(reached: Reach, state: dict[str, Variable]) -> list[Touch]:
     """One touch per variable of state, the worst first."""
     worst = (Mode.ESCAPE, Mode.WALK, Mode.WRITE, Mode.READ)
     found: dict[str, Touch] = {}
-    for touch in sorted(reached.touches, key=lambda t: (worst.index(t.use.mode), t.use.place)):
+    for touch in sorted(reached.touches, key=lambda t: (worst.index(t.use.mode), *_in_order(t))):
         if touch.use.variable in state:
             found.setdefault(touch.use.variable, touch)
     return list(found.values())
+
+
+def _in_order(touch: Touch) -> tuple[Place, str]:
+    return touch.use.place, touch.use.variable
 
 
 def _verb(touch: Touch, state: dict[str, Variable]) -> str:
@@ -293,7 +297,7 @@ def _keys(
             return {}, (why, variable.place, "")
     keys: dict[str, KeyOf] = {}
     for member in cluster:
-        for touch in sorted(member.reach.touches, key=lambda t: t.use.place):
+        for touch in sorted(member.reach.touches, key=_in_order):
             if touch.use.variable not in state:
                 continue
             against = _against(touch, keys.get(member.name), next(iter(keys.values()), None), state)

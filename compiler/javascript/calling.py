@@ -115,6 +115,7 @@ class Calling(Fields):
     def _note_call(self, func: Func, node: Node, nodes: list[Node], through: Binding | None = None) -> None:
         if not self.recording:
             return
+        self.called_at.setdefault(node, {})[func.function] = None
         callee = node.get("function")
         if callee is not None and callee.type == "identifier" and callee.binding is not None:
             binding: Binding = callee.binding
@@ -200,6 +201,7 @@ class Calling(Fields):
     def _call_word(self, word: Word, arguments: list[Values], node: Node) -> Values:
         self.record.answers = True
         if word.what == "next":
+            self.answered_at.add(node)
             if not arguments or not node.get("arguments") or not self._errors(node["arguments"]):
                 self.record.goes_on = True
             return one(Word("promise")) | DATA
@@ -337,8 +339,8 @@ class Calling(Fields):
         if isinstance(target, Obj) and target.label == BYTES and name in ("subarray", "slice"):
             return frozenset({value})
         if name == "copy":  # of a buffer, into what it is given
-            for given in every:
-                self.touch(given, Mode.WRITE, node)
+            for filled in every:
+                self.touch(filled, Mode.WRITE, node)
         inside = self._inside_by(value, key) if key is not None else frozenset(self.inside(value))
         if name in CHANGES and every:
             self._put_in(value, name, arguments, node)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from compiler.facts import Call, Facts, Harm, Hazard, KeyOf, Mode, Place, Start, Unit, Use, Variable
 from compiler.javascript.flow import Flow
 from compiler.javascript.heap import Called, Danger, Stored, Touched
+from compiler.javascript.late import Late
 from compiler.javascript.owners import Owners, Root, plain_code
 from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.starts import Handled, Starts
@@ -34,6 +35,9 @@ class Gather:
         self.found = Found()
         self._todo: list[Func] = []
         self._links = self._shared()
+        self._changed = self._changed_roots()
+        self._late = Late(flow, self._is_state)
+        self._handlers = self._handling()
         events = [e for record in flow.records.values() for e in record.events]
         self._writes_files = any(isinstance(e, Danger) and e.harm is Harm.LOCAL and not e.if_writes for e in events)
 
@@ -122,6 +126,8 @@ class Gather:
             if record is None:
                 continue
             waits = waits or record.waits or inner.asynchronous
+            for place in self._late.places(inner, handles=inner in self._handlers):
+                hazards[Hazard(Harm.TIMER, "goes on after the answer", place, "answer when all is done")] = None
             for event in record.events:
                 if isinstance(event, Touched):
                     uses |= dict.fromkeys(self._uses(event, function))
@@ -275,8 +281,7 @@ class Gather:
             return False
         if event.after is None:
             return True
-        answers = any(self.flow.records[f].answers for f in self._with_inner(event.after) if f in self.flow.records)
-        return not answers and self._touches_state(event.after, set())
+        return not self._late.answers(event.after) and self._touches_state(event.after, set())
 
     def _touches_state(self, function: Function, seen: set[Function]) -> bool:
         if function in seen:
@@ -294,14 +299,33 @@ class Gather:
         return False
 
     def _matters(self, event: Touched) -> bool:
-        if isinstance(event.base, Binding):
-            if event.mode is Mode.READ and not event.base.assigned:
-                return False
-            values = self.flow.values.get(event.base, set())
-            return event.base in self.owners.of_binding and any(
-                not isinstance(v.target, Lib | Func | Cls) for v in values
-            )
-        return bool(self.owners.owners(event.base)) and event.base.kind not in ("json",)
+        return self._is_state(event.base)
+
+    def _is_state(self, base: Obj | Binding) -> bool:
+        """Whether requests change it."""
+        if isinstance(base, Binding):
+            values = self.flow.values.get(base, set())
+            data = any(not isinstance(v.target, Lib | Func | Cls) for v in values)
+            return data and self.owners.of_binding.get(base) in self._changed
+        return any(root in self._changed for root in self.owners.owners(base))
+
+    def _changed_roots(self) -> set[Root]:
+        """What is changed by functions; what modules do themselves is done when requests come."""
+        found: set[Root] = set()
+        for function, record in self.flow.records.items():
+            for event in record.events if not function.module else ():
+                if isinstance(event, Touched) and event.mode in (Mode.WRITE, Mode.ESCAPE):
+                    if isinstance(event.base, Binding):
+                        found |= {self.owners.of_binding[event.base]} if event.base in self.owners.of_binding else set()
+                    else:
+                        found |= set(self.owners.owners(event.base))
+        return found
+
+    def _handling(self) -> set[Function]:
+        """Functions that the framework calls, and does not wait for."""
+        given = [v for made in self.flow.registrations.values() for values in made.handlers for v in values]
+        targets = [v.target.function.target if isinstance(v.target, Bound) else v.target for v in given]
+        return {t.function for t in targets if isinstance(t, Func)} | set(self.flow.raw_handlers)
 
     def _at_start(self) -> list[Hazard]:
         """What the modules do while they load that concerns the whole service."""

@@ -124,6 +124,14 @@ class Heap:
         self.recording = False
         self.dirty = False
         self.spent = 0
+        self.touched_at: dict[Node, dict[Obj | Binding, None]] = {}
+        """What is touched where, in the code of any function."""
+        self.called_at: dict[Node, dict[Function, None]] = {}
+        """Own functions, where they are called."""
+        self.handed_at: set[Node] = set()
+        """Where functions are handed to a package that calls them when it is done."""
+        self.answered_at: set[Node] = set()
+        """Where the request is answered, or left to others to answer."""
 
     # The record
 
@@ -143,9 +151,12 @@ class Heap:
         if not self.recording:
             return
         target = value.target
+        at = self.touched_at.setdefault(node, {})
         if isinstance(target, Obj):
             self.note(Touched(target, mode, node.place, key))
+            at[target] = None
         if value.via is not None and mode in (Mode.WRITE, Mode.ESCAPE):
+            at[value.via.base] = None
             self.note(Touched(value.via.base, mode, node.place, value.via.key))
 
     def walk(self, values: Iterable[Value], node: Node, mode: Mode = Mode.WALK) -> None:

@@ -39,6 +39,17 @@ FILLS = libraries.names("randomFillSync randomFill getRandomValues encodeInto re
 """Functions that write into the memory that they are given."""
 
 
+LISTENS = libraries.names("on once addListener prependListener each forEach eachAsync listen")
+"""Methods of packages whose functions are called again and again, mostly before another that ends it."""
+
+BEFORE_ANSWER = libraries.names(
+    """status set header setHeader setHeaders appendHeader append type contentType cookie clearCookie vary links
+    location attachment get getHeader getHeaders getHeaderNames hasHeader removeHeader on once off addListener
+    removeListener setTimeout write writeHead flushHeaders cork uncork writeContinue setDefaultEncoding"""
+)
+"""Methods of the response after which it is still to be answered."""
+
+
 class Packages(Calling):
     """Calls of what is not the service's own."""
 
@@ -165,6 +176,8 @@ class Packages(Calling):
                 self.call_value(value, NOTHING, [plain, plain, plain | one(Word("callback"))], node, [])
         if sort is not Sort.PURE:
             self.record.waits = True
+            if name not in LISTENS:
+                self.handed_at.add(node)
             if self.starts(self.function):
                 for value in given:
                     if isinstance(value.target, Func):
@@ -172,6 +185,8 @@ class Packages(Calling):
 
     def _machine(self, lib: Lib, arguments: list[Values], node: Node) -> Values:
         name = lib.path[-1] if lib.path else ""
+        if name not in LISTENS and not name.endswith("Sync"):
+            self.handed_at.add(node)
         for values in arguments:
             self.call_back(values, [DATA, DATA], node)
         self.record.waits = self.record.waits or not name.endswith("Sync")
@@ -433,6 +448,8 @@ class Packages(Calling):
 
     def of_response(self, name: str, arguments: list[Values], node: Node) -> Values:
         self.record.answers = True
+        if name not in BEFORE_ANSWER:
+            self.answered_at.add(node)
         if name in ("sendFile", "sendfile", "download"):
             self.note(Danger(Harm.LOCAL, "reads files that may be written here", node.place, if_writes=True))
         for values in arguments:
