@@ -99,7 +99,7 @@ _Handlers = dict[type, Callable[["Peer", Any, float, list[Effect]], None]]
 class Peer:
     """One live session."""
 
-    __slots__ = ("address", "capacity", "heard_ms", "name", "role", "session", "window")
+    __slots__ = ("address", "capacity", "heard_ms", "name", "role", "session", "term", "window")
 
     def __init__(self, session: Session, hello: m.Hello, now_ms: float) -> None:
         self.session = session
@@ -107,6 +107,7 @@ class Peer:
         self.name = hello.name
         self.capacity = hello.capacity
         self.address = hello.address
+        self.term = hello.term
         self.window = 0
         self.heard_ms = now_ms
 
@@ -131,6 +132,7 @@ class BrokerState:
         self._granted_ms = float("-inf")
         self._windows_changed = False
         self._full = False
+        self._term = 0
         self._handlers: dict[type, Callable[[Any, float, list[Effect]], None]] = {
             FromPeer: self._on_control,
             RelayFrom: self._on_relay,
@@ -275,7 +277,22 @@ class BrokerState:
             else:
                 handler(peer, message, now_ms, out)
 
+    def _follows(self, session: Session, hello: m.Hello, now_ms: float, out: list[Effect]) -> bool:
+        """Whether no later controller has led; those that led before this one are done."""
+        if hello.term < self._term:
+            out.append(Log("warning", f"{hello.name} leads no more: refused", "peer"))
+            self._fence(session, now_ms, out)
+            return False
+        self._term = hello.term
+        for peer in list(self._peers.values()):
+            if peer.role == "controller" and peer.term < hello.term:
+                self._expel(peer.session, f"{hello.name} leads now", now_ms, out)
+                self._fence(peer.session, now_ms, out)
+        return True
+
     def _on_hello(self, session: Session, hello: m.Hello, now_ms: float, out: list[Effect]) -> None:
+        if hello.role == "controller" and not self._follows(session, hello, now_ms, out):
+            return
         if session not in self._peers:
             old = self._by_name.get((hello.role, hello.name))
             if old is not None:
@@ -359,7 +376,7 @@ class BrokerState:
         told_ms = self._fenced_ms.get(session)
         if told_ms is None or now_ms - told_ms >= FENCED_INTERVAL_MS:
             _remember(self._fenced_ms, session, now_ms)
-            out.append(SendTo(session, m.Fenced()))
+            out.append(SendTo(session, m.Fenced(self._term)))
             out.append(Count("fenced"))
 
     def _on_tick(self, event: Tick, now_ms: float, out: list[Effect]) -> None:

@@ -1,5 +1,5 @@
-"""Performs what the controller's state decides: owns the link, the control socket, the store's connections and the
-clock. Decides nothing.
+"""Performs what the controller's states decide: owns the link, the control socket, the store's connections and the
+clock. Decides nothing: `leading` says when this controller leads, and `state` what it does then.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
 from controller import events as ev
+from controller import leading as ld
 from controller.desk import Effect
+from controller.leading import Leading
 from controller.state import TICK_MS, ControllerState
 from liquefy import log
 from liquefy.config import ControllerConfig
 from liquefy.contexts import Contexts
-from liquefy.control import decode_request, encode
+from liquefy.control import Reply, decode_request, encode
 from liquefy.effects import Log, Relay, ToBroker
-from liquefy.errors import BadFrame, StoreUnavailable
-from liquefy.messages import decode_control
+from liquefy.errors import BadFrame, Deposed, StoreUnavailable
+from liquefy.messages import Fenced, decode_control
 from liquefy.messages import encode as encode_message
 from liquefy.transport import Link, RouterSocket
 
@@ -33,41 +35,101 @@ class Service:
 
     def __init__(self, config: ControllerConfig) -> None:
         self._config = config
-        self._state = ControllerState(config)
         self._link = Link(config.broker, config.name, self._on_frames, self._on_up, self._on_down)
         self._socket = RouterSocket(config.bind, self._on_asked)
-        self._store = StoreHands(Contexts(config.redis), self._step)
+        address = config.bind if config.advertise == "bind" else config.advertise
+        self._leading = Leading(config.name, address)
+        self._leases = Contexts(config.redis, ld.LEASE_MS / 1000)
+        self._asks: set[asyncio.Task[None]] = set()
         self._offset_s = time.time() - time.monotonic()
         self._wake: asyncio.TimerHandle | None = None
+        # While this controller leads:
+        self._state: ControllerState | None = None
+        self._store: StoreHands | None = None
+        self._working: asyncio.Task[None] | None = None
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._perform: dict[type, Callable[[Any], None]] = {
             ToBroker: lambda e: self._link.send([encode_message(e.message)]),
             Relay: lambda e: self._link.send([e.to, encode_message(e.message)]),
             Log: log.emit,
-            ev.Answer: self._answer,
-            ev.Store: self._store.ask,
+            ev.Answer: lambda e: self._answer(e.client, e.reply),
+            ev.Store: lambda e: self._store.ask(e) if self._store is not None else None,
             ev.Reconnect: lambda e: self._link.reconnect(),
+            ld.Ask: self._ask_lease,
+            ld.Lead: self._lead,
+            ld.StandBy: lambda e: self._stand_by(),
         }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`. Raises UserError if the endpoint cannot be bound."""
         self._socket.bind()
-        self._do(self._state.log(f"listening on {self._socket.endpoint}", "start", self._now_ms()))
+        self._say(Log("info", f"listening on {self._socket.endpoint}", "start"))
         self._link.open()
-        tasks = [asyncio.ensure_future(work) for work in (self._clock(), self._store.work(), stop.wait())]
+        tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(work) for work in (self._clock(), stop.wait())]
+        tasks.append(self._failed)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
+            for task in [*tasks, *self._asks]:
                 task.cancel()
-            if self._wake is not None:
-                self._wake.cancel()
+            self._stand_by()
             await asyncio.sleep(0)
             self._link.close()
             self._socket.close()
-            await self._store.close()
+            await self._leases.close()
             log.emit(Log("info", "stopped", "stop"))
+
+    # -- leading -------------------------------------------------------------------------------------------
+
+    def _decide(self, event: ld.Event) -> None:
+        for effect in self._leading.step(event, self._now_ms()):
+            if isinstance(effect, Log):
+                self._say(effect)
+            else:
+                self._perform[type(effect)](effect)
+
+    def _say(self, line: Log) -> None:
+        self._do(self._state.log(line, self._now_ms()) if self._state is not None else [line])
+
+    def _ask_lease(self, effect: ld.Ask) -> None:
+        task = asyncio.ensure_future(self._asked_lease(effect))
+        self._asks.add(task)
+        task.add_done_callback(self._asks.discard)
+
+    async def _asked_lease(self, effect: ld.Ask) -> None:
+        try:
+            standing = await self._leases.lead(effect.request)
+        except StoreUnavailable:
+            self._decide(ld.Unanswered())
+        else:
+            self._decide(ld.Told(standing))
+
+    def _lead(self, effect: ld.Lead) -> None:
+        self._state = ControllerState(self._config, effect.term)
+        contexts = Contexts(self._config.redis)
+        refused = lambda term: self._decide(ld.Refused(term))  # noqa: E731
+        self._store = StoreHands(contexts, self._step, effect.term, refused)
+        self._working = asyncio.ensure_future(self._store.work())
+        self._working.add_done_callback(self._on_worked)
+        if self._link.up:
+            self._step(ev.Up(self._link.session))
+
+    def _on_worked(self, task: asyncio.Task[None]) -> None:
+        """It works until it is cancelled, unless it fails; then so does all."""
+        if not task.cancelled() and not self._failed.done() and (error := task.exception()) is not None:
+            self._failed.set_exception(error)
+
+    def _stand_by(self) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        if self._working is not None and self._store is not None:
+            self._working.cancel()
+            self._store.close()
+        self._state = self._store = self._working = None
+        self._link.reconnect()
 
     # -- events --------------------------------------------------------------------------------------------
 
@@ -77,6 +139,7 @@ class Service:
 
     async def _clock(self) -> None:
         while True:
+            self._decide(ld.Tick(self._link.up))
             self._step(ev.Tick())
             await asyncio.sleep(TICK_MS / 1000)
 
@@ -93,16 +156,27 @@ class Service:
             log.emit(Log("warning", f"what came from the broker is not in the protocol: {error}", "bad_frame"))
             return
         self._step(ev.FromBroker(message) if len(frames) == 1 else ev.FromNode(frames[0], message))
+        if isinstance(message, Fenced) and message.term:
+            self._decide(ld.Refused(message.term))
 
     def _on_asked(self, client: bytes, frames: list[bytes]) -> None:
         try:
-            self._step(ev.Asked(client, decode_request(frames[-1] if frames else b"")))
+            request = decode_request(frames[-1] if frames else b"")
         except BadFrame as error:
             log.emit(Log("warning", f"a client sent what is no request: {error}", "bad_frame"))
+            return
+        if self._state is None:
+            self._answer(client, self._leading.refusal(request))
+        else:
+            self._step(ev.Asked(client, request))
 
     def _step(self, event: ev.Event) -> None:
-        self._do(self._state.step(event, self._now_ms()))
-        wake_ms = self._state.next_wake_ms()
+        """What happens while another one leads is nothing to us."""
+        state = self._state
+        if state is None:
+            return
+        self._do(state.step(event, self._now_ms()))
+        wake_ms = state.next_wake_ms() if self._state is state else None
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
@@ -116,31 +190,34 @@ class Service:
         for effect in effects:
             self._perform[type(effect)](effect)
 
-    def _answer(self, answer: ev.Answer) -> None:
-        if not self._socket.send(answer.client, [encode(answer.reply)]):
-            asyncio.get_running_loop().call_soon(self._step, ev.ClientGone(answer.client))
+    def _answer(self, client: bytes, reply: Reply) -> None:
+        if not self._socket.send(client, [encode(reply)]):
+            asyncio.get_running_loop().call_soon(self._step, ev.ClientGone(client))
 
 
 class StoreHands:
-    """Does store operations: in the order asked, each until it works; those of `events.Read` beside them, once."""
+    """Does store operations of one term: in the order asked, each until it works; those of `events.Read` beside them,
+    once. When one is refused because another controller leads, none follows, and `refused` is told its term."""
 
-    def __init__(self, contexts: Contexts, step: Callable[[ev.Event], None]) -> None:
-        self._contexts = contexts
-        self._step = step
+    def __init__(
+        self, contexts: Contexts, step: Callable[[ev.Event], None], term: int, refused: Callable[[int], None]
+    ) -> None:
+        self._contexts, self._term = contexts, term
+        self._step, self._refused = step, refused
         self._queue: asyncio.Queue[ev.Store] = asyncio.Queue()
         self._reads: set[asyncio.Task[None]] = set()
         self._ok = True
         self._handlers: dict[type, Callable[[Any], Awaitable[Any]]] = {
             ev.ReadEverything: self._everything,
-            ev.ReadPlacements: lambda o: contexts.placements(o.partitions),
-            ev.Place: lambda o: contexts.place(o.requests),
-            ev.Unplace: lambda o: contexts.unplace(o.partitions, o.purge),
+            ev.ReadPlacements: lambda o: contexts.placements(o.partitions, term),
+            ev.Place: lambda o: contexts.place(o.requests, term),
+            ev.Unplace: lambda o: contexts.unplace(o.partitions, o.purge, term),
             ev.PutBundle: lambda o: contexts.put_bundle(o.data),
-            ev.DropBundles: lambda o: contexts.drop_bundles(o.keep),
-            ev.PutGraph: lambda o: contexts.put_graph(o.graph),
-            ev.DeleteGraph: lambda o: contexts.delete_graph(o.name),
-            ev.SetJson: lambda o: contexts.set_json(o.map, o.field, o.value),
-            ev.SetFreeze: lambda o: contexts.freeze(o.reason or None),
+            ev.DropBundles: lambda o: contexts.drop_bundles(o.keep, term),
+            ev.PutGraph: lambda o: contexts.put_graph(o.graph, term),
+            ev.DeleteGraph: lambda o: contexts.delete_graph(o.name, term),
+            ev.SetJson: lambda o: contexts.set_json(o.map, o.field, o.value, term),
+            ev.SetFreeze: lambda o: contexts.freeze(o.reason or None, term),
             ev.ReadContext: lambda o: contexts.context(o.partition, o.key),
             ev.ReadKeys: self._keys,
             ev.ReadDead: lambda o: contexts.dead(o.partitions),
@@ -158,13 +235,16 @@ class StoreHands:
             self._queue.put_nowait(effect)
 
     async def work(self) -> None:
-        """Until cancelled."""
+        """Until cancelled, or refused."""
         while True:
             operation, tag = await self._queue.get()
             while True:
                 try:
                     result = await self._handlers[type(operation)](operation)
                     break
+                except Deposed as error:
+                    self._refused(error.term)
+                    return
                 except StoreUnavailable:
                     self._health(False)
                     await asyncio.sleep(STORE_RETRY_MS / 1000)
@@ -185,17 +265,17 @@ class StoreHands:
             self._ok = ok
             self._step(ev.StoreHealth(ok))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         for task in self._reads:
             task.cancel()
-        await self._contexts.close()
+        self._contexts.hang_up()
 
     async def _everything(self, operation: ev.ReadEverything) -> ev.Everything:
         contexts = self._contexts
         graphs, moves = await contexts.graphs(), await contexts.moves()
         partitions = dict.fromkeys(name for graph in graphs for name in graph.partition_names())
         partitions.update(dict.fromkeys(moves))
-        placements = await contexts.placements(list(partitions))
+        placements = await contexts.placements(list(partitions), self._term)
         nodes, pins = await contexts.get_json_map("nodes"), await contexts.get_json_map("pins")
         return ev.Everything(graphs, placements, moves, nodes, pins, await contexts.frozen() or "")
 

@@ -19,6 +19,7 @@ from controller.migration import Migrations
 from controller.placing import START_MS, Placing
 from controller.rebalancing import Rebalancing
 from liquefy.config import ControllerConfig
+from liquefy.effects import Log
 from liquefy.messages import (
     Beat,
     Expel,
@@ -63,8 +64,10 @@ RETRY_REFUSED_MS = 30_000
 
 
 class ControllerState:
-    def __init__(self, config: ControllerConfig) -> None:
-        self._config = config
+    """One that leads, in this `term`."""
+
+    def __init__(self, config: ControllerConfig, term: int = 0) -> None:
+        self._config, self._term = config, term
         self._desk = Desk(config)
         self._cluster = self._desk.cluster
         self._liveness = Liveness(config.hang_ms)
@@ -131,10 +134,10 @@ class ControllerState:
             due.append(wake_ms)
         return min(due, default=None)
 
-    def log(self, text: str, event: str, now_ms: int) -> list[Effect]:
+    def log(self, line: Log, now_ms: int) -> list[Effect]:
         """A line that the service has to say."""
         self._desk.now_ms = max(self._desk.now_ms, now_ms)
-        self._desk.log("info", text, event)
+        self._desk.log(line.level, line.text, line.event, **line.fields)
         return self._desk.take_effects()
 
     # -- start ---------------------------------------------------------------------------------------------
@@ -167,7 +170,7 @@ class ControllerState:
 
     def _say_hello(self) -> None:
         if self._session and self._loaded:
-            self._desk.hello(Hello("controller", self._config.name))
+            self._desk.hello(Hello("controller", self._config.name, term=self._term))
 
     def _down(self, event: ev.Down) -> None:
         self._session = b""

@@ -34,6 +34,9 @@ SILENCE_MAX_S = 10.0
 UPTIME_TOLERANCE_S = 0.2
 """How far the two clocks, and the rounding of an uptime, may be apart."""
 
+LEADER_S = 10.0
+"""How long one is looked for who leads, of several controllers."""
+
 TICK_S = 0.2
 """How often the one who waits is told that we still wait."""
 
@@ -66,25 +69,27 @@ def endpoint(flag: str | None, environment: Mapping[str, str], folder: Path) -> 
 
 
 def _checked(value: str, source: str) -> tuple[str, str]:
-    parts = urlsplit(value)
-    try:
-        usable = (parts.scheme == "tcp" and parts.hostname and parts.port) or (parts.scheme == "ipc" and parts.path)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UserError(f"{source}: {value!r} is no endpoint\n  remedy: write it like {CONTROL_DEFAULT}")
+    """One endpoint, or several with commas between them."""
+    for one in value.split(","):
+        parts = urlsplit(one)
+        try:
+            usable = (parts.scheme == "tcp" and parts.hostname and parts.port) or (parts.scheme == "ipc" and parts.path)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise UserError(f"{source}: {one!r} is no endpoint\n  remedy: write it like {CONTROL_DEFAULT}")
     return value, source
 
 
 class Controller:
-    """A connection to the controller. `source` says where the endpoint came from, for messages. Raises
-    Unreachable at once if nothing listens there."""
+    """A connection to the controller; of several (`addresses`, with commas between them) to the one that leads.
+    `source` says where they came from, for messages. Raises Unreachable at once if nothing listens there."""
 
-    def __init__(self, address: str, source: str = "--controller") -> None:
-        self.address, self._source = address, source
+    def __init__(self, addresses: str, source: str = "--controller") -> None:
+        self._addresses, self._source = addresses.split(","), source
         self._ids = itertools.count(1)
-        self._knock()
-        self._asker = Asker(address)
+        self.address = self._knock(self._addresses)
+        self._asker = Asker(self.address)
 
     @classmethod
     def found(cls, flag: str | None = None) -> Controller:
@@ -132,6 +137,10 @@ class Controller:
             if reply is not None:
                 heard_s = now_s
                 if reply.id == request:
+                    if reply.elsewhere and now_s - asked_s < LEADER_S:
+                        self._go_on(reply.elsewhere)
+                        self._send(Request(request, command, dict(arguments)))
+                        continue
                     if reply.error:
                         raise Refused(reply.error)
                     yield reply
@@ -140,6 +149,8 @@ class Controller:
                 elif reply.id in pulses:
                     # When the pulse was sent it must have been up for longer than we have been waiting.
                     waited_s = pulses.pop(reply.id) - asked_s
+                    if reply.elsewhere:
+                        raise Lost(f"the controller at {self.address} leads no more: {command}: {ASK_AGAIN}")
                     if (reply.result or {}).get("uptime_s", waited_s) < waited_s - UPTIME_TOLERANCE_S:
                         raise Lost(
                             f"the controller at {self.address} started anew while it worked on {command}: {ASK_AGAIN}"
@@ -154,6 +165,8 @@ class Controller:
                 )
             if now_s - heard_s > PULSE_S and now_s - pulsed_s > PULSE_S:
                 pulsed_s = now_s
+                if len(self._addresses) > 1 and _refused(self.address):
+                    raise Lost(f"the controller at {self.address} is gone: {command}: {ASK_AGAIN}")
                 pulse = next(self._ids)
                 pulses[pulse] = now_s
                 self._send(Request(pulse, "status"))
@@ -168,19 +181,40 @@ class Controller:
         data = self._asker.recv(timeout_s)
         return None if data is None else decode_reply(data)
 
-    def _knock(self) -> None:
-        """ZeroMQ connects to nobody without complaint, so that it is found out here."""
-        parts = urlsplit(self.address)
-        if parts.scheme != "tcp":
-            return
-        try:
-            socket.create_connection((parts.hostname or "", parts.port or 0), CONNECT_S).close()
-        except OSError as error:
-            raise Unreachable(
-                f"no controller answers at {self.address} (from {self._source}): {error.strerror or error}\n"
-                "  remedy: start a cluster with `liquefy-ctl up`, or say where one is with --controller or "
-                "LIQUEFY_CONTROLLER"
-            ) from None
+    def _go_on(self, elsewhere: str) -> None:
+        """Ask there, if somebody listens; else the next one of those that were given."""
+        time.sleep(TICK_S if elsewhere == self.address else 0)
+        index = self._addresses.index(self.address) + 1 if self.address in self._addresses else 0
+        others = self._addresses[index:] + self._addresses[:index]
+        there = [elsewhere] if elsewhere != self.address else []
+        self._asker.close()
+        self.address = self._knock(there + others)
+        self._asker = Asker(self.address)
+
+    def _knock(self, addresses: list[str]) -> str:
+        """The first one where somebody listens. ZeroMQ connects to nobody without complaint, so that it is found out
+        here."""
+        for address in addresses:
+            error = _refused(address)
+            if error is None:
+                return address
+        raise Unreachable(
+            f"no controller answers at {', '.join(addresses)} (from {self._source}): {error}\n"
+            "  remedy: start a cluster with `liquefy-ctl up`, or say where one is with --controller or "
+            "LIQUEFY_CONTROLLER"
+        )
+
+
+def _refused(address: str) -> str | None:
+    """Why nobody can be reached there, or None."""
+    parts = urlsplit(address)
+    if parts.scheme != "tcp":
+        return None
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), CONNECT_S).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 ASK_AGAIN = "whether it was done is not known\n  remedy: look with `liquefy-ctl status`, then ask again"

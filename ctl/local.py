@@ -25,8 +25,13 @@ from liquefy.graph import Graph
 
 HOST = "127.0.0.1"
 NODES_MAX = 64
+CONTROLLERS_MAX = 5
+GATEWAYS_MAX = 16
 PORT_TRIES_MAX = 200
 """Ports looked at, from the preferred one on."""
+
+MORE_PORTS = 10
+"""From the port of the first of a role on, the others' ports are looked for after so many."""
 
 BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT = 7701, 7702, 7703, 8080
 
@@ -36,22 +41,37 @@ SYNCS = ("everysec", "always")
 end of its process during a sync, or of the machine, loses what was answered. Costs a trip to the disk per commit."""
 
 
+class Size(NamedTuple):
+    """How many processes of each role."""
+
+    nodes: int = 3
+    controllers: int = 1
+    gateways: int = 1
+
+
 class Ports(NamedTuple):
-    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why."""
+    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why. `controllers`, `gateways`: of
+    those after the first one."""
 
     broker: int
     controller: int
     redis: int
     http: int
     notes: list[str]
+    controllers: tuple[int, ...] = ()
+    gateways: tuple[int, ...] = ()
 
 
 @contextlib.contextmanager
-def claimed_ports(http_given: int | None, redis_given: bool) -> Iterator[Ports]:
+def claimed_ports(http_given: int | None, redis_given: bool, size: Size = Size()) -> Iterator[Ports]:  # noqa: B008
     """The preferred ports, or the next free ones, for us alone until the end. Raises UserError if a port that was asked
     for is taken."""
     with contextlib.ExitStack() as claims:
-        yield _choose_ports(http_given, redis_given, claims)
+        ports = _choose_ports(http_given, redis_given, claims)
+        yield ports._replace(
+            controllers=tuple(_next_free(ports.controller + MORE_PORTS, claims) for _ in range(1, size.controllers)),
+            gateways=tuple(_next_free(ports.http + MORE_PORTS, claims) for _ in range(1, size.gateways)),
+        )
 
 
 def _choose_ports(http_given: int | None, redis_given: bool, claims: contextlib.ExitStack) -> Ports:
@@ -75,7 +95,7 @@ def _choose_ports(http_given: int | None, redis_given: bool, claims: contextlib.
         chosen[what] = port = _next_free(preferred, claims)
         if port != preferred:
             notes.append(f"port {preferred} is in use: {what} listens on {port}")
-    return Ports(**chosen, notes=notes)
+    return Ports(chosen["broker"], chosen["controller"], chosen["redis"], chosen["http"], notes)
 
 
 def _next_free(preferred: int, claims: contextlib.ExitStack) -> int:
@@ -116,7 +136,8 @@ def _free(port: int) -> bool:
 
 
 class Cluster(NamedTuple):
-    """The processes of a local cluster, in the order in which to start them, and where they listen."""
+    """The processes of a local cluster, in the order in which to start them, and where they listen. `controller`:
+    all of them, with commas; `http`: the first gateway."""
 
     specs: list[Spec]
     broker: str
@@ -128,15 +149,15 @@ class Cluster(NamedTuple):
 def compose(
     folder: Path,
     ports: Ports,
-    nodes: int,
+    size: Size,
     redis_url: str,
     roles: Mapping[str, list[str]] | None = None,
     redis_sync: str = SYNCS[0],
 ) -> Cluster:
     """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests."""
-    if not 1 <= nodes <= NODES_MAX:
-        raise UserError(f"--nodes: {nodes} nodes\n  remedy: give a number from 1 to {NODES_MAX}")
-    broker, controller = f"tcp://{HOST}:{ports.broker}", f"tcp://{HOST}:{ports.controller}"
+    check_size(size)
+    broker = f"tcp://{HOST}:{ports.broker}"
+    controllers = [f"tcp://{HOST}:{port}" for port in (ports.controller, *ports.controllers)]
     redis, http = redis_url or f"redis://{HOST}:{ports.redis}/0", f"http://{HOST}:{ports.http}"
     roles = roles or {}
 
@@ -153,14 +174,30 @@ def compose(
         command = roles.get("redis") or redis_command(data, ports.redis, redis_sync)
         specs.append(Spec("redis", "redis", command, redis, stage=5))
     specs.append(role("broker", "broker", broker, 4, bind=broker))
-    specs.append(role("controller", "controller", controller, 2, bind=controller, broker=broker, redis=redis))
-    for i in range(1, nodes + 1):
+    for i, address in enumerate(controllers, 1):
+        name = "controller" if i == 1 else f"controller{i}"
+        specs.append(role(name, "controller", address, 2, bind=address, broker=broker, redis=redis))
+    for i in range(1, size.nodes + 1):
         data = folder / f"node{i}"
         spec = role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data)
         # At once: all nodes stop together, so there is nobody to hand partitions over to.
         specs.append(spec._replace(stop_signal=signal.SIGINT))
-    specs.append(role("gateway1", "gateway", http, 1, broker=broker, redis=redis, http_host=HOST, http_port=ports.http))
-    return Cluster(specs, broker, controller, redis, http)
+    for i, port in enumerate((ports.http, *ports.gateways), 1):
+        address = f"http://{HOST}:{port}"
+        settings = {"broker": broker, "redis": redis, "http_host": HOST, "http_port": port}
+        specs.append(role(f"gateway{i}", "gateway", address, 1, **settings))
+    return Cluster(specs, broker, ",".join(controllers), redis, http)
+
+
+def check_size(size: Size) -> None:
+    """Raises UserError."""
+    for flag, number, most in (
+        ("nodes", size.nodes, NODES_MAX),
+        ("controllers", size.controllers, CONTROLLERS_MAX),
+        ("gateways", size.gateways, GATEWAYS_MAX),
+    ):
+        if not 1 <= number <= most:
+            raise UserError(f"--{flag}: {number} {flag}\n  remedy: give a number from 1 to {most}")
 
 
 def redis_command(data: Path, port: int, sync: str) -> list[str]:

@@ -28,7 +28,8 @@ At = Annotated[
     typer.Option(
         "--controller",
         metavar="ENDPOINT",
-        help="Where the controller is (else LIQUEFY_CONTROLLER, the cluster that `up` runs here, tcp://127.0.0.1:7702).",
+        help="Where the controller is, or several of them, with commas (else LIQUEFY_CONTROLLER, the cluster that `up` "
+        "runs here, tcp://127.0.0.1:7702).",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]

@@ -53,7 +53,7 @@ class Options(NamedTuple):
 
     folder: Path
     app: Path | None = None
-    nodes: int = 3
+    size: local.Size = local.Size()
     redis_url: str = ""
     http_port: int | None = None
     follow: bool = True
@@ -107,8 +107,10 @@ def run(options: Options, console: Console) -> int:
             console.print(Text("\n".join([*found.streams, ""])), soft_wrap=True)
     graph, app = (found.graph, found.folder) if found is not None else (None, None)
     source = found.source if found is not None else None
-    with locked(folder), local.claimed_ports(options.http_port, bool(options.redis_url)) as ports:
-        cluster = local.compose(folder, ports, options.nodes, options.redis_url, options.roles, options.redis_sync)
+    local.check_size(options.size)
+    claimed = local.claimed_ports(options.http_port, bool(options.redis_url), options.size)
+    with locked(folder), claimed as ports:
+        cluster = local.compose(folder, ports, options.size, options.redis_url, options.roles, options.redis_sync)
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)
         for log in logs.glob("*.log"):
@@ -118,7 +120,7 @@ def run(options: Options, console: Console) -> int:
         first = record.ClusterRecord(
             pid, created_s, time.time(), cluster.controller, cluster.broker, cluster.redis, cluster.http,
             app=str(source.absolute()) if source else "", notes=ports.notes,
-            hints=local.hints(graph, source, cluster.http, options.nodes, flag),
+            hints=local.hints(graph, source, cluster.http, options.size.nodes, flag),
         )  # fmt: skip
         return _Run(options, folder, cluster, first, graph, app, console).run()
 

@@ -98,3 +98,24 @@ class PlaceRequest(NamedTuple):
     partition: str
     epoch: int
     owner: str
+
+
+class LeadRequest(NamedTuple):
+    """A controller's wish to lead (`term` 0), or to go on leading in this term. `known`: the highest term that it has
+    heard of. `lease_ms`: 0 gives the lease up. `linked`: it reaches the broker. `address`: where it is asked."""
+
+    name: str
+    address: str
+    term: int
+    known: int
+    lease_ms: int
+    linked: bool
+
+
+class Standing(NamedTuple):
+    """Who leads, in which term (0: nobody ever did). `wanted`: another controller that reaches the broker waits."""
+
+    term: int
+    name: str
+    address: str
+    wanted: bool = False

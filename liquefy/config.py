@@ -72,11 +72,13 @@ class WorkerConfig:
 class ControllerConfig:
     """`hang_ms`: a worker that reports nothing for so long has its partitions moved. `move_ms`: a migration that
     takes longer is aborted (before its point of no return). `moves_at_once`: partitions under way together.
+    `advertise`: where liquefy-ctl is sent by another controller ("bind": to `bind`).
     `balance_*`: see `controller.balance`."""
 
     broker: str = BROKER_DEFAULT
     redis: str = REDIS_DEFAULT
     bind: str = CONTROL_DEFAULT
+    advertise: str = "bind"
     name: str = "controller"
     hang_ms: int = 1_500
     gone_grace_ms: int = 0

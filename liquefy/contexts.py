@@ -26,10 +26,12 @@ from liquefy.commits import (
     SEEN_BUCKET_MS,
     ContextAnswer,
     ContextQuery,
+    LeadRequest,
     PartitionCommit,
     PartitionState,
     Placement,
     PlaceRequest,
+    Standing,
     Verdict,
 )
 from liquefy.errors import LiquefyError
@@ -52,6 +54,7 @@ _KEEP_MS = DEDUPE_RETENTION_MS + CLOCK_SKEW_MS
 
 _COMMIT, _PLACE = Script("commit.lua"), Script("place.lua")
 _UNPLACE, _PURGE = Script("unplace.lua"), Script("purge.lua")
+_LEAD, _FENCED, _PROMISE = Script("lead.lua"), Script("fenced.lua"), Script("promise.lua")
 
 _graph = msgspec.msgpack.Decoder(Graph)
 
@@ -71,10 +74,14 @@ class Contexts:
         except LiquefyError:
             return False
 
-    async def close(self) -> None:
+    def hang_up(self) -> None:
         """Close the connections; calls under way raise StoreUnavailable."""
         for line in (self._commits, self._reads, self._rest):
             line.close()
+
+    async def close(self) -> None:
+        """The same, and wait until they are closed."""
+        self.hang_up()
         await asyncio.sleep(0)
 
     # -- what workers do all the time --------------------------------------------------------------------
@@ -126,70 +133,90 @@ class Contexts:
 
     # -- placement -----------------------------------------------------------------------------------------
 
-    async def placements(self, partitions: Sequence[str]) -> list[Placement]:
-        """Where each is; in the same order."""
-        replies = await self._rest.many([("HMGET", _key(p, "meta"), "owner", "epoch") for p in partitions])
-        return [
-            Placement(partition, _text(owner), int(epoch or 0))
-            for partition, (owner, epoch) in zip(partitions, replies, strict=True)
-        ]
+    # `term`: of the controller that asks, which must be the last one that leads, or it raises Deposed; 0: of nobody.
 
-    async def place(self, requests: Sequence[PlaceRequest]) -> list[Placement]:
+    async def lead(self, request: LeadRequest) -> Standing:
+        """Who leads from now on, for the length of the lease."""
+        name, address, term, known, lease_ms, linked = request
+        reply = await self._rest.script(_LEAD, name, address, term, known, lease_ms, int(linked))
+        return Standing(int(reply[0]), reply[1].decode(), reply[2].decode(), bool(reply[3]))
+
+    async def leader(self) -> Standing:
+        """Who got the lease last."""
+        name, address, term = await self._rest.call("HMGET", "{lq}:leader", "name", "address", "term")
+        return Standing(int(term or 0), _text(name), _text(address))
+
+    async def placements(self, partitions: Sequence[str], term: int = 0) -> list[Placement]:
+        """Where each is; in the same order. From now on no earlier leader places them."""
+        if not term:
+            replies = await self._rest.many([("HMGET", _key(p, "meta"), "owner", "epoch") for p in partitions])
+            return [
+                Placement(partition, _text(owner), int(epoch or 0))
+                for partition, (owner, epoch) in zip(partitions, replies, strict=True)
+            ]
+        read = []
+        for first in range(0, len(partitions), ROUND_TRIP_MAX):
+            chunk = partitions[first : first + ROUND_TRIP_MAX]
+            found = iter(await self._rest.script(_PROMISE, term, _packer.pack(chunk)))
+            read += [Placement(partition, next(found).decode(), int(next(found))) for partition in chunk]
+        return read
+
+    async def place(self, requests: Sequence[PlaceRequest], term: int = 0) -> list[Placement]:
         """Compare-and-set each; what is stored afterwards, in the same order. It worked (now, or at an earlier
         try) where that is the owner asked for, at the epoch given + 1."""
         placed = []
         for first in range(0, len(requests), ROUND_TRIP_MAX):
             chunk = requests[first : first + ROUND_TRIP_MAX]
-            replies = iter(await self._rest.script(_PLACE, _packer.pack(chunk)))
+            replies = iter(await self._rest.script(_PLACE, _packer.pack(chunk), term))
             placed += [Placement(r.partition, next(replies).decode(), int(next(replies))) for r in chunk]
         return placed
 
-    async def unplace(self, partitions: Sequence[str], purge: bool = False) -> None:
+    async def unplace(self, partitions: Sequence[str], purge: bool = False, term: int = 0) -> None:
         """Take them from their owners (no owner, epoch + 1), drop outboxes and seen ids. `purge` deletes contexts,
         dead letters and epochs too. Doing it again is harmless."""
         for first in range(0, len(partitions), ROUND_TRIP_MAX):
             chunk = _packer.pack(partitions[first : first + ROUND_TRIP_MAX])
-            await self._rest.script(_UNPLACE, SEEN_BUCKET_MS, _KEEP_MS, chunk)
+            await self._rest.script(_UNPLACE, SEEN_BUCKET_MS, _KEEP_MS, chunk, term)
         for partition in partitions if purge else ():
             while await self._rest.script(_PURGE, partition, PURGE_STEP):
                 pass
 
     # -- graphs and bundles --------------------------------------------------------------------------------
 
-    async def put_graph(self, graph: Graph) -> None:
+    async def put_graph(self, graph: Graph, term: int = 0) -> None:
         """This version is in force from now on."""
-        await self._rest.call("HSET", "lq:graphs", graph.name, msgspec.msgpack.encode(graph))
+        await self._rest.script(_FENCED, term, "HSET", "{lq}:graphs", graph.name, msgspec.msgpack.encode(graph))
 
     async def graphs(self) -> list[Graph]:
         """Those in force, by name."""
-        stored = _fields(await self._rest.call("HGETALL", "lq:graphs"))
+        stored = _fields(await self._rest.call("HGETALL", "{lq}:graphs"))
         return [_graph.decode(stored[name]) for name in sorted(stored)]
 
-    async def delete_graph(self, name: str) -> None:
-        await self._rest.call("HDEL", "lq:graphs", name)
+    async def delete_graph(self, name: str, term: int = 0) -> None:
+        await self._rest.script(_FENCED, term, "HDEL", "{lq}:graphs", name)
 
     async def put_bundle(self, data: bytes) -> str:
         """Store a bundle; its SHA-256 in hexadecimal, by which it is found again."""
         sha = hashlib.sha256(data).hexdigest()
-        await self._rest.call("SADD", "lq:bundles", sha)  # first, so that none is there that is not listed
-        await self._rest.call("SET", f"lq:bundle:{sha}", data)
+        await self._rest.call("SADD", "{lq}:bundles", sha)  # first, so that none is there that is not listed
+        await self._rest.call("SET", f"{{lq}}:bundle:{sha}", data)
         return sha
 
-    async def drop_bundles(self, keep: Collection[str]) -> None:
+    async def drop_bundles(self, keep: Collection[str], term: int = 0) -> None:
         """Delete the bundles that neither `keep` nor a graph in force names. Whoever prepares a deployment meanwhile
         has its bundle in `keep`, or stores it after this."""
         kept = set(keep)
         for graph in await self.graphs():
             kept |= {graph.bundle, *graph.bundles}
-        listed: list[bytes] = list(await self._rest.call("SMEMBERS", "lq:bundles"))
+        listed: list[bytes] = list(await self._rest.call("SMEMBERS", "{lq}:bundles"))
         for sha in sorted(name.decode() for name in listed):
             if sha not in kept:
-                await self._rest.call("DEL", f"lq:bundle:{sha}")
-                await self._rest.call("SREM", "lq:bundles", sha)
+                await self._rest.script(_FENCED, term, "DEL", f"{{lq}}:bundle:{sha}")
+                await self._rest.script(_FENCED, term, "SREM", "{lq}:bundles", sha)
 
     async def bundle(self, sha: str) -> bytes | None:
         """Raises LiquefyError if what is stored has another digest."""
-        data: bytes | None = await self._rest.call("GET", f"lq:bundle:{sha}")
+        data: bytes | None = await self._rest.call("GET", f"{{lq}}:bundle:{sha}")
         if data is not None and hashlib.sha256(data).hexdigest() != sha:
             raise LiquefyError(f"bundle {sha} in Redis is damaged\n  remedy: deploy its graph again")
         return data
@@ -208,27 +235,27 @@ class Contexts:
         return await self.get_json_map("moves")
 
     async def get_json_map(self, name: str) -> dict[str, Any]:
-        """All of `lq:<name>` ("nodes", "pins", "moves")."""
-        stored = _fields(await self._rest.call("HGETALL", f"lq:{name}"))
+        """All of `{lq}:<name>` ("nodes", "pins", "moves")."""
+        stored = _fields(await self._rest.call("HGETALL", f"{{lq}}:{name}"))
         return {field: msgspec.json.decode(value) for field, value in stored.items()}
 
-    async def set_json(self, name: str, field: str, value: Any) -> None:
-        """Set one field of `lq:<name>`; None removes it."""
+    async def set_json(self, name: str, field: str, value: Any, term: int = 0) -> None:
+        """Set one field of `{lq}:<name>`; None removes it."""
         if value is None:
-            await self._rest.call("HDEL", f"lq:{name}", field)
+            await self._rest.script(_FENCED, term, "HDEL", f"{{lq}}:{name}", field)
         else:
-            await self._rest.call("HSET", f"lq:{name}", field, msgspec.json.encode(value))
+            await self._rest.script(_FENCED, term, "HSET", f"{{lq}}:{name}", field, msgspec.json.encode(value))
 
-    async def freeze(self, reason: str | None) -> None:
+    async def freeze(self, reason: str | None, term: int = 0) -> None:
         """No automatic moves, and why; None allows them again."""
         if reason is None:
-            await self._rest.call("DEL", "lq:freeze")
+            await self._rest.script(_FENCED, term, "DEL", "{lq}:freeze")
         else:
-            await self._rest.call("SET", "lq:freeze", reason)
+            await self._rest.script(_FENCED, term, "SET", "{lq}:freeze", reason)
 
     async def frozen(self) -> str | None:
         """The reason, or None while automatic moves are allowed."""
-        reason: bytes | None = await self._rest.call("GET", "lq:freeze")
+        reason: bytes | None = await self._rest.call("GET", "{lq}:freeze")
         return None if reason is None else reason.decode()
 
     # -- browsing ------------------------------------------------------------------------------------------

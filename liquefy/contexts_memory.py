@@ -19,13 +19,15 @@ from liquefy.commits import (
     SEEN_BUCKET_MS,
     ContextAnswer,
     ContextQuery,
+    LeadRequest,
     PartitionCommit,
     PartitionState,
     Placement,
     PlaceRequest,
+    Standing,
     Verdict,
 )
-from liquefy.errors import LiquefyError, StoreUnavailable
+from liquefy.errors import Deposed, LiquefyError, StoreUnavailable
 from liquefy.graph import Graph
 
 CLOCK_SKEW_MS = 60_000
@@ -42,6 +44,7 @@ class _Partition:
     def __init__(self) -> None:
         self.placed = False
         self.owner, self.epoch, self.sequence = "", 0, 0
+        self.term = 0
         self.moved: tuple[int, int] | None = None
         self.contexts: dict[str, dict[str, bytes]] = {}
         self.keys: set[str] = set()
@@ -62,6 +65,9 @@ class MemoryContexts:
         self._maps: dict[str, dict[str, bytes]] = {}
         self._frozen: str | None = None
         self._idem: dict[tuple[str, str], tuple[bytes, int]] = {}
+        self._leader = Standing(0, "", "")
+        self._lease_until_ms = 0
+        self._rival: tuple[str, int] = ("", 0)
 
     def _check(self) -> None:
         if not self.available:
@@ -149,24 +155,63 @@ class MemoryContexts:
 
     # -- placement -----------------------------------------------------------------------------------------
 
-    def placements_now(self, partitions: Sequence[str]) -> list[Placement]:
+    def lead_now(self, request: LeadRequest) -> Standing:
         self._check()
-        return [Placement(p, (stored := self._find(p)).owner, stored.epoch) for p in partitions]
+        name, address, term, known, lease_ms, linked = request
+        now_ms, leader = self._now_ms(), self._leader
+        mine = term > 0 and (term > leader.term or (term == leader.term and leader.name == name))
+        if not mine and not term and lease_ms and (leader.name == name or self._lease_until_ms <= now_ms):
+            term, mine, self._rival = max(leader.term, known) + 1, True, ("", 0)
+        if mine:
+            who = (name, address) if lease_ms else ("", "")
+            self._leader, self._lease_until_ms = Standing(term, *who), now_ms + lease_ms
+            rival, since_ms = self._rival
+            return self._leader._replace(wanted=rival not in ("", who[0]) and now_ms - since_ms < 2 * lease_ms)
+        if lease_ms and linked:
+            self._rival = (name, now_ms)
+        return leader
 
-    def place_now(self, requests: Sequence[PlaceRequest]) -> list[Placement]:
+    def leader_now(self) -> Standing:
+        self._check()
+        return self._leader
+
+    def _fence(self, term: int) -> None:
+        self._check()
+        if 0 < term < self._leader.term:
+            raise Deposed(self._leader.term)
+
+    def _fence_partition(self, stored: _Partition, term: int) -> None:
+        if 0 < term < stored.term:
+            raise Deposed(stored.term)
+
+    def placements_now(self, partitions: Sequence[str], term: int = 0) -> list[Placement]:
+        self._check()
+        found = []
+        for partition in partitions:
+            stored = self._find(partition)
+            self._fence_partition(stored, term)
+            if stored.placed:
+                stored.term = max(stored.term, term)
+            found.append(Placement(partition, stored.owner, stored.epoch))
+        return found
+
+    def place_now(self, requests: Sequence[PlaceRequest], term: int = 0) -> list[Placement]:
         self._check()
         placed = []
         for partition, epoch, owner in requests:
+            self._fence_partition(self._find(partition), term)
             if self._find(partition).epoch == epoch:
                 stored = self._partitions.setdefault(partition, _Partition())
                 stored.placed, stored.owner, stored.epoch = True, owner, epoch + 1
+                stored.term = max(stored.term, term)
             placed += self.placements_now([partition])
         return placed
 
-    def unplace_now(self, partitions: Sequence[str], purge: bool = False) -> None:
+    def unplace_now(self, partitions: Sequence[str], purge: bool = False, term: int = 0) -> None:
         self._check()
         for partition in partitions:
             stored = self._find(partition)
+            self._fence_partition(stored, term)
             if stored.owner:
                 stored.owner, stored.epoch = "", stored.epoch + 1
             stored.outbox.clear()
@@ -179,16 +224,16 @@ class MemoryContexts:
 
     # -- graphs and bundles --------------------------------------------------------------------------------
 
-    def put_graph_now(self, graph: Graph) -> None:
-        self._check()
+    def put_graph_now(self, graph: Graph, term: int = 0) -> None:
+        self._fence(term)
         self._graphs[graph.name] = msgspec.msgpack.encode(graph)
 
     def graphs_now(self) -> list[Graph]:
         self._check()
         return [msgspec.msgpack.decode(self._graphs[name], type=Graph) for name in sorted(self._graphs)]
 
-    def delete_graph_now(self, name: str) -> None:
-        self._check()
+    def delete_graph_now(self, name: str, term: int = 0) -> None:
+        self._fence(term)
         self._graphs.pop(name, None)
 
     def put_bundle_now(self, data: bytes) -> str:
@@ -197,7 +242,8 @@ class MemoryContexts:
         self._bundles[sha] = data
         return sha
 
-    def drop_bundles_now(self, keep: Collection[str]) -> None:
+    def drop_bundles_now(self, keep: Collection[str], term: int = 0) -> None:
+        self._fence(term)
         kept = set(keep)
         for graph in self.graphs_now():
             kept |= {graph.bundle, *graph.bundles}
@@ -225,16 +271,16 @@ class MemoryContexts:
         self._check()
         return {field: msgspec.json.decode(value) for field, value in self._maps.get(name, {}).items()}
 
-    def set_json_now(self, name: str, field: str, value: Any) -> None:
-        self._check()
+    def set_json_now(self, name: str, field: str, value: Any, term: int = 0) -> None:
+        self._fence(term)
         stored = self._maps.setdefault(name, {})
         if value is None:
             stored.pop(field, None)
         else:
             stored[field] = msgspec.json.encode(value)
 
-    def freeze_now(self, reason: str | None) -> None:
-        self._check()
+    def freeze_now(self, reason: str | None, term: int = 0) -> None:
+        self._fence(term)
         self._frozen = reason
 
     def frozen_now(self) -> str | None:
@@ -301,29 +347,35 @@ class MemoryContexts:
     async def load(self, partitions: Sequence[str]) -> list[PartitionState]:
         return self.load_now(partitions)
 
-    async def placements(self, partitions: Sequence[str]) -> list[Placement]:
-        return self.placements_now(partitions)
+    async def lead(self, request: LeadRequest) -> Standing:
+        return self.lead_now(request)
 
-    async def place(self, requests: Sequence[PlaceRequest]) -> list[Placement]:
-        return self.place_now(requests)
+    async def leader(self) -> Standing:
+        return self.leader_now()
 
-    async def unplace(self, partitions: Sequence[str], purge: bool = False) -> None:
-        self.unplace_now(partitions, purge)
+    async def placements(self, partitions: Sequence[str], term: int = 0) -> list[Placement]:
+        return self.placements_now(partitions, term)
 
-    async def put_graph(self, graph: Graph) -> None:
-        self.put_graph_now(graph)
+    async def place(self, requests: Sequence[PlaceRequest], term: int = 0) -> list[Placement]:
+        return self.place_now(requests, term)
+
+    async def unplace(self, partitions: Sequence[str], purge: bool = False, term: int = 0) -> None:
+        self.unplace_now(partitions, purge, term)
+
+    async def put_graph(self, graph: Graph, term: int = 0) -> None:
+        self.put_graph_now(graph, term)
 
     async def graphs(self) -> list[Graph]:
         return self.graphs_now()
 
-    async def delete_graph(self, name: str) -> None:
-        self.delete_graph_now(name)
+    async def delete_graph(self, name: str, term: int = 0) -> None:
+        self.delete_graph_now(name, term)
 
     async def put_bundle(self, data: bytes) -> str:
         return self.put_bundle_now(data)
 
-    async def drop_bundles(self, keep: Collection[str]) -> None:
-        self.drop_bundles_now(keep)
+    async def drop_bundles(self, keep: Collection[str], term: int = 0) -> None:
+        self.drop_bundles_now(keep, term)
 
     async def bundle(self, sha: str) -> bytes | None:
         return self.bundle_now(sha)
@@ -340,11 +392,11 @@ class MemoryContexts:
     async def get_json_map(self, name: str) -> dict[str, Any]:
         return self.get_json_map_now(name)
 
-    async def set_json(self, name: str, field: str, value: Any) -> None:
-        self.set_json_now(name, field, value)
+    async def set_json(self, name: str, field: str, value: Any, term: int = 0) -> None:
+        self.set_json_now(name, field, value, term)
 
-    async def freeze(self, reason: str | None) -> None:
-        self.freeze_now(reason)
+    async def freeze(self, reason: str | None, term: int = 0) -> None:
+        self.freeze_now(reason, term)
 
     async def frozen(self) -> str | None:
         return self.frozen_now()

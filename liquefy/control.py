@@ -64,7 +64,8 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One of: `progress` (a line for people), `item` (of a stream), `result` with `end`, `error` with `end`."""
+    """One of: `progress` (a line for people), `item` (of a stream), `result` with `end`, `error` with `end`. With
+    `elsewhere` nothing was done: another controller leads, or soon will, and is asked there."""
 
     id: int
     progress: str = ""
@@ -72,6 +73,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     result: Any = None
     error: str = ""
     end: bool = False
+    elsewhere: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()

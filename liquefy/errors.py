@@ -6,6 +6,7 @@
     │   │   └── GraphErrors  all that is wrong with it at once
     │   └── ConfigError      a flag, an environment variable, a configuration file
     ├── BadFrame             a peer sent what is not in the protocol: it loses its connection
+    ├── Deposed              the store has heard of a later leader than the controller that asked: nothing was done
     └── StoreUnavailable     Redis did not answer: the work may or may not have happened (`definite` is False)
 """
 
@@ -50,6 +51,14 @@ class ConfigError(UserError):
 
 class BadFrame(LiquefyError):
     """Bytes that are no message of ours."""
+
+
+class Deposed(LiquefyError):
+    """Another controller has led since, in this `term`."""
+
+    def __init__(self, term: int) -> None:
+        self.term = term
+        super().__init__(f"another controller leads (term {term})")
 
 
 class StoreUnavailable(LiquefyError):

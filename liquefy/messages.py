@@ -115,7 +115,7 @@ class Returned(NamedTuple):
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """First message of a session. Workers name what they own. `capacity` is in cores (workers); `address` is the URL
-    where a gateway listens."""
+    where a gateway listens; `term` the one in which a controller leads."""
 
     role: Role
     name: str
@@ -123,6 +123,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
     capacity: float = 1.0
     version: int = 1
     address: str = ""
+    term: int = 0
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -252,7 +253,10 @@ class Drop(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Fenced(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Your session is unknown or expelled: forget what you own and say Hello on a new connection."""
+    """Your session is unknown or expelled: forget what you own and say Hello on a new connection. `term`: the highest
+    of any controller that said Hello; who led in an earlier one leads no more."""
+
+    term: int = 0
 
 
 class PeerUp(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
-from liquefy.errors import ConfigError, LiquefyError, StoreUnavailable
+from liquefy.errors import ConfigError, Deposed, LiquefyError, StoreUnavailable
 
 TIMEOUT_S = 5.0
 """A call that has no answer by then raises StoreUnavailable, and its connection is given up."""
@@ -36,6 +36,9 @@ _CONDITION = re.compile(
     r"|NOAUTH|WRONGPASS|NOPERM)\s|max number of clients|invalid password"
 )
 """Error replies that tell of the state the store is in; others are faults of ours, or of what is stored."""
+
+_DEPOSED = re.compile(r"DEPOSED (\d+)")
+"""What scripts say to a controller that another one has followed."""
 
 
 class Script:
@@ -201,6 +204,8 @@ def _checked(replies: list[Any]) -> list[Any]:
         if isinstance(reply, hiredis.ReplyError):
             if _CONDITION.search(str(reply)):
                 raise StoreUnavailable(f"Redis: {reply}")
+            if deposed := _DEPOSED.search(str(reply)):
+                raise Deposed(int(deposed[1]))
             raise LiquefyError(f"Redis refused a command: {reply}")
     return replies
 

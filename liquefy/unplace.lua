@@ -1,9 +1,10 @@
 -- Takes partitions from their owners: no owner, epoch + 1 (so that whoever had it is fenced, and a later deployment
 -- goes on from there); outbox and seen ids dropped; contexts and dead letters kept. Doing it twice changes nothing more.
 --
--- ARGV: milliseconds of a bucket, milliseconds that a bucket outlives its end, MessagePack list of partitions.
+-- ARGV: milliseconds of a bucket, milliseconds that a bucket outlives its end, MessagePack list of partitions, the term
+-- of the controller that asks (0: none).
 
-local bucket_ms, keep_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
+local bucket_ms, keep_ms, term = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local oldest = math.floor((now_ms - keep_ms) / bucket_ms) - 1 -- older ones have expired
@@ -11,7 +12,10 @@ local newest = math.floor((now_ms + keep_ms) / bucket_ms) + 1 -- no clock is tha
 
 for _, partition in ipairs(cmsgpack.unpack(ARGV[3])) do
   local prefix = 'lq:{' .. partition .. '}:'
-  local stored = redis.call('HMGET', prefix .. 'meta', 'owner', 'epoch')
+  local stored = redis.call('HMGET', prefix .. 'meta', 'owner', 'epoch', 'term')
+  if term > 0 and tonumber(stored[3] or '0') > term then
+    return redis.error_reply('DEPOSED ' .. stored[3])
+  end
   if stored[1] and stored[1] ~= '' then
     redis.call('HSET', prefix .. 'meta', 'owner', '', 'epoch', tonumber(stored[2]) + 1)
   end

@@ -28,6 +28,8 @@ def up(
         typer.Option("--app", metavar="MODULE:ATTRIBUTE", help="The Python application, if it cannot be found."),
     ] = "",
     nodes: Annotated[int, typer.Option(help="How many nodes (worker processes) to start.")] = 3,
+    controllers: Annotated[int, typer.Option(help="How many controllers: one leads, the others stand by.")] = 1,
+    gateways: Annotated[int, typer.Option(help="How many gateways; the first one has the port.")] = 1,
     state: Annotated[Path, typer.Option(help="The folder for logs, data and cluster.json.")] = Path(
         record.FOLDER_DEFAULT
     ),
@@ -53,11 +55,12 @@ def up(
 
     What dies is started again; code is compiled first. Example: liquefy-ctl up app.js
     """
+    size = local.Size(nodes, controllers, gateways)
     if detach:
-        _detach(app, application, nodes, state, redis, redis_sync, http_port, ready)
+        _detach(app, application, size, state, redis, redis_sync, http_port, ready)
         return
     options = running.Options(
-        state, app, nodes, redis, http_port, not background, ready, redis_sync=redis_sync, application=application
+        state, app, size, redis, http_port, not background, ready, redis_sync=redis_sync, application=application
     )
     code = running.run(options, render.console())
     if code and (failed := record.read(state)) is not None:
@@ -71,7 +74,7 @@ def up(
 def _detach(
     app: Path | None,
     application: str,
-    nodes: int,
+    size: local.Size,
     state: Path,
     redis: str,
     redis_sync: str,
@@ -89,7 +92,8 @@ def _detach(
     if running_now is not None and not record.alive(running_now):
         record.remove(state)
     command = [sys.executable, "-P", "-m", "ctl", "up", "--background"]
-    command += [f"--nodes={nodes}", f"--state={state}", f"--ready={ready}", f"--redis-sync={redis_sync}"]
+    command += [f"--{role}={number}" for role, number in size._asdict().items()]
+    command += [f"--state={state}", f"--ready={ready}", f"--redis-sync={redis_sync}"]
     command += [f"--redis={redis}"] if redis else []
     command += [f"--http-port={http_port}"] if http_port is not None else []
     command += [f"--app={application}"] if application else []

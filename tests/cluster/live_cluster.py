@@ -57,7 +57,8 @@ class Response(NamedTuple):
 
 class LiveCluster:
     """`app`: a folder of examples, or any with a graph.yaml. `state`, the folder of logs and data, is left.
-    `environment`: settings of the roles (LIQUEFY_...). `redis_sync` "always" where Redis is to be killed."""
+    `environment`: settings of the roles (LIQUEFY_...). `redis_sync` "always" where Redis is to be killed.
+    `more`: further words for `up`."""
 
     def __init__(
         self,
@@ -67,7 +68,9 @@ class LiveCluster:
         environment: dict[str, str] | None = None,
         redis_sync: str = "everysec",
         http_port: int = 0,
+        more: tuple[str, ...] = (),
     ) -> None:
+        self._more = more
         self._redis_sync, self._http_port = redis_sync, http_port
         self.state, self.nodes = state, nodes
         self._app = app
@@ -100,6 +103,7 @@ class LiveCluster:
     def _up(self) -> None:
         words = ["up", "--detach", f"--nodes={self.nodes}", f"--state={self.state}", f"--redis-sync={self._redis_sync}"]
         words += [f"--http-port={self._http_port}"] if self._http_port else []
+        words += self._more
         reply = self.run(*words, *([str(self._app)] if self._app else []))
         assert reply.code == 0, f"`up` failed: {reply.errors}"
         found = self.record()

@@ -22,14 +22,16 @@ from liquefy.commits import (
     SEEN_BUCKET_MS,
     ContextChange,
     ContextQuery,
+    LeadRequest,
     PartitionCommit,
     Placement,
     PlaceRequest,
+    Standing,
     Verdict,
 )
 from liquefy.contexts import Contexts
 from liquefy.contexts_memory import MemoryContexts
-from liquefy.errors import LiquefyError, StoreUnavailable, UserError
+from liquefy.errors import Deposed, LiquefyError, StoreUnavailable, UserError
 from liquefy.graph import Fluxion, Graph, Group, Input
 from liquefy.redis_server import RedisServer
 from liquefy.redis_wire import Address, Line
@@ -319,7 +321,7 @@ def test_everything_that_is_not_of_a_partition(redis_url: str) -> None:
         assert await store.bundle(sha) == binary
         async with raw(redis_url) as line:
             assert 0 < await line.call("TTL", "lq:idem:g:k") <= 60
-            await line.call("SET", f"lq:bundle:{sha}", b"damaged")
+            await line.call("SET", f"{{lq}}:bundle:{sha}", b"damaged")
             with pytest.raises(LiquefyError, match="damaged"):
                 await store.bundle(sha)
 
@@ -494,3 +496,74 @@ def test_two_servers_never_share_data_nor_a_port(server: RedisServer, tmp_path: 
         other.start()
     assert not other.running
     assert server.running
+
+
+# -- who leads -------------------------------------------------------------------------------------------------
+
+
+def asks(name: str, term: int = 0, known: int = 0, lease_ms: int = 60_000, linked: bool = True) -> LeadRequest:
+    return LeadRequest(name, f"tcp://{name}:1", term, known, lease_ms, linked)
+
+
+async def leaders_come_and_go(store: Any, wait: Callable[[int], Any]) -> None:
+    first = await store.lead(asks("one"))
+    assert first == Standing(first.term, "one", "tcp://one:1")
+    assert await store.leader() == first
+    assert await store.lead(asks("two")) == first, "it is taken"
+    assert await store.lead(asks("one", first.term)) == first._replace(wanted=True)
+    again = await store.lead(asks("one", lease_ms=50))
+    assert again.term == first.term + 1, "a process that started anew takes it over at once"
+    assert await store.lead(asks("one", first.term, lease_ms=50)) == again, "from the one that was there before"
+    await wait(100)
+    other = await store.lead(asks("two"))
+    assert other == Standing(again.term + 1, "two", "tcp://two:1")
+    assert await store.lead(asks("one", again.term)) == other
+    assert (await store.lead(asks("two", other.term, lease_ms=0))).name == "", "given up"
+    assert (await store.lead(asks("three", known=40))).term == 41, "the store has forgotten what others know"
+    assert (await store.lead(asks("two", 50))).term == 50
+    assert (await store.lead(asks("two", 50, lease_ms=0))).name == ""
+
+
+async def none_writes_after_another(store: Any, partition: str) -> None:
+    request = [PlaceRequest(partition, 0, "node1")]
+    old = (await store.lead(asks("one"))).term
+    assert await store.place(request, old) == [Placement(partition, "node1", 1)]
+    await store.set_json("pins", partition, "x", old)
+    new = (await store.lead(asks("one"))).term
+    with pytest.raises(Deposed) as refused:
+        await store.set_json("pins", partition, None, old)
+    assert refused.value.term == new
+    assert (await store.get_json_map("pins"))[partition] == "x"
+    assert await store.placements([partition], old) == [Placement(partition, "node1", 1)], "nobody has read it since"
+    assert await store.placements([partition], new) == [Placement(partition, "node1", 1)]
+    for deed in (
+        lambda: store.place([PlaceRequest(partition, 1, "node2")], old),
+        lambda: store.unplace([partition], False, old),
+        lambda: store.placements([partition], old),
+    ):
+        with pytest.raises(Deposed):
+            await deed()
+    assert await store.placements([partition]) == [Placement(partition, "node1", 1)]
+    assert await store.place([PlaceRequest(partition, 1, "node2")], new) == [Placement(partition, "node2", 2)]
+    await store.set_json("pins", partition, None, new)
+    await store.lead(asks("one", new, lease_ms=0))
+
+
+def test_who_leads(redis_url: str) -> None:
+    run(lambda store: leaders_come_and_go(store, lambda ms: asyncio.sleep(ms / 1000)), redis_url)
+
+    async def on_the_twin() -> None:
+        clock = [now_ms()]
+
+        async def wait(ms: int) -> None:
+            clock[0] += ms
+
+        await leaders_come_and_go(MemoryContexts(lambda: clock[0]), wait)
+
+    asyncio.run(on_the_twin())
+
+
+def test_who_led_before_writes_no_more(redis_url: str) -> None:
+    partition = f"g{uuid.uuid4().hex[:8]}/store/0"
+    run(lambda store: none_writes_after_another(store, partition), redis_url)
+    asyncio.run(none_writes_after_another(MemoryContexts(now_ms), partition))

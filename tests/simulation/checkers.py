@@ -339,7 +339,7 @@ def unsettled(world: World) -> list[str]:
     left += [f"{partition} is moving" for partition in memory.moves_now()]
     stored_graphs = {graph.name: graph.version for graph in memory.graphs_now()}
     in_force = {name for graph in memory.graphs_now() for name in graph.partition_names()}
-    if not world.wild and world.controller.alive:
+    if not world.wild and world.controller.leads:
         known = {name: graph.version for name, graph in world.controller.state._cluster.graphs.items()}
         if known != stored_graphs:
             left.append(f"graphs in force are {known}, and stored {stored_graphs}")

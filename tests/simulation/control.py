@@ -14,11 +14,12 @@ from network import Frames
 from processes import PeerProcess
 
 from controller import events as ev
+from controller import leading as ld
 from controller.state import TICK_MS, ControllerState
 from liquefy import messages as m
 from liquefy.config import ControllerConfig
 from liquefy.control import Reply, Request
-from liquefy.errors import StoreUnavailable
+from liquefy.errors import Deposed, StoreUnavailable
 from liquefy.graph import Graph
 
 if TYPE_CHECKING:
@@ -33,19 +34,25 @@ class ControllerProcess(PeerProcess):
 
     def __init__(self, world: World, name: str, config: ControllerConfig) -> None:
         super().__init__(world, name)
-        self.state = ControllerState(config)
+        self.config = config
+        self.leading = ld.Leading(name, name)
+        self.state: ControllerState | None = None
         self.queue: deque[ev.Store] = deque()
         self.working = False
         self.health = True
         self.wake_ms: int | None = None
+        self.session = b""
         self.open()
-        self.every(TICK_MS, lambda: self.step(ev.Tick()))
+        self.every(TICK_MS, self._tick)
 
     def step(self, event: Any) -> None:
-        if not self.alive:
+        state = self.state
+        if not self.alive or state is None:
             return
-        self.perform(self.state.step(event, self.unix_ms))
-        wake_ms = self.state.next_wake_ms() if self.alive else None
+        self.perform(state.step(event, self.unix_ms))
+        if self.world.kill_leader is not None and self.world.kill_leader():
+            self.crash()
+        wake_ms = state.next_wake_ms() if self.alive and self.state is state else None
         if wake_ms is not None and wake_ms != self.wake_ms:
             self.wake_ms = wake_ms
             self.sim.after(max(1, wake_ms - self.unix_ms), self.deliver, self._woken)
@@ -54,12 +61,47 @@ class ControllerProcess(PeerProcess):
         self.wake_ms = None
         self.step(ev.Tick())
 
+    @property
+    def leads(self) -> bool:
+        return self.alive and self.state is not None
+
+    # -- leading ----------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self.decide(ld.Tick(bool(self.session)))
+        self.step(ev.Tick())
+
+    def decide(self, event: ld.Event) -> None:
+        if self.alive:
+            self.perform(self.leading.step(event, self.unix_ms))
+
+    def _lead(self, term: int) -> None:
+        self.sim.tell(self.name, ("LEADS", term))
+        self.state = ControllerState(self.config, term)
+        self.queue, self.working = deque(), False
+        if self.session:
+            self.step(ev.Up(self.session))
+
+    def _stand_by(self) -> None:
+        self.sim.tell(self.name, "STANDS BY")
+        self.state = None
+        self.queue.clear()
+        assert self.link is not None
+        self.link.reconnect()
+
+    def _leased(self, standing: Any) -> None:
+        self.decide(ld.Unanswered() if isinstance(standing, StoreUnavailable) else ld.Told(standing))
+
+    # -- the link ---------------------------------------------------------------------------------------
+
     def on_up(self, session: bytes) -> None:
         self.sim.tell(self.name, ("UP", session))
+        self.session = session
         self.step(ev.Up(session))
 
     def on_down(self) -> None:
         self.sim.tell(self.name, "DOWN")
+        self.session = b""
         self.step(ev.Down())
 
     def on_frames(self, frames: Frames) -> None:
@@ -67,14 +109,25 @@ class ControllerProcess(PeerProcess):
         if type(message) not in (m.Ping, m.Report, m.LogLine):
             self.sim.tell(self.name, ("from", frames[0] if len(frames) == 2 else "broker", message))
         self.step(ev.FromBroker(message) if len(frames) == 1 else ev.FromNode(frames[0], message))
+        if isinstance(message, m.Fenced) and message.term:
+            self.decide(ld.Refused(message.term))
 
     def do(self, effect: Any) -> None:
         if self.do_link(effect):
             return
-        kind = type(effect)
-        if kind is ev.Store:
+        kind, state = type(effect), self.state
+        if kind is ld.Ask:
+            self.world.store.call(self, lambda: self.world.store.lead(effect.request), self._leased, 1)
+        elif kind is ld.Lead:
+            self._lead(effect.term)
+        elif kind is ld.StandBy:
+            self._stand_by()
+        elif state is None:
+            return
+        elif kind is ev.Store:
             if isinstance(effect.operation, _READS):
-                self.world.store.call(self, lambda: self._do(effect.operation), lambda r: self._read(effect, r), 1)
+                done = lambda r: self._read(state, effect, r)  # noqa: E731
+                self.world.store.call(self, lambda: self._do(effect.operation, 0), done, 1)
             else:
                 self.queue.append(effect)
                 self._work()
@@ -91,16 +144,30 @@ class ControllerProcess(PeerProcess):
     def _work(self) -> None:
         if self.queue and not self.working:
             self.working = True
-            effect = self.queue.popleft()
-            self.world.store.call(self, lambda: self._do(effect.operation), lambda r: self._done(effect, r))
+            effect, state, term = self.queue.popleft(), self.state, self.leading.term
+            work = lambda: self._refusable(effect.operation, term)  # noqa: E731
+            self.world.store.call(self, work, lambda r: self._done(state, effect, r))
 
-    def _done(self, effect: ev.Store, result: Any) -> None:
+    def _refusable(self, operation: Any, term: int) -> Any:
+        try:
+            return self._do(operation, term)
+        except Deposed as error:
+            return error
+
+    def _done(self, state: Any, effect: ev.Store, result: Any) -> None:
+        if state is not self.state:
+            return  # of an earlier term
+        if isinstance(result, Deposed):
+            self.decide(ld.Refused(result.term))
+            return
         self.working = False
         self._healthy(True)
         self.step(ev.StoreDone(effect.tag, result))
         self._work()
 
-    def _read(self, effect: ev.Store, result: Any) -> None:
+    def _read(self, state: Any, effect: ev.Store, result: Any) -> None:
+        if state is not self.state:
+            return
         failed = isinstance(result, StoreUnavailable)
         self._healthy(not failed)
         self.step(ev.StoreDone(effect.tag, ev.Failed(str(result)) if failed else result))
@@ -110,31 +177,35 @@ class ControllerProcess(PeerProcess):
             self.health = ok
             self.step(ev.StoreHealth(ok))
 
-    def _do(self, operation: Any) -> Any:
+    def _do(self, operation: Any, term: int) -> Any:
         memory = self.world.store.memory
         self.sim.tell(self.name, operation)
         match operation:
             case ev.ReadEverything():
-                return self._everything()
+                return self._everything(term)
             case ev.ReadPlacements(partitions):
-                return memory.placements_now(partitions)
+                return self.world.store.placements(partitions, term)
             case ev.Place(requests):
-                return self.world.store.place(requests)
+                return self.world.store.place(requests, term)
             case ev.Unplace(partitions, purge):
-                return self.world.store.unplace(partitions, purge)
+                return self.world.store.unplace(partitions, purge, term)
             case ev.PutBundle(data):
                 return memory.put_bundle_now(data)
             case ev.DropBundles(keep):
-                return memory.drop_bundles_now(keep)
+                return memory.drop_bundles_now(keep, term)
             case ev.PutGraph(graph):
-                self.world.deployed(graph)
-                return memory.put_graph_now(graph)
+                memory.put_graph_now(graph, term)
+                self.world.terms.wrote(term)
+                return self.world.deployed(graph)
             case ev.DeleteGraph(name):
-                return memory.delete_graph_now(name)
+                memory.delete_graph_now(name, term)
+                return self.world.terms.wrote(term)
             case ev.SetFreeze(reason):
-                return memory.freeze_now(reason or None)
+                memory.freeze_now(reason or None, term)
+                return self.world.terms.wrote(term)
             case ev.SetJson(name, field, value):
-                return memory.set_json_now(name, field, value)
+                memory.set_json_now(name, field, value, term)
+                return self.world.terms.wrote(term)
             case ev.CountDead(partitions):
                 return sum(memory.dead_counts_now(partitions).values())
             case ev.FindDead(partitions, letter):
@@ -145,11 +216,11 @@ class ControllerProcess(PeerProcess):
                 return None
         raise Violation(f"an operation that the simulation does not do: {operation}")
 
-    def _everything(self) -> ev.Everything:
+    def _everything(self, term: int) -> ev.Everything:
         memory = self.world.store.memory
         graphs, moves = memory.graphs_now(), memory.moves_now()
         names = dict.fromkeys(name for graph in graphs for name in graph.partition_names()) | dict.fromkeys(moves)
-        placements = memory.placements_now(list(names))
+        placements = self.world.store.placements(list(names), term)
         nodes, pins = memory.get_json_map_now("nodes"), memory.get_json_map_now("pins")
         return ev.Everything(graphs, placements, moves, nodes, pins, memory.frozen_now() or "")
 
@@ -159,7 +230,13 @@ class ControllerProcess(PeerProcess):
         """As `liquefy-ctl` would."""
         number = self.world.operator.number = self.world.operator.number + 1
         self.sim.tell(self.name, ("asked", number, command, {k: v for k, v in arguments.items() if k != "graph"}))
-        self.deliver(self.step, ev.Asked(b"ctl", Request(number, command, arguments)))
+        self.deliver(self._asked, Request(number, command, arguments))
+
+    def _asked(self, request: Request) -> None:
+        if self.state is None:
+            self.world.operator.answered(b"ctl", self.leading.refusal(request))
+        else:
+            self.step(ev.Asked(b"ctl", request))
 
     def storm(self, rng: random.Random) -> None:
         """The operator is busy."""

@@ -143,13 +143,13 @@ class Fault:
 
     def clock_jump(self) -> None:
         """Of one machine: known to those who start there from now on."""
-        name = self.rng.choice([*self.world.workers, *self.world.gateways, "controller"])
+        name = self.rng.choice([*self.world.workers, *self.world.gateways, "controller1"])
         self.world.skews[name] = self.rng.randint(-5_000, 5_000)
         self.sim.tell(name, f"CLOCK: {self.world.skews[name]} ms off")
 
     def _peer(self) -> str:
         world = self.world
-        return self.rng.choice([*world.workers, *world.workers, *world.gateways, "controller"])
+        return self.rng.choice([*world.workers, *world.workers, *world.gateways, world.controller.name])
 
     def cut(self) -> None:
         name = self._peer()

@@ -208,6 +208,12 @@ def going_on_overtakes(patch: Patch) -> None:
     patch(Onward, "_free", _only_here)
 
 
+def no_terms(patch: Patch) -> None:
+    """A controller that another one has followed places partitions as before."""
+    patch(MemoryContexts, "_fence", lambda self, term: self._check())
+    patch(MemoryContexts, "_fence_partition", lambda self, stored, term: None)
+
+
 def _only_here(self: Any, host: Any, graph: Any, fluxion: str, message: Any) -> bool:
     target = self._partitions.get(target_of(graph, fluxion, message.key))
     return target is not None and target.life is Life.ACTIVE
@@ -217,7 +223,7 @@ MUTANTS = [
     no_fencing, acknowledged_before_the_commit, outbox_not_sent_again, no_dedupe, held_before_returned,
     path_kept_at_failover, local_delivery_overtakes, sent_again_out_of_order, not_sent_again, applied_twice,
     evicted_while_read, contexts_kept_after_refusal, same_epoch_at_failover, returned_forgotten,
-    coroutines_of_one_key_at_once, going_on_overtakes,
+    coroutines_of_one_key_at_once, going_on_overtakes, no_terms,
 ]  # fmt: skip
 
 

@@ -39,6 +39,9 @@ class Store:
         """How often it has come back with less than it had."""
         self.lost_ms = -1.0
         """When it last did."""
+        self.terms: Any = None
+        self.cut_off: set[str] = set()
+        """Processes that do not reach it."""
 
     def call(self, process: Any, work: Callable[[], Any], done: Callable[[Any], None], tries: int = 0) -> None:
         """Perform `work` for the process, until it has an answer (`tries`: or so often; then `done` gets the
@@ -57,6 +60,8 @@ class Store:
         try:
             if life != self.life:
                 raise StoreUnavailable("the connection broke")
+            if process.name in self.cut_off:
+                raise StoreUnavailable("it is not reached from there")
             result = work()
         except StoreUnavailable as error:
             result = error
@@ -76,15 +81,16 @@ class Store:
 
     def keep(self) -> Any:
         """What is on the disk now."""
-        return self.life, *copy.deepcopy((self.memory.__dict__, self.checker.__dict__))
+        return self.life, *copy.deepcopy((self.memory.__dict__, self.checker.__dict__, self.terms.__dict__))
 
     def restore(self, kept: Any) -> None:
         """It has died and comes back with that; not at once. What it has lost before it cannot come back with."""
-        life, memory, checker = kept
+        life, memory, checker, terms = kept
         if life != self.life:
             return
         self.memory.__dict__.update(memory)
         self.checker.__dict__.update(checker)
+        self.terms.__dict__.update(terms)
         self.memory.available = False
         self.life += 1
         self.lost_ms = self.sim.now
@@ -100,16 +106,31 @@ class Store:
                 self.on_commit(owner, commit, verdict)
         return verdicts
 
+    def placements(self, partitions: list[str], term: int) -> list[Any]:
+        found = self.memory.placements_now(partitions, term)
+        for placement in found:
+            if placement.epoch:
+                self.terms.read(placement.partition, term)
+        return found
+
     def _sequence(self, partition: str) -> int:
         return self.memory.load_now([partition])[0].sequence
 
-    def place(self, requests: list[Any]) -> list[Any]:
-        placed = self.memory.place_now(requests)
-        for placement in placed:
+    def lead(self, request: Any) -> Any:
+        standing = self.memory.lead_now(request)
+        self.terms.standing(standing)
+        return standing
+
+    def place(self, requests: list[Any], term: int = 0) -> list[Any]:
+        before = self.memory.placements_now([request.partition for request in requests])
+        placed = self.memory.place_now(requests, term)
+        for old, placement in zip(before, placed, strict=True):
+            if old != placement:
+                self.terms.placed(placement.partition, term)
             self.sim.tell("store", placement)
             self.on_placed(placement)
         return placed
 
-    def unplace(self, partitions: list[str], purge: bool) -> None:
-        self.memory.unplace_now(partitions, purge)
+    def unplace(self, partitions: list[str], purge: bool, term: int = 0) -> None:
+        self.memory.unplace_now(partitions, purge, term)
         self.on_unplaced(partitions)

@@ -41,6 +41,7 @@ class WildController(PeerProcess):
         self.placements: dict[str, Placement] = {}
         self.reading = False
         self.connected = False
+        self.leads = True
         self.open()
         self.every(TICK_MS, self._tick)
 

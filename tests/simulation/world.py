@@ -18,6 +18,7 @@ from clients import Clients, GatewayProcess
 from control import ControllerProcess, Operator
 from core import Sim, Violation
 from faults import plan_faults
+from leaders import TermChecker, how_many, plan_leader_faults
 from network import Network
 from processes import BrokerProcess, Process, WorkerProcess
 from store import Store
@@ -45,9 +46,10 @@ class Planned(NamedTuple):
 
 
 class World:
-    """`without`: numbers of what is planned, and left out."""
+    """`without`: numbers of what is planned, and left out. `settings`: of the controllers."""
 
-    def __init__(self, seed: int, without: Collection[int] = ()) -> None:
+    def __init__(self, seed: int, without: Collection[int] = (), **settings: Any) -> None:
+        self.settings = settings
         self.sim = sim = Sim(seed)
         self.plan: list[Planned] = []
         self.without = without
@@ -86,14 +88,17 @@ class World:
         self.checker = self.store.checker = StoreChecker()
         self.store.on_commit, self.store.on_placed = self.checker.applied, self.checker.placed
         self.store.on_unplaced = self.checker.unplaced
+        self.terms = self.store.terms = TermChecker()
         self.config = self._worker_config()
         self.node_names = [f"node{i + 1}" for i in range(rng.choice((1, 2, 3, 3, 4)))]
         self.witnessed: Counter[bytes] = Counter()
         self.broker: BrokerProcess | None = None
-        self.controller: Any = None
+        self.controllers: dict[str, Any] = {}
         self.workers: dict[str, WorkerProcess] = {}
         self.gateways: dict[str, GatewayProcess] = {}
         self.incarnations = 0
+        self.kill_leader: Callable[[], bool] | None = None
+        """Asked after each step of who leads, with what it asked for done: whether it dies now."""
         self.clients = Clients(self)
         self.wild = rng.random() < 0.4
         self.lossy = bool(self.wildness) and not self.wild and rng.random() < LOSSY
@@ -120,10 +125,11 @@ class World:
         gateways = [f"gateway{i + 1}" for i in range(self.sim.script.choice((1, 2)))]
         skew_ms = self.sim.script.choice((0, 0, 0, 50, SKEW_MS_MAX))
         if self.wildness:
-            machines = (*self.node_names, *gateways, "controller")
+            machines = (*self.node_names, *gateways, "controller1")
             self.skews = {name: self.sim.script.randint(-skew_ms, skew_ms) for name in machines}
         self.start_broker()
-        self.start_controller()
+        for i in range(1 if self.wild else how_many(self.sim.seed)):
+            self.start_controller(f"controller{i + 1}")
         for name in self.node_names:
             self.start_worker(name)
         for name in gateways:
@@ -135,6 +141,7 @@ class World:
                 self.store.memory.put_graph_now(versions[0])
         self._arrivals()
         plan_faults(self)
+        plan_leader_faults(self)
         jumps = any("clock_jump" in planned.what for planned in self.plan)
         self.skew_max_ms = SKEW_MS_MAX if jumps else max(map(abs, self.skews.values()), default=0)
 
@@ -202,11 +209,18 @@ class World:
     def start_broker(self) -> None:
         self.broker = BrokerProcess(self, "broker", BrokerConfig())
 
-    def start_controller(self) -> None:
+    @property
+    def controller(self) -> Any:
+        """The one that leads; else one that lives, if any does."""
+        found = sorted(self.controllers.values(), key=lambda c: (c.leads, c.alive, c.name))
+        return found[-1]
+
+    def start_controller(self, name: str) -> None:
         if self.wild:
-            self.controller = WildController(self, "controller", 1_500.0)
+            self.controllers[name] = WildController(self, name, 1_500.0)
         else:
-            self.controller = ControllerProcess(self, "controller", ControllerConfig())
+            settings = ControllerConfig(name=name, **self.settings)
+            self.controllers[name] = ControllerProcess(self, name, settings)
 
     def start_worker(self, name: str) -> None:
         self.workers[name] = WorkerProcess(self, name, dataclasses.replace(self.config, name=name))
@@ -221,7 +235,7 @@ class World:
         if process.role == "broker":
             self.sim.after(delay / 3, self.start_broker)
         elif process.role == "controller":
-            self.sim.after(delay, self.start_controller)
+            self.sim.after(delay, self.start_controller, process.name)
         elif process.role == "worker":
             self.sim.after(delay, self.start_worker, process.name)
         else:

@@ -89,11 +89,12 @@ def test_messages() -> None:
 
 
 def test_keys_of_the_store() -> None:
-    told = {key.split(":")[0] for key in re.findall(r"^\| `lq:(?:\{p\}:)?(\w+)", read("PROTOCOL.md"), re.MULTILINE)}
+    rows = re.findall(r"^\| `(?:lq:|\{lq\}:)(?:\{p\}:)?(\w+)", read("PROTOCOL.md"), re.MULTILINE)
+    told = {key.split(":")[0] for key in rows}
     used = set()
     for path in (*(ROOT / "liquefy").glob("*.lua"), ROOT / "liquefy/contexts.py"):
         text = path.read_text()
-        used |= set(re.findall(r"lq:(\w+)", text)) | set(re.findall(r"_key\(\w+, f?\"(\w+)", text))
+        used |= set(re.findall(r"(?:lq|\{lq\}+):(\w+)", text)) | set(re.findall(r"_key\(\w+, f?\"(\w+)", text))
         used |= set(re.findall(r"(?:get_json_map|set_json)\(\"(\w+)", text))
     assert used <= told
     assert told - used == {"nodes", "pins"}  # named by the controller alone
@@ -131,7 +132,8 @@ def test_what_is_named_is_there(document: Path) -> None:
 
 def test_faults_of_the_simulation() -> None:
     table = read("PROTOCOL.md").split("| what happens | kept |")[1].split("\n\n")[0]
-    faults = (ROOT / "tests/simulation/faults.py").read_text()
+    files = ("faults", "leaders", "mutants")
+    faults = "".join((ROOT / f"tests/simulation/{name}.py").read_text() for name in files)
     shown = "".join(row.split("|")[-2] for row in table.splitlines() if row.count("|") > 4)
     names = [name for name in re.findall(r"`(\w+)`", shown) if not name.startswith("test_")]
     assert len(names) > 10

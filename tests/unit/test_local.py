@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from ctl import local, record
 from ctl.__main__ import build
-from ctl.local import Ports
+from ctl.local import Ports, Size
 from liquefy.errors import UserError
 from liquefy.graph import Fluxion, Graph, Group, Input
 
@@ -18,7 +18,7 @@ def graph(*inputs: Input) -> Graph:
 
 
 def test_a_cluster_in_the_order_in_which_it_starts_with_the_flags_of_the_roles(tmp_path: Path) -> None:
-    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, []), 2, "")
+    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, []), Size(2), "")
     assert [s.name for s in cluster.specs] == ["redis", "broker", "controller", "node1", "node2", "gateway1"]
     worker = cluster.specs[3].command
     assert worker[1:4] == ["-P", "-m", "worker"]
@@ -31,14 +31,25 @@ def test_a_cluster_in_the_order_in_which_it_starts_with_the_flags_of_the_roles(t
 
 
 def test_a_redis_that_runs_already_is_not_started(tmp_path: Path) -> None:
-    cluster = local.compose(tmp_path, Ports(1, 2, 0, 4, []), 1, "redis://elsewhere:6379/1")
+    cluster = local.compose(tmp_path, Ports(1, 2, 0, 4, []), Size(1), "redis://elsewhere:6379/1")
     assert "redis" not in [s.name for s in cluster.specs]
     assert "--redis=redis://elsewhere:6379/1" in cluster.specs[1].command
 
 
+def test_several_of_a_role_listen_each_at_its_own_port(tmp_path: Path) -> None:
+    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, [], (12,), (14, 15)), Size(1, 2, 3), "")
+    names = ["redis", "broker", "controller", "controller2", "node1", "gateway1", "gateway2", "gateway3"]
+    assert [s.name for s in cluster.specs] == names
+    assert cluster.controller == "tcp://127.0.0.1:2,tcp://127.0.0.1:12"
+    assert "--http-port=15" in cluster.specs[-1].command
+    with local.claimed_ports(None, False, Size(1, 3, 2)) as ports:
+        chosen = [*ports[:4], *ports.controllers, *ports.gateways]
+        assert len(set(chosen)) == len(chosen) == 7
+
+
 def test_no_nodes_are_too_few(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--nodes: 0 nodes\n  remedy: give a number from 1"):
-        local.compose(tmp_path, Ports(1, 2, 3, 4, []), 0, "")
+        local.compose(tmp_path, Ports(1, 2, 3, 4, []), Size(0), "")
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error() -> None:
