@@ -101,13 +101,16 @@ def _check_json(path: Path) -> None:
 
 
 def _python_folder(path: Path) -> Path:
-    """Where its absolute imports begin: the first folder above it that is no package."""
-    folder = path.resolve().parent
+    """Where its absolute imports begin: the first folder above it that is no package; its own folder if it is run as a
+    script, an `__init__.py` beside it or not."""
+    own = folder = path.resolve().parent
+    packages = set()
     for _ in range(PARENTS_MAX):
         if not (folder / "__init__.py").exists():
             break
+        packages.add(folder.name)
         folder = folder.parent
-    return folder
+    return own if packages and _part("python", "read").is_script(path.resolve(), packages) else folder
 
 
 def _javascript_folder(path: Path) -> Path:

@@ -251,7 +251,7 @@ class Deploying:
         self._desk.store(Unplace(partitions, closing.purge), lambda _: self._closed(closing, result))
 
     def _closed(self, closing: _Closing, result: dict[str, Any]) -> None:
-        self._desk.send_graphs()
+        self._desk.send_graphs(purged=(closing.graph,) if closing.purge else ())
         kept = "contexts deleted" if closing.purge else "contexts kept"
         self._desk.log("info", f"undeployed {closing.graph}: {kept}", "undeployed", **result)
         closing.done(result)

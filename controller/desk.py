@@ -82,16 +82,16 @@ class Desk:
         self._effects.append(line)
         self._effects += self.journal.logged(line, self.now_ms)
 
-    def send_graphs(self, workers: bool = True, gateways: bool = True) -> None:
+    def send_graphs(self, workers: bool = True, gateways: bool = True, purged: tuple[str, ...] = ()) -> None:
         """All graphs in force, to all."""
         for node in self.cluster.alive() if workers else ():
-            self.equip(node)
+            self.equip(node, purged)
         for session in self.cluster.gateways if gateways else ():
             self.relay(session, self.open_graphs())
 
-    def equip(self, node: Node) -> None:
+    def equip(self, node: Node, purged: tuple[str, ...] = ()) -> None:
         """The graphs in force, then the wish to know when it has loaded them."""
-        self.relay(node.session, self.graphs())
+        self.relay(node.session, Graphs(self.graphs().graphs, purged))
         for name, graph in sorted(self.cluster.graphs.items()):
             if node.ready.get(name) != graph.version and name not in node.refused:
                 self.relay(node.session, Prepare(graph))

@@ -312,9 +312,11 @@ class Hangup(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Graphs(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Controller to workers and gateways: the graphs in force, all of them. Replaces what came before."""
+    """Controller to workers and gateways: the graphs in force, all of them. Replaces what came before. `purged`: names
+    of graphs of which nothing is to be left."""
 
     graphs: list[Graph]
+    purged: tuple[str, ...] = ()
 
 
 class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=True):

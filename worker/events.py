@@ -107,18 +107,26 @@ Event = (
 
 class StartHost(NamedTuple):
     """Fetch the bundle if it is not there, install what it requires, start the process for the language. `env`: names
-    of variables of our environment that it is given."""
+    of variables of our environment that it is given. `home`: the graph in whose own folder it runs, which it may write
+    to; "": in that of the bundle."""
 
     host: str
     bundle: str
     language: str = "python"
     env: tuple[str, ...] = ()
+    home: str = ""
 
 
 class StopHost(NamedTuple):
     """End the process; no HostDied is wanted for it."""
 
     host: str
+
+
+class ForgetFiles(NamedTuple):
+    """Delete what the pinned services of these graphs wrote."""
+
+    graphs: tuple[str, ...]
 
 
 class KillHost(NamedTuple):

@@ -105,7 +105,8 @@ class Fleet:
     def _advance(self, host: Host, graph: Graph, now_ms: int) -> None:
         if host.life is HostLife.WANTED and now_ms >= host.start_at_ms:
             host.life = HostLife.STARTING
-            self._effects.append(StartHost(host.name, host.bundle, graph.language_of(host.bundle), graph.env))
+            home = graph.name if any(group.pinned for group in graph.groups) else ""
+            self._effects.append(StartHost(host.name, host.bundle, graph.language_of(host.bundle), graph.env, home))
         if host.graph.version < graph.version:
             host.graph = graph
             host.fluxions = frozenset(host.only)

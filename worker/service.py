@@ -25,7 +25,7 @@ from liquefy.hosting import FromHost, Load, frame
 from liquefy.messages import LogLine, decode_control, decode_header, decode_payload, encode
 from liquefy.running import FAILED
 from liquefy.transport import Link
-from worker import environments
+from worker import environments, files
 from worker import events as ev
 from worker.state import WorkerState
 from worker.supervisor import HostProcess
@@ -72,6 +72,7 @@ class Service:
             ev.LoadPartitions: lambda e: self._spawn(self._load(e)),
             ev.StartHost: lambda e: self._spawn(self._start_host(e)),
             ev.StopHost: self._stop_host,
+            ev.ForgetFiles: self._forget_files,
             ev.KillHost: lambda e: self._hosts[e.host].kill() if e.host in self._hosts else None,
             ev.Reconnect: lambda e: self._link.reconnect(),
             ev.Exit: lambda e: self._exit.set(),
@@ -214,6 +215,9 @@ class Service:
             prepared = await environments.prepare(
                 Path(self._config.data_dir), effect.bundle, fetch, self._config.install_ms, effect.language
             )
+            if effect.home:
+                home = await files.prepare(Path(self._config.data_dir), effect.home, prepared.folder)
+                prepared = prepared._replace(folder=home)
             node = await asyncio.to_thread(nodejs.find) if effect.language == "javascript" else None
         except (LiquefyError, OSError) as error:  # a full disk, too
             self._step(ev.HostFailed(name, str(error)))
@@ -266,6 +270,10 @@ class Service:
     def _load_graph(self, effect: ev.LoadGraph) -> None:
         folder = str(self._prepared[effect.host].folder)
         self._tell_host(ev.TellHost(effect.host, Load(effect.graph, folder, effect.only)))
+
+    def _forget_files(self, effect: ev.ForgetFiles) -> None:
+        for graph in effect.graphs:
+            files.forget(Path(self._config.data_dir), graph)
 
     def _stop_host(self, effect: ev.StopHost) -> None:
         host = self._hosts.pop(effect.host, None)

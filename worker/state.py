@@ -186,6 +186,8 @@ class WorkerState:
         if self.fleet.enforce(message.graphs, self.flow.now_ms):
             names = ", ".join(f"{g.name} version {g.version}" for g in message.graphs) or "none"
             self._do(Log("info", f"graphs in force: {names}", "graphs"))
+        if message.purged:
+            self._do(ev.ForgetFiles(message.purged))
         self.ownership.graphs_changed()
         self.ownership.start()
         for partition in self.flow.partitions.values():

@@ -6,6 +6,7 @@ Knows how a dotted name becomes a file, and nothing of what the code means.
 from __future__ import annotations
 
 import ast
+import sys
 import warnings
 from pathlib import Path
 
@@ -67,6 +68,30 @@ class Sources:
         module = Module(name, file, text, tree, Path(file).name == "__init__.py")
         self.modules[name] = module
         return module
+
+
+def is_script(path: Path, packages: set[str]) -> bool:
+    """Whether a file in these packages is no part of them: it imports what is beside it by its plain name, or starts
+    itself, and names no package."""
+    if path.name == "__init__.py":
+        return False
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return False
+    roots: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                return False
+            roots.add((node.module or "").partition(".")[0])
+        elif isinstance(node, ast.Import):
+            roots |= {alias.name.partition(".")[0] for alias in node.names}
+    if roots & packages:
+        return False
+    beside = {root for root in roots if (path.parent / f"{root}.py").exists() or (path.parent / root).is_dir()}
+    guarded = any(isinstance(node, ast.If) and "__main__" in ast.dump(node.test) for node in tree.body)
+    return guarded or bool(beside - sys.stdlib_module_names)
 
 
 def place(module: Module, node: ast.AST) -> Place:

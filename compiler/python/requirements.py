@@ -66,7 +66,7 @@ def _of_imports(files: Mapping[str, str], folder: Path) -> list[str]:
     own = {path.split("/")[0].removesuffix(".py") for path in files}
     own |= {path.rpartition("/")[2].removesuffix(".py") for path in files}
     roots = {root for text in files.values() for root in _imported(text)} - own - set(sys.stdlib_module_names)
-    roots.discard("liquefy")
+    roots = {root for root in roots if root != "liquefy" and not root.startswith("__")}
     versions, providers = _installed(folder)
     lines = set()
     for root in roots:

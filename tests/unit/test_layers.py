@@ -17,7 +17,7 @@ FORBIDDEN = {
     "subprocess", "threading", "time", "uuid", "uvloop", "zmq",
 }  # fmt: skip
 
-DOING = {"__main__", "__init__", "service", "http1", "supervisor", "environments", "installing", "npm"}
+DOING = {"__main__", "__init__", "service", "http1", "supervisor", "environments", "files", "installing", "npm"}
 """The modules of a role that do; all others of it decide."""
 
 TYPES_ONLY = {("liquefy.values", "uuid")}

@@ -499,6 +499,19 @@ def test_hosts_are_started_for_the_language_and_with_the_variables_of_their_grap
     assert (start.language, start.env) == ("javascript", ("TOLD",))
 
 
+def test_where_something_is_pinned_hosts_run_in_a_folder_of_the_graphs_own_which_a_purge_deletes() -> None:
+    plain = graph()
+    groups = (msgspec.structs.replace(plain.groups[0], pinned="files"), *plain.groups[1:])
+    for spec, home in ((plain, ""), (msgspec.structs.replace(plain, groups=groups), plain.name)):
+        bench = Bench(spec=spec)
+        bench.step(ev.Up(b"node1#1"))
+        bench.step(ev.FromPeer(CONTROLLER, Graphs([bench.graph])))
+        [start] = [e for e in bench.effects if isinstance(e, ev.StartHost)]
+        assert start.home == home
+        effects = bench.step(ev.FromPeer(CONTROLLER, Graphs([], ("shop",))))
+        assert [e for e in effects if isinstance(e, ev.ForgetFiles)] == [ev.ForgetFiles(("shop",))]
+
+
 def test_a_host_for_javascript_that_shows_no_life_has_time_for_one_call() -> None:
     plain = graph()
     fluxions = tuple(msgspec.structs.replace(f, language="javascript") for f in plain.fluxions)
