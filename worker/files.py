@@ -28,7 +28,7 @@ _locks: dict[Path, asyncio.Lock] = {}
 
 
 async def prepare(data_dir: Path, graph: str, bundle: Path) -> Path:
-    """The folder of the service, with the files of this bundle (an unpacked one, named by its digest). Raises OSError."""
+    """The folder of the service, with the files of this bundle: a folder named by its digest. Raises OSError."""
     home = data_dir.resolve() / SERVICES / graph
     async with _locks.setdefault(home, asyncio.Lock()):  # several hosts of one graph
         await asyncio.to_thread(lay_out, bundle, home)
