@@ -28,6 +28,9 @@ LAND_WAIT_MS = 5_000
 CLOSE_MS = 2_000
 """Between the last request that an undeployed graph takes and its end: what is under way is answered."""
 
+BUNDLE_KEPT_MS = 20_000
+"""Code is remembered so long after it was stored; longer while the store is away, which may come back without it."""
+
 Say = Callable[[str], None]
 Done = Callable[[dict[str, Any]], None]
 Refuse = Callable[[str], None]
@@ -60,6 +63,10 @@ class Deploying:
         self._deployments: dict[str, _Deployment] = {}
         self._closing: dict[str, _Closing] = {}
         self._retire_ms: dict[str, int] = {}
+        self._bundles: dict[str, tuple[int, bytes]] = {}
+        """Code stored lately, by graph, and when: the store may lose it yet."""
+        self._undeployed: dict[str, bool] = {}
+        """Graphs that were undeployed, and whether their contexts were deleted."""
 
     def names(self) -> Collection[str]:
         """Graphs that are being deployed."""
@@ -99,6 +106,8 @@ class Deploying:
         deployment = _Deployment(merged, say, done, refuse, self._desk.now_ms)
         deployment.forgotten = [group.name for group in old.groups if group.pinned] if old is not None else []
         self._deployments[name] = deployment
+        self._undeployed.pop(name, None)
+        self._bundles[name] = self._desk.now_ms, bundle
         self._desk.store(PutBundle(bundle), lambda _: self._prepare(deployment))
 
     def _runs_already(self, graph: Graph) -> bool:
@@ -244,6 +253,8 @@ class Deploying:
         for what in [what for what in self._cluster.pins if what.startswith(name + "/")]:
             del self._cluster.pins[what]
             self._desk.store(SetJson("pins", what, None), lambda _: None)
+        self._undeployed[name] = closing.purge
+        self._bundles.pop(name, None)
         self._drop(partitions)
         self._desk.store(DeleteGraph(name), lambda _: None)
         self._drop_bundles()
@@ -255,6 +266,23 @@ class Deploying:
         kept = "contexts deleted" if closing.purge else "contexts kept"
         self._desk.log("info", f"undeployed {closing.graph}: {kept}", "undeployed", **result)
         closing.done(result)
+
+    # -- what the store has lost ---------------------------------------------------------------------------
+
+    def store_bundle_again(self, name: str) -> None:
+        """The graph's code was lost with it, if it was stored so lately."""
+        if name in self._bundles:
+            self._desk.store(PutBundle(self._bundles[name][1]), lambda _: None)
+
+    def undeploy_again(self, graph: Graph) -> bool:
+        """False if nobody here has undeployed it."""
+        if graph.name not in self._undeployed or graph.name in self._deployments:
+            return False
+        partitions = graph.partition_names()
+        self._drop(partitions)
+        self._desk.store(DeleteGraph(graph.name), lambda _: None)
+        self._desk.store(Unplace(partitions, self._undeployed[graph.name]), lambda _: None)
+        return True
 
     def _drop_bundles(self) -> None:
         """Code that no graph in force names, nor one that is being deployed. The store does one thing after the other,
@@ -275,6 +303,9 @@ class Deploying:
 
     def advance(self) -> None:
         now_ms = self._desk.now_ms
+        for name, (stored_ms, _) in list(self._bundles.items()):
+            if self._desk.redis_ok and now_ms - stored_ms > BUNDLE_KEPT_MS:
+                del self._bundles[name]
         for deployment in list(self._deployments.values()):
             late = now_ms - deployment.began_ms > self._desk.config.prepare_ms
             if deployment.preparing and late:

@@ -53,6 +53,9 @@ class Placing:
         self._behind: dict[str, int] = {}
         """Partitions that were read at an older epoch than this, which is known: read once more, as the first reading
         may have crossed news of a move."""
+        self._heard: dict[str, int] = {}
+        """The highest epoch at which anybody is known to have had the partition. Only a store that has lost what it
+        had stored is behind that."""
         self._assigned_ms: dict[str, int] = {}
         self._failovers: list[_Failover] = []
         self._waiting_logged = False
@@ -71,6 +74,7 @@ class Placing:
         claimed = {claim.partition: claim.epoch for claim in claims}
         node.inventory = dict(claimed)
         for partition, epoch in claimed.items():
+            self.heard(partition, epoch)
             self._routes[partition] = Route(partition, node.name, node.session, epoch, 0)
         owned = self._cluster.owned.get(node.name, {})
         forgotten = [p for p, epoch in owned.items() if claimed.get(p, 0) < epoch]
@@ -114,6 +118,7 @@ class Placing:
             self.fresh.discard(partition)
             self._assigned_ms.pop(partition, None)
             self._routes.pop(partition, None)
+            self._heard.pop(partition, None)
             self._landed(partition, "")
 
     def advance(self) -> None:
@@ -131,12 +136,21 @@ class Placing:
         chosen = self._choose(waiting)
         if chosen:
             self._waiting_logged = False
-            requests = [PlaceRequest(p, self._cluster.epoch(p), node) for p, node in chosen.items()]
+            requests = [self._request(p, node) for p, node in chosen.items()]
             self._placing.update(chosen)
             self._desk.store(Place(requests), lambda placements: self._placed(requests, placements))
         elif not self._waiting_logged and not any(n.takes for n in self._cluster.nodes.values()):
             self._waiting_logged = True
             self._desk.log("warning", f"{_count(len(waiting))} wait: there is no node to take them", "waiting")
+
+    def _request(self, partition: str, node: str) -> PlaceRequest:
+        epoch, heard = self._cluster.epoch(partition), self._heard.get(partition, 0)
+        # Above a move, too, that was made after that and that nobody here was told of.
+        return PlaceRequest(partition, epoch, node, heard + 2 if heard > epoch else 0)
+
+    def heard(self, partition: str, epoch: int) -> None:
+        """Somebody has the partition, at that epoch."""
+        self._heard[partition] = max(epoch, self._heard.get(partition, 0))
 
     def _choose(self, waiting: list[str]) -> dict[str, str]:
         view = self.view()
@@ -189,17 +203,19 @@ class Placing:
                 continue  # undeployed meanwhile
             if placement.epoch < request.epoch:
                 self._gone_back(placement, request.epoch)
+                continue
             self._learn(placement, reason)
 
     def _gone_back(self, placement: Placement, known: int) -> None:
-        """The store has lost what it had stored. What it has now counts; whoever knows more is made to forget it, or
-        would take what follows for old news."""
+        """The store has lost what it had stored. What it has now counts; and the partition is placed anew, above all
+        epochs that were given out, so that whoever had it since has it no more and whoever has it now loads it."""
         partition = placement.partition
         text = f"{partition}: the store is back at epoch {placement.epoch}; it was at {known}"
         self._desk.log("error", text, "store")
+        self.heard(partition, known)
         self._cluster.forget(partition)
-        self._drop_from_inventories(partition)
-        self._desk.broker(Unassign([partition]))
+        self._cluster.place(placement, "as stored", self._desk.now_ms)
+        self.homeless[partition] = "the store has lost where it was"
 
     def _learn(self, placement: Placement, reason: str) -> None:
         """What is stored: go by it. What is homeless stays so until there is news of it."""
@@ -227,6 +243,7 @@ class Placing:
     def on_landed(self, landed: Landed) -> None:
         """A partition is active: where it was assigned, or where its source moved it."""
         partition, epoch, node = landed.partition, landed.epoch, landed.node
+        self.heard(partition, epoch)
         known = self._cluster.nodes.get(node)
         if known is not None and known.inventory is not None:
             known.inventory[partition] = epoch
@@ -260,6 +277,8 @@ class Placing:
 
     def welcome(self, routes: Iterable[Route]) -> None:
         self._routes = {route.destination: route for route in routes if route.destination[0] != "@"}
+        for route in self._routes.values():
+            self.heard(route.destination, route.epoch)
 
     def compare_routes(self) -> None:
         """Once everybody had time to come back: the broker's table against what is stored."""
@@ -333,7 +352,7 @@ class Placing:
                 gone.append(partition)
                 self._drop_from_inventories(partition)
                 continue
-            known = self._cluster.epoch(partition)
+            known = max(self._cluster.epoch(partition), self._heard.get(partition, 0))
             before = self._behind.pop(partition, 0)
             if placement.epoch < known != before:
                 self._behind[partition] = known
@@ -341,6 +360,7 @@ class Placing:
                 continue
             if placement.epoch < known:
                 self._gone_back(placement, known)
+                continue
             self._learn(placement, "as stored")
         if gone:
             self._desk.broker(Unassign(gone))

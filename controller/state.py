@@ -18,6 +18,7 @@ from controller.liveness import Liveness
 from controller.migration import Migrations
 from controller.placing import START_MS, Placing
 from controller.rebalancing import Rebalancing
+from controller.recovering import Recovering
 from liquefy.config import ControllerConfig
 from liquefy.effects import Log
 from liquefy.messages import (
@@ -75,6 +76,7 @@ class ControllerState:
         self._migrations = Migrations(self._desk)
         self._rebalancing = Rebalancing(self._desk, self._placing, self._migrations)
         self._deploying = Deploying(self._desk, self._placing, self._migrations)
+        self._recovering = Recovering(self._desk, self._placing, self._migrations, self._deploying)
         self._commands = Commands(self._desk, self._migrations, self._rebalancing, self._deploying)
         self._placing.on_placed = self._migrations.on_placed
         self._loading = False
@@ -313,6 +315,8 @@ class ControllerState:
 
     def _inventory(self, node: Node, inventory: Inventory) -> None:
         node.inventory = dict(inventory.claims)
+        for partition, epoch in inventory.claims:
+            self._placing.heard(partition, epoch)
 
     def _leaving(self, node: Node, leaving: Leaving) -> None:
         if not node.leaving:
@@ -368,5 +372,7 @@ class ControllerState:
     def _store_health(self, event: ev.StoreHealth) -> None:
         if event.ok != self._desk.redis_ok:
             self._desk.redis_ok = event.ok
+            if event.ok and self._loaded:
+                self._recovering.store_back()
             text = "Redis answers again" if event.ok else "Redis does not answer: what has to be stored waits"
             self._desk.log("info" if event.ok else "warning", text, "redis")

@@ -93,11 +93,13 @@ class Placement(NamedTuple):
 
 
 class PlaceRequest(NamedTuple):
-    """Compare-and-set: the partition goes to `owner` at `epoch` + 1 if its stored epoch is `epoch`."""
+    """Compare-and-set: the partition goes to `owner` at `epoch` + 1 if its stored epoch is `epoch`; at `least` if that
+    is more: above epochs that the store has lost."""
 
     partition: str
     epoch: int
     owner: str
+    least: int = 0
 
 
 class LeadRequest(NamedTuple):

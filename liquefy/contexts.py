@@ -163,7 +163,7 @@ class Contexts:
 
     async def place(self, requests: Sequence[PlaceRequest], term: int = 0) -> list[Placement]:
         """Compare-and-set each; what is stored afterwards, in the same order. It worked (now, or at an earlier
-        try) where that is the owner asked for, at the epoch given + 1."""
+        try) where that is the owner asked for, at the epoch given + 1 or at `least`."""
         placed = []
         for first in range(0, len(requests), ROUND_TRIP_MAX):
             chunk = requests[first : first + ROUND_TRIP_MAX]

@@ -198,11 +198,11 @@ class MemoryContexts:
     def place_now(self, requests: Sequence[PlaceRequest], term: int = 0) -> list[Placement]:
         self._check()
         placed = []
-        for partition, epoch, owner in requests:
+        for partition, epoch, owner, least in requests:
             self._fence_partition(self._find(partition), term)
             if self._find(partition).epoch == epoch:
                 stored = self._partitions.setdefault(partition, _Partition())
-                stored.placed, stored.owner, stored.epoch = True, owner, epoch + 1
+                stored.placed, stored.owner, stored.epoch = True, owner, max(epoch + 1, least)
                 stored.term = max(stored.term, term)
             placed += self.placements_now([partition])
         return placed

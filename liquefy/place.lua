@@ -1,5 +1,5 @@
--- Compare-and-set of placements. ARGV: MessagePack list of liquefy.commits.PlaceRequest (partition, epoch, owner), and
--- the term of the controller that asks (0: none). A partition that a later leader has read or placed is not touched.
+-- Compare-and-set of placements. ARGV: MessagePack list of liquefy.commits.PlaceRequest (partition, epoch, owner,
+-- least), and the term of the controller that asks (0: none). A partition that a later leader has read or placed is not touched.
 -- Reply: flat list of the owner and epoch stored afterwards, for each request.
 
 local term, reply = tonumber(ARGV[2]), {}
@@ -11,7 +11,7 @@ for _, request in ipairs(cmsgpack.unpack(ARGV[1])) do
     return redis.error_reply('DEPOSED ' .. stored[3])
   end
   if tonumber(epoch) == request[2] then
-    owner, epoch = request[3], string.format('%.0f', request[2] + 1)
+    owner, epoch = request[3], string.format('%.0f', math.max(request[2] + 1, request[4]))
     redis.call('HSET', meta, 'owner', owner, 'epoch', epoch)
     if term > 0 then redis.call('HSET', meta, 'term', ARGV[2]) end
   end

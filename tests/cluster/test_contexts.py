@@ -120,7 +120,8 @@ class Commands:
     def place(self) -> PlaceRequest:
         partition = self.random.choice(self.partitions)
         epoch = self.twin.placements_now([partition])[0].epoch
-        return PlaceRequest(partition, max(0, epoch + self.slip()), self.random.choice(NODES))
+        least = self.random.choice((0, 0, epoch, epoch + 3))
+        return PlaceRequest(partition, max(0, epoch + self.slip()), self.random.choice(NODES), least)
 
     def slip(self) -> int:
         """Mostly 0."""

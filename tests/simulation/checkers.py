@@ -90,7 +90,7 @@ class Found:
         self.dead: dict[str, DeadLetter] = {}
         self.bits: dict[str, bool] = {}
         self.spread_anew = world.spread_anew()
-        self.calm = not world.wildness
+        self.calm = not world.wildness and not world.wild  # who places anew without need
         for partition in world.partition_names():
             graph, group, _ = partition.split("/")
             stored = world.store.memory.snapshot(partition)

@@ -172,6 +172,9 @@ class ControllerProcess(PeerProcess):
         self._healthy(not failed)
         self.step(ev.StoreDone(effect.tag, ev.Failed(str(result)) if failed else result))
 
+    def store_failed(self) -> None:
+        self._healthy(False)
+
     def _healthy(self, ok: bool) -> None:
         if ok != self.health:
             self.health = ok

@@ -170,7 +170,7 @@ def same_epoch_at_failover(patch: Patch) -> None:
     real = MemoryContexts.place_now
 
     def place(self: Any, requests: Any) -> Any:
-        for partition, epoch, owner in requests:
+        for partition, epoch, owner, _ in requests:
             stored = self._find(partition)
             if stored.epoch == epoch and epoch > 0:
                 stored.owner = owner

@@ -105,6 +105,9 @@ class Process:
     def do(self, effect: Any) -> None:
         raise NotImplementedError
 
+    def store_failed(self) -> None:
+        """A try of something with the store; it is tried again."""
+
     def every(self, interval_ms: float, action: Callable[[], None]) -> None:
         """Call it again and again, while the process lives."""
 

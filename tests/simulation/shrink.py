@@ -75,7 +75,7 @@ def explain(seed: int, error: BaseException, shrink_s: float = SHRINK_S) -> str:
     error = found or error
     kept = [planned for planned in world.plan if planned.number not in without]
     lines = [f"seed {seed}: {error}", "", f"schedule ({len(kept)} of {len(world.plan)} are needed):"]
-    lines += [f"{p.at_ms:10.2f} {p.what[:200]}" for p in sorted(kept, key=lambda p: p.at_ms)]
+    lines += [f"{p.at_ms:10.2f} {p.what[:120]}" for p in sorted(kept, key=lambda p: p.at_ms)]
     about = list(getattr(error, "about", ()))
     lines += ["", f"story of {' and '.join(about) or 'the end'}:"]
     lines += story(world, about)[-STORY_LINES:]

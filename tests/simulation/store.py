@@ -70,6 +70,8 @@ class Store:
                 sim.after(sim.between(1, 300), self._haunt, work, life)
             if self.lose and sim.chance(self.lose):
                 result = StoreUnavailable("the answer was lost")
+        if isinstance(result, StoreUnavailable):
+            sim.after(sim.between(0.05, self.delay_ms), process.deliver, process.store_failed)
         if isinstance(result, StoreUnavailable) and tries != 1:
             sim.after(sim.between(1, RETRY_MS), process.deliver, self.call, process, work, done, tries - 1)
         else:

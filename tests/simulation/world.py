@@ -35,7 +35,7 @@ PROBE_MS = 5_000.0
 """In so long a request is answered when all is at rest."""
 
 SKEW_MS_MAX = 5_000
-LOSSY = 0.0
+LOSSY = 0.2
 """In so many seeds the store loses what was written last."""
 
 

@@ -79,9 +79,9 @@ class FakeStore:
         return [self.get(p) for p in operation.partitions]
 
     def _Place(self, operation: Any) -> Any:
-        for partition, epoch, owner in operation.requests:
+        for partition, epoch, owner, least in operation.requests:
             if self.get(partition).epoch == epoch:
-                self.placements[partition] = Placement(partition, owner, epoch + 1)
+                self.placements[partition] = Placement(partition, owner, max(epoch + 1, least))
         return [self.get(request.partition) for request in operation.requests]
 
     def _Unplace(self, operation: Any) -> None:

@@ -128,7 +128,7 @@ def shown(effect: Any) -> str:
         if isinstance(effect.operation, ev.ReadPlacements):
             return f"store: where are {' '.join(effect.operation.partitions)}"
         return "store: place " + ", ".join(
-            f"{p} at {epoch} -> {owner}" for p, epoch, owner in effect.operation.requests
+            f"{p} at {epoch} -> {owner}" for p, epoch, owner, _ in effect.operation.requests
         )
     if isinstance(effect, ev.Store) and isinstance(effect.operation, ev.SetJson):
         return f"store: {'forget' if effect.operation.value is None else 'note'} the move of {effect.operation.field}"
