@@ -1,5 +1,6 @@
 -- Compare-and-set of placements. ARGV: MessagePack list of liquefy.commits.PlaceRequest (partition, epoch, owner,
--- least), and the term of the controller that asks (0: none). A partition that a later leader has read or placed is not touched.
+-- least), and the term of the controller that asks (0: none). A partition that a later leader has read or placed is
+-- not touched.
 -- Reply: flat list of the owner and epoch stored afterwards, for each request.
 
 local term, reply = tonumber(ARGV[2]), {}
