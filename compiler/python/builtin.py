@@ -238,7 +238,7 @@ def _open(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
         return frozenset({Foreign("a file", True)})
     path = keys.constant(args.get(0))
     if path is not None and path.startswith("/"):
-        return frozenset({Once(f"read from the file {path}")})
+        return frozenset({Once(f"read from the file {path}", m.here(node))})
     return frozenset({Foreign("a file", True)})
 
 
@@ -299,7 +299,7 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
     if name in _WRITES_FIRST:
         others = NOTHING.union(*args.positional[1:])
         if m.loading and name == "random.shuffle":
-            others |= {Once("in an order made at random (random)")}
+            others |= {Once("in an order made at random (random)", m.here(node))}
         memory.change(m, args.get(0), where, others)
         if not m.loading or name == "random.shuffle":
             if m.loading:
@@ -356,7 +356,7 @@ def _picked(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
         m.recorder.waits = True
         return call_any(m, args.get(0), Arguments(args.positional[1:], args.named), node, frame)
     if m.loading and name.startswith("random."):
-        return frozenset({Once("made at random (random)")})
+        return frozenset({Once("made at random (random)", m.here(node))})
     inside: Atoms = NOTHING
     for value in (*args.positional, args.rest):
         inside |= value if name.startswith("asyncio.") else memory.walk(m, value, where)

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Mode, Place
 from compiler.python import builtin, keys, memory
-from compiler.python.libraries import CONTAINERS, DATA_METHODS, MUTATORS, READERS, STARTS_WORK, Kind, about, gives_data
+from compiler.python.libraries import (
+    CONTAINERS,
+    DATA_METHODS,
+    MUTATORS,
+    NEVER_RETURN,
+    READERS,
+    SIGNED,
+    STARTS_WORK,
+    UNSIGNED,
+    Kind,
+    about,
+    gives_data,
+)
 from compiler.python.model import (
     NONE,
     NOTHING,
@@ -487,6 +499,10 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
     mode = Mode.ESCAPE if kind in (Kind.UNKNOWN, Kind.OPAQUE) else Mode.WALK
     memory.consume(m, args.every(), mode, where)
     returned = give_functions(m, args.every())
+    if name in NEVER_RETURN:
+        return PLAIN
+    if name.startswith(SIGNED):
+        m.read_secrets(where)
     if kind is Kind.ONCE:
         return frozenset({Scalar()})
     if gives_data(name):
@@ -504,12 +520,13 @@ def _library_at_load(m: Machine, name: str, args: Args, node: ast.AST, kind: Kin
     application = any(isinstance(a, Ref) and a.obj.kind == "lib" and "*app" in a.obj.attrs for a in args.every())
     if application and kind in (Kind.UNKNOWN, Kind.OPAQUE):
         m.hazard(Harm.OPAQUE, f"hands the application to {words}", where)
+    m.signs_always |= application and not name.startswith(UNSIGNED)
     if kind is Kind.DYNAMIC:
         m.hazard(Harm.DYNAMIC, f"uses {words}", where)
     if name == "random.seed":
         m.hazard(Harm.OPAQUE, "seeds all random numbers while the service loads", where)
     if kind is Kind.ONCE:
-        return frozenset({Once(words)})
+        return frozenset({Once(words, m.here(node))})
     once = [atom for atom in args.every() if isinstance(atom, Once)]
     short = name.rsplit(".", 1)[-1]
     if kind is Kind.PURE and not short[:1].isupper():
@@ -566,12 +583,15 @@ def library_method(m: Machine, atom: LibMethod, args: Args, node: ast.AST, frame
         application = any(isinstance(a, Ref) and a.obj.kind == "lib" and "*app" in a.obj.attrs for a in args.every())
         if application and kind in (Kind.UNKNOWN, Kind.OPAQUE):
             m.hazard(Harm.OPAQUE, f"hands the application to {words}", where)
+        m.signs_always |= application and not atom.of.name.startswith(UNSIGNED)
         if kind is Kind.ONCE:
-            return frozenset({Once(words)})
+            return frozenset({Once(words, m.here(node))})
         if kind is not Kind.PURE:
             return frozenset({Ref(memory.fresh(m, "lib", node, atom.of.name))})
         return frozenset({Foreign(atom.of.name, True), Lib(f"{atom.of.name}.{atom.name}")})
     memory.touch_library(m, atom.of, where)
+    if atom.of.name.startswith(SIGNED):
+        m.read_secrets(where)
     if atom.name in STARTS_WORK:
         m.hazard(Harm.TIMER, "starts something that goes on after the answer", where)
     if not atom.of.live and kind in _HARMS:

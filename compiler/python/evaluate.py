@@ -109,6 +109,10 @@ class Machine:
         self.reads: dict[Place, None] = {}
         """Where handlers read files."""
         self.call_place = Place("", 0)
+        self.secrets: dict[tuple[Obj, str], tuple[Atoms, Place]] = {}
+        """Applications and their settings that are made once (`config.SECRET_KEY`), of what and where."""
+        self.signs_always = False
+        """Whether every request may look at what is signed."""
         self.making: list[Class] = []
         """Classes whose statements are through, and whose metaclass or parents have not done their part."""
         self.values: dict[tuple[ast.AST, str], Atoms] = {}
@@ -185,11 +189,19 @@ class Machine:
         if module in _REQUESTS:
             if last == "request":
                 return frozenset({Req()})
-            if last in ("g", "session"):
+            if last == "session":
+                return frozenset({Special("request-local", (last,))})
+            if last == "g":
                 return frozenset({Special("request-local")})
             if last == "current_app":
                 return frozenset({Special("current-app")})
         return frozenset({Lib(name)})
+
+    def read_secrets(self, where: Place) -> None:
+        """Something that is signed is looked at, or made."""
+        for obj, name in self.secrets if not self.loading else ():
+            if obj.owner:
+                self.recorder.use(f"{obj.owner}.{name}", Mode.READ, where)
 
     def here(self, node: ast.AST) -> Place:
         return place(self.frames[-1].module, node)
@@ -335,7 +347,8 @@ class Machine:
 def _captured(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
     inner = [one for one in ast.walk(node) if isinstance(one, kinds) and one is not node]
-    return frozenset(name.id for one in inner for name in ast.walk(one) if isinstance(name, ast.Name))
+    bodies = [part for one in inner for part in (one.body if isinstance(one.body, list) else [one.body])]
+    return frozenset(name.id for body in bodies for name in ast.walk(body) if isinstance(name, ast.Name))
 
 
 def joined(names: list[Names]) -> Names:

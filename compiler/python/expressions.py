@@ -69,6 +69,8 @@ def _name(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
     assert isinstance(node, ast.Name)
     value = memory.lookup(m, node.id, frame, m.here(node))
     if value is not None:
+        if any(isinstance(atom, Special) and atom.data == ("session",) for atom in value):
+            m.read_secrets(m.here(node))
         return value
     if node.id in _BUILTINS:
         return frozenset({Lib(f"builtins.{node.id}")})
@@ -101,6 +103,8 @@ def _one_attribute(m: Machine, atom: Atom, name: str, node: ast.AST) -> Atoms:
     if isinstance(atom, ClassAtom):
         return _of_class(m, atom, name, node)
     if isinstance(atom, Lib):
+        if name == "session":
+            m.read_secrets(m.here(node))
         return m.named(f"{atom.name}.{name}")
     if isinstance(atom, Special) and atom.kind == "current-app":
         return attribute(m, m.request_attrs.get("[app]", NOTHING), name, node) or PLAIN

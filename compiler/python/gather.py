@@ -424,12 +424,13 @@ def _facts(
     m: Machine, frameworks: Frameworks, entry: str, found: dict[str, Found], everywhere: dict[str, Found]
 ) -> Gathered:
     writes = any(h.harm is Harm.LOCAL for one in (*found.values(), *everywhere.values()) for h in one.recorder.hazards)
+    secrets = _secrets(m)
     variables = _variables(m)
     every = [one for one in (*found.values(), *everywhere.values()) if one.unit]
     changes = {use.variable for one in every for use in one.recorder.uses if use.mode in _CHANGES}
     for one in every:
         _polls(one, changes)
-    units = [_unit(one, variables, writes) for one in every]
+    units = _same_once(m, variables, [_unit(one, variables, writes) for one in every])
     for id_, variable in variables.items():
         if variable.detail == "what lru_cache remembers" and any(_changes(unit, id_) for unit in units):
             variables[id_] = replace(variable, initial=Initial.OPAQUE)
@@ -438,6 +439,7 @@ def _facts(
         if several and any(_changes(unit, id_) for unit in units):
             detail = f"another one for each call of {id_.split('.')[-2]}"
             variables[id_] = replace(variable, initial=Initial.OPAQUE, detail=detail)
+    units += secrets
     used = {use.variable for unit in units for use in unit.uses}
     changed = {use.variable for unit in units for use in unit.uses if use.mode in ("write", "escape")}
     kept = tuple(
@@ -453,6 +455,7 @@ def _facts(
     framework = next(iter(frameworks.applications.values()), "")
     always = tuple(one for one in everywhere if one not in found)
     always += (given.id,) if given is not None else ()
+    always += tuple(unit.id for unit in secrets)
     facts = Facts(
         "python",
         framework,
@@ -468,6 +471,62 @@ def _facts(
     functions = {one.unit: one.function for one in found.values()}
     plain = {unit for unit, info in functions.items() if not getattr(info.node, "decorator_list", ())}
     return Gathered(facts, functions, m, plain)
+
+
+def _same_once(m: Machine, variables: dict[str, Variable], units: list[Unit]) -> list[Unit]:
+    """What is made of one thing that is made once belongs together: who reads one reads the others, too."""
+    made: dict[Atom, list[str]] = {}
+    for id_ in variables:
+        if id_ in m.variables:
+            scope, name = m.variables[id_]
+            for atom in _once_in(scope.names.get(name, NOTHING)):
+                made.setdefault(atom, []).append(id_)
+    for (app, name), (once, _) in m.secrets.items():
+        for atom in once:
+            made.setdefault(atom, []).append(f"{app.owner}.{name}")
+    together = [ids for ids in made.values() if len(ids) > 1]
+    return [_with_others(unit, together) for unit in units] if together else units
+
+
+def _with_others(unit: Unit, together: list[list[str]]) -> Unit:
+    uses = dict.fromkeys(unit.uses)
+    for ids in together:
+        first = next((use for use in unit.uses if use.variable in ids), None)
+        if first is not None:
+            uses |= {Use(id_, Mode.READ, first.place): None for id_ in ids if id_ != first.variable}
+    return replace(unit, uses=tuple(uses))
+
+
+def _once_in(value: Atoms) -> set[Atom]:
+    found: set[Atom] = set()
+    seen: set[Obj] = set()
+    todo = list(value)
+    while todo:
+        atom = todo.pop()
+        if isinstance(atom, Once):
+            found.add(atom)
+        elif isinstance(atom, Ref) and atom.obj not in seen:
+            seen.add(atom.obj)
+            todo += [inner for each in (atom.obj.elements, *atom.obj.attrs.values()) for inner in each]
+    return found
+
+
+def _secrets(m: Machine) -> list[Unit]:
+    """Settings of applications that are made once, as variables; and what reads them at every request, if anything
+    does."""
+    uses: dict[Use, None] = {}
+    for (app, name), (once, where) in m.secrets.items():
+        why = next(atom.why for atom in once if isinstance(atom, Once))
+        id_ = f"{app.owner}.{name}"
+        if not app.owner or not memory.reachable(m, app.owner):
+            what = f"gives the application something that is {why}: another on each node"
+            m.hazards[Hazard(Harm.OPAQUE, what, where, "read it from the environment")] = None
+            continue
+        m.synthetic[id_] = Variable(id_, name.rpartition(".")[2], where, Initial.ONCE, True, why)
+        if m.signs_always:
+            uses[Use(id_, Mode.READ, where)] = None
+    where = next(iter(uses)).place if uses else Place("", 0)
+    return [Unit("settings", "settings", where, where.line, tuple(uses))] if uses else []
 
 
 def _changes(unit: Unit, variable: str) -> bool:

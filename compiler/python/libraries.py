@@ -351,6 +351,28 @@ DATA_METHODS = words(
 STARTS_WORK = words("create_task ensure_future call_later call_soon call_at run_in_executor add_job submit apply_async")
 
 
+NEVER_RETURN = frozenset(
+    {
+        *("flask.abort", "flask.helpers.abort", "werkzeug.abort", "werkzeug.exceptions.abort", "quart.abort"),
+        *("flask_restful.abort", "flask_restx.abort", "flask_restplus.abort", "bottle.abort", "bottle.redirect"),
+        *("microdot.abort", "sanic.exceptions.abort", "sys.exit", "os._exit", "os.abort", "flask_smorest.abort"),
+    }
+)
+
+
+SIGNED = (
+    *("flask.flash", "flask.get_flashed_messages", "flask.render_template", "flask.stream_template", "flask_"),
+    *("flask.templating.", "flask.sessions.", "flask.helpers.flash", "quart.flash", "quart.render_template", "quart_"),
+)
+"""Functions of libraries that read sessions or what else is signed with an application's secret."""
+UNSIGNED = (
+    *("flask_restful", "flask_restx", "flask_restplus", "flask_cors", "flask_marshmallow", "flask_sqlalchemy"),
+    *("flask_migrate", "flask_compress", "flask_moment", "flask_bootstrap", "flask_script", "flask_bcrypt"),
+    *("flask_httpauth", "werkzeug", "whitenoise"),
+)
+"""Libraries that an application is given to, and that sign nothing."""
+
+
 def gives_data(name: str) -> bool:
     """Whether a library's function gives plain data."""
     return name.startswith(_DATA)

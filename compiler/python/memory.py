@@ -421,7 +421,7 @@ def get_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> Atoms:
             found |= PLAIN
         elif isinstance(atom, Once | Foreign | ClassAtom):
             found |= {atom}
-        elif isinstance(atom, Special) and atom.kind == "request-local" and atom.data:
+        elif isinstance(atom, Special) and atom.kind == "request-local" and atom.data in (("state",), ("ctx",)):
             found |= m.request_attrs.get(constant or "", NOTHING) | PLAIN
         else:
             found |= PLAIN
@@ -658,6 +658,8 @@ def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place, 
             m.hazard(Harm.DYNAMIC, f"changes {name} of a library", where, "leave libraries as they are")
         elif isinstance(atom, Req) or (isinstance(atom, Special) and atom.kind == "request-local"):
             request_attribute(m, name, value)
+            if name == "permanent":  # such a session is given out again by every request
+                m.signs_always = True
 
 
 def _of_application(atom: Lib | LibMethod) -> bool:

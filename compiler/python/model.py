@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
-from compiler.facts import Hazard, KeyOf, Mode, Place, Use
+from compiler.facts import NOWHERE, Hazard, KeyOf, Mode, Place, Use
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class Plain:
 
 @dataclass(frozen=True)
 class Once:
-    """Data that is another at each start. `why` completes "it is ..."."""
+    """Data that is another at each start. `why` completes "it is ...", `where` it is made."""
 
     why: str
+    where: Place = NOWHERE
 
 
 @dataclass(frozen=True)

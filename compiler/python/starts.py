@@ -461,6 +461,7 @@ class Frameworks(Hooks):
             if inner is None:
                 obj = Obj("lib", of.place, True, f"{of.name}.{name}", owner=f"{of.owner}.{name}" if of.owner else "")
                 obj.attrs["*state"] = SCALAR
+                obj.attrs["*of"] = frozenset({Ref(of)})
                 of.attrs[f"*{name}"] = inner = frozenset({Ref(obj)})
             return inner
         if name == "payload" and "*app" in of.attrs and of.name.startswith("flask_rest"):
@@ -473,6 +474,8 @@ class Frameworks(Hooks):
 
     def set_item(self, m: Machine, of: Obj, key: Atoms, value: Atoms, where: Place) -> None:
         once = [a for a in value if isinstance(a, Once)]
+        if m.loading and once and self._secret(m, of, keys.constant(key) or "", frozenset(once), where):
+            return
         if m.loading and once and ("*app" in of.attrs or of.name.endswith(".config")):
             what = f"gives the application something that is {once[0].why}: another on each node"
             m.hazard(Harm.OPAQUE, what, where, "read it from the environment")
@@ -482,6 +485,18 @@ class Frameworks(Hooks):
         if m.loading and "*app" in of.attrs:
             self._always(m, frozenset(a for a in value if isinstance(a, Func)))
             give_functions(m, frozenset(a for a in value if isinstance(a, Ref) and a.obj.cls is not None))
+
+
+    def _secret(self, m: Machine, of: Obj, name: str, once: Atoms, where: Place) -> bool:
+        """A setting of an application that is another at each start, and is looked up at each request: made once."""
+        (app,) = (atom.obj for atom in of.attrs.get("*of", frozenset({Ref(of)})) if isinstance(atom, Ref))
+        if self.applications.get(app) not in ("flask", "quart"):
+            return False
+        if (of is app and name == "secret_key") or (of is not app and name.isidentifier()):
+            m.secrets[app, name if of is app else f"config.{name}"] = once, where
+            m.signs_always |= name not in ("secret_key", "SECRET_KEY")
+            return True
+        return False
 
 
 _TOLD = {

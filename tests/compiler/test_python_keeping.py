@@ -457,7 +457,7 @@ app.wsgi_app=Mw(app.wsgi_app)
 @app.get("/")
 def h(): return "x"
 """,
-    ("randomsecretvar", "pinned"): """
+    ("randomsecretvar", "none"): """
 import os
 SECRET=os.urandom(8)
 app.config["SECRET_KEY"]=SECRET
