@@ -40,8 +40,8 @@ class Watch:
 
     def _look(self, place: str, value: Any, known: set[str], module: str) -> None:
         """Collections of a global, of its class or of an instance of the module's classes."""
-        if self._reached(value):
-            return
+        if self._reached(value) or isinstance(value, ModuleType):
+            return  # a module of the program has its own turn; what a library keeps is the library's
         if _is_sized(value):
             self._sized.append((place, value, len(value)))
             return

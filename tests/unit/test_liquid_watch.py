@@ -55,6 +55,15 @@ def test_a_change_that_nobody_saw_coming(module: ModuleType, change: Any, said: 
         watch.check()
 
 
+def test_what_libraries_keep_in_their_modules_is_theirs(module: ModuleType) -> None:
+    library = ModuleType("library")
+    put(library, "_cache", {})
+    put(module, "library", library)
+    watch = Watch({"app": module}, [])
+    library._cache["a"] = 1
+    watch.check()
+
+
 def test_what_groups_hold_may_be_known_by_other_names(module: ModuleType) -> None:
     put(module, "alias", module.todos)
     watch = Watch({"app": module}, ["app.todos"], lambda value: value is module.todos)
