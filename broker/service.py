@@ -21,9 +21,11 @@ from broker.state import (
     Unreachable,
 )
 from liquefy import log, messages
+from liquefy.admission import PEERS, Refusals, exposure
 from liquefy.config import BrokerConfig
 from liquefy.effects import Log
 from liquefy.errors import BadFrame
+from liquefy.keyring import Keyring
 from liquefy.transport import RouterSocket
 
 
@@ -35,7 +37,9 @@ class Service:
         # Above all paths of an earlier start, which cannot have given 65,536 of them a millisecond.
         first_path = int(time.time() * 1000) << 16
         self._state = BrokerState(config, secrets.token_hex(8), first_path)
-        self._socket = RouterSocket(config.bind, self._on_frames)
+        keys = Keyring.given(config.keys, "broker")
+        self._socket = RouterSocket(config.bind, self._on_frames, keys, PEERS, self._on_refused)
+        self._refusals = Refusals()
         self._events: deque[Event] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._encoded: tuple[messages.Control, bytes] | None = None
@@ -45,6 +49,8 @@ class Service:
         """Serve until `stop`. Raises UserError if the endpoint cannot be bound."""
         self._socket.bind()
         log.emit(Log("info", f"listening on {self._socket.endpoint}", "start"))
+        if exposed := exposure(self._socket.endpoint, self._config.keys):
+            log.emit(exposed)
         self._tick()
         try:
             await stop.wait()
@@ -71,9 +77,14 @@ class Service:
             except BadFrame as error:
                 self._feed(BadFrameFrom(session, str(error)))
             else:
-                self._feed(FromPeer(session, message))
+                self._feed(FromPeer(session, message, self._socket.role_of(session)))
         else:
             self._feed(BadFrameFrom(session, f"{len(frames)} frames"))
+
+    def _on_refused(self, who: str, reason: str) -> None:
+        self.counters["refused_peers"] += 1
+        if (news := self._refusals.note(who, reason)) is not None:
+            self._perform(news)
 
     def _feed(self, event: Event) -> None:
         """Step, and what follows from performing the effects of it (a peer that cannot be reached)."""

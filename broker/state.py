@@ -16,6 +16,7 @@ import msgspec
 from broker.holding import Hold, Holding, Pause, pause
 from broker.routing import NOBODY, RouteTable
 from liquefy import messages as m
+from liquefy.admission import key_of
 from liquefy.config import BrokerConfig
 from liquefy.effects import Count, Log
 from liquefy.errors import BadFrame
@@ -39,6 +40,8 @@ class FromPeer(NamedTuple):
 
     session: Session
     message: m.Control
+    key_role: str = ""
+    """What the peer may be by its key; "" where no keys are asked for."""
 
 
 class RelayFrom(NamedTuple):
@@ -125,6 +128,7 @@ class BrokerState:
         self._by_name: dict[tuple[str, str], Peer] = {}
         self._expelled: dict[Session, None] = {}
         self._fenced_ms: dict[Session, float] = {}
+        self._impostors: dict[bytes, None] = {}
         self._orphans_ms: dict[str, float] = {}
         self._ticked_ms: float | None = None
         self._started_ms = float("inf")
@@ -244,7 +248,15 @@ class BrokerState:
             self._fence(event.session, now_ms, out)
             return
         peer.heard_ms = now_ms
-        if event.to in self._peers:
+        to = self._peers.get(event.to)
+        try:
+            kind = m.kind_of(event.payload)
+        except BadFrame as error:
+            self._on_bad_frame(event.session, str(error), now_ms, out)
+            return
+        if peer.role not in m.RELAYED_BY.get(kind, ()):
+            self._on_bad_frame(event.session, f"{kind} is not for a {peer.role} to say", now_ms, out)
+        elif to is not None:
             out.append(Forward(event.to, [event.session, event.payload]))
         else:
             out.append(Count("relays_dropped"))
@@ -264,7 +276,9 @@ class BrokerState:
 
     def _on_control(self, event: FromPeer, now_ms: float, out: list[Effect]) -> None:
         peer, message = self._peers.get(event.session), event.message
-        if type(message) is m.Hello and event.session not in self._expelled:
+        if type(message) is m.Hello and event.key_role not in ("", message.role):
+            self._on_impostor(event.session, message, event.key_role, now_ms, out)
+        elif type(message) is m.Hello and event.session not in self._expelled:
             self._on_hello(event.session, message, now_ms, out)
         elif peer is None:
             self._fence(event.session, now_ms, out)
@@ -366,6 +380,18 @@ class BrokerState:
             who = peer.name if peer is not None else repr(session)
             out.append(Log("warning", f"{who} sent what is not in the protocol: {error}", "bad_frame"))
             self._expel(session, "expelled", now_ms, out)
+        self._fence(session, now_ms, out)
+
+    def _on_impostor(self, session: Session, hello: m.Hello, key_role: str, now_ms: float, out: list[Effect]) -> None:
+        """Who comes with the key of another role, however often, is logged once."""
+        out.append(Count("impostors"))
+        key = key_of(session)
+        if key not in self._impostors:
+            _remember(self._impostors, key, None)
+            text = f"{hello.name} is refused: it says Hello as {hello.role} with the key {key.decode()}, a {key_role}'s"
+            out.append(Log("warning", text, "refused_peer"))
+        _remember(self._expelled, session, None)
+        self._down(session, "expelled", now_ms, out)
         self._fence(session, now_ms, out)
 
     def _expel(self, session: Session, reason: str, now_ms: float, out: list[Effect]) -> None:

@@ -15,11 +15,13 @@ from controller.desk import Effect
 from controller.leading import Leading
 from controller.state import TICK_MS, ControllerState
 from liquefy import log
+from liquefy.admission import Refusals, exposure
 from liquefy.config import ControllerConfig
 from liquefy.contexts import Contexts
 from liquefy.control import Reply, decode_request, encode
 from liquefy.effects import Log, Relay, ToBroker
 from liquefy.errors import BadFrame, Deposed, StoreUnavailable
+from liquefy.keyring import Keyring
 from liquefy.messages import Fenced, decode_control
 from liquefy.messages import encode as encode_message
 from liquefy.transport import Link, RouterSocket
@@ -35,8 +37,11 @@ class Service:
 
     def __init__(self, config: ControllerConfig) -> None:
         self._config = config
-        self._link = Link(config.broker, config.name, self._on_frames, self._on_up, self._on_down)
-        self._socket = RouterSocket(config.bind, self._on_asked)
+        keys = Keyring.given(config.keys, "controller")
+        on = (self._on_frames, self._on_up, self._on_down)
+        self._link = Link(config.broker, config.name, *on, keys, on_refused=self._on_refused)
+        self._socket = RouterSocket(config.bind, self._on_asked, keys, ("operator",), self._on_refused_client)
+        self._refusals = Refusals()
         address = config.bind if config.advertise == "bind" else config.advertise
         self._leading = Leading(config.name, address)
         self._leases = Contexts(config.redis, ld.LEASE_MS / 1000)
@@ -64,6 +69,8 @@ class Service:
         """Serve until `stop`. Raises UserError if the endpoint cannot be bound."""
         self._socket.bind()
         self._say(Log("info", f"listening on {self._socket.endpoint}", "start"))
+        if exposed := exposure(self._socket.endpoint, self._config.keys):
+            self._say(exposed)
         self._link.open()
         tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(work) for work in (self._clock(), stop.wait())]
         tasks.append(self._failed)
@@ -79,7 +86,8 @@ class Service:
             self._link.close()
             self._socket.close()
             await self._leases.close()
-            log.emit(Log("info", "stopped", "stop"))
+            refused = f": refused_peers {self._refusals.count}" if self._refusals.count else ""
+            log.emit(Log("info", f"stopped{refused}", "stop"))
 
     # -- leading -------------------------------------------------------------------------------------------
 
@@ -145,6 +153,13 @@ class Service:
 
     def _on_up(self, session: bytes) -> None:
         self._step(ev.Up(session))
+
+    def _on_refused(self, reason: str) -> None:
+        log.emit(Log("warning", f"not connected to the broker: {reason}", "refused_peer"))
+
+    def _on_refused_client(self, who: str, reason: str) -> None:
+        if (news := self._refusals.note(who, reason)) is not None:
+            log.emit(news)
 
     def _on_down(self) -> None:
         self._step(ev.Down())

@@ -23,6 +23,10 @@ from ctl.commands import (
     fmt,
     freeze,
     graph,
+    keys_add,
+    keys_init,
+    keys_list,
+    keys_revoke,
     logs,
     migrate,
     nodes,
@@ -73,6 +77,12 @@ def build() -> typer.Typer:
     dead.command("drop")(dead_drop.drop)
     app.add_typer(context, name="context", rich_help_panel="State")
     app.add_typer(dead, name="dead", rich_help_panel="State")
+    keys = typer.Typer(help="Who may connect, and whose code is run.", no_args_is_help=True)
+    keys.command("init")(keys_init.init)
+    keys.command("add")(keys_add.add)
+    keys.command("revoke")(keys_revoke.revoke)
+    keys.command("list")(keys_list.list_keys)
+    app.add_typer(keys, name="keys", rich_help_panel="Keys")
     return app
 
 

@@ -17,10 +17,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ctl import record
+from liquefy import curve
 from liquefy.config import CONTROL_DEFAULT
 from liquefy.control import Reply, Request, decode_reply, encode
 from liquefy.errors import LiquefyError, UserError
-from liquefy.transport import Asker
+from liquefy.keyring import FOLDER_DEFAULT, Keyring
+from liquefy.transport import Asker, Denied
 
 CONNECT_S = 2.0
 """How long a TCP connection to the controller may take before it counts as unreachable."""
@@ -81,20 +83,38 @@ def _checked(value: str, source: str) -> tuple[str, str]:
     return value, source
 
 
+def keys_folder(address: str, environment: Mapping[str, str], folder: Path) -> tuple[str, bool]:
+    """Where the operator's key for that controller is, "" for none, and whether that is sure: LIQUEFY_KEYS, what `up`
+    noted of the cluster that it runs; else `.liquefy-keys` in `folder` or one of its parents."""
+    if environment.get("LIQUEFY_KEYS"):
+        return environment["LIQUEFY_KEYS"], True
+    found = record.find(folder)
+    if found and set(address.split(",")) & set(found[1].controller.split(",")) and record.alive(found[1]):
+        return found[1].keys, True
+    near = (above / FOLDER_DEFAULT for above in (folder, *folder.parents))
+    return str(next((each for each in near if each.is_dir()), "")), False
+
+
 class Controller:
     """A connection to the controller; of several (`addresses`, with commas between them) to the one that leads.
-    `source` says where they came from, for messages. Raises Unreachable at once if nothing listens there."""
+    `source` says where they came from, for messages; `keys` is the folder with the operator's key. Unless `insisted`, a
+    controller of this machine that has no keys is spoken to without. Raises Unreachable at once if nothing listens
+    there, Refused if the keys do not fit."""
 
-    def __init__(self, addresses: str, source: str = "--controller") -> None:
+    def __init__(
+        self, addresses: str, source: str = "--controller", keys: str = "", insisted: bool = True
+    ) -> None:
         self._addresses, self._source = addresses.split(","), source
+        self._given, self._insisted = keys, insisted
         self._ids = itertools.count(1)
-        self.address = self._knock(self._addresses)
-        self._asker = Asker(self.address)
+        self.keys: Keyring | None = None
+        self._connect(self._addresses)
 
     @classmethod
     def found(cls, flag: str | None = None) -> Controller:
         """The controller that this command is meant for, see `endpoint`."""
-        return cls(*endpoint(flag, os.environ, Path.cwd()))
+        address, source = endpoint(flag, os.environ, Path.cwd())
+        return cls(address, source, *keys_folder(address, os.environ, Path.cwd()))
 
     def __enter__(self) -> Controller:
         return self
@@ -188,33 +208,60 @@ class Controller:
         others = self._addresses[index:] + self._addresses[:index]
         there = [elsewhere] if elsewhere != self.address else []
         self._asker.close()
-        self.address = self._knock(there + others)
-        self._asker = Asker(self.address)
+        self._connect(there + others)
 
-    def _knock(self, addresses: list[str]) -> str:
-        """The first one where somebody listens. ZeroMQ connects to nobody without complaint, so that it is found out
+    def _connect(self, addresses: list[str]) -> None:
+        """To the first one where somebody listens. ZeroMQ connects to nobody without complaint, so that it is found out
         here."""
         for address in addresses:
-            error = _refused(address)
-            if error is None:
-                return address
+            mechanism, error = _knocked(address)
+            if not error:
+                self.address = address
+                self.keys = self._fitting(mechanism)
+                try:
+                    self._asker = Asker(address, self.keys)
+                except Denied as denied:
+                    raise Refused(str(denied)) from None
+                return
         raise Unreachable(
             f"no controller answers at {', '.join(addresses)} (from {self._source}): {error}\n"
             "  remedy: start a cluster with `liquefy-ctl up`, or say where one is with --controller or "
             "LIQUEFY_CONTROLLER"
         )
 
+    def _fitting(self, mechanism: str) -> Keyring | None:
+        """The keys to use with a controller that demands this. Raises Refused where they are missing, or too many."""
+        where = f"the controller at {self.address} (from {self._source})"
+        if mechanism == "CURVE" and not self._given:
+            raise Refused(
+                f"{where} asks for an operator's key\n"
+                "  remedy: name the folder that has it, LIQUEFY_KEYS=FOLDER; `liquefy-ctl keys init` made it"
+            )
+        if mechanism == "NULL" and self._given:
+            if not self._insisted and urlsplit(self.address).hostname in ("127.0.0.1", "localhost", "::1"):
+                return None
+            raise Refused(
+                f"{where} has no keys, and is not spoken to without\n"
+                f"  remedy: start it with keys; or unset LIQUEFY_KEYS, and move {self._given} away"
+            )
+        return Keyring.given(self._given, "operator")
 
-def _refused(address: str) -> str | None:
-    """Why nobody can be reached there, or None."""
+
+def _refused(address: str) -> str:
+    """Why nobody can be reached there, or ""."""
+    return _knocked(address)[1]
+
+
+def _knocked(address: str) -> tuple[str, str]:
+    """Which mechanism is demanded there, and why nobody can be reached ("": somebody can)."""
     parts = urlsplit(address)
     if parts.scheme != "tcp":
-        return None
+        return "", ""
     try:
-        socket.create_connection((parts.hostname or "", parts.port or 0), CONNECT_S).close()
+        with socket.create_connection((parts.hostname or "", parts.port or 0), CONNECT_S) as connection:
+            return curve.mechanism_of(connection), ""
     except OSError as error:
-        return error.strerror or str(error)
-    return None
+        return "", error.strerror or str(error)
 
 
 ASK_AGAIN = "whether it was done is not known\n  remedy: look with `liquefy-ctl status`, then ask again"

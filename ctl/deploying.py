@@ -11,9 +11,10 @@ import msgspec
 
 from ctl import compiling
 from ctl.asking import TICK_S, Controller, Refused, Unreachable
-from liquefy import bundle, graphfile
+from liquefy import bundle, graphfile, signing
 from liquefy.errors import UserError
 from liquefy.graph import Graph
+from liquefy.keyring import Keyring, own_key
 
 GRAPH_FILE = "graph.yaml"
 
@@ -83,10 +84,18 @@ def deploy(
     """Send it: {graph, version, partitions, nodes}. Raises Refused with the reason of the node that
     refuses."""
     code = bundle.build(folder)
+    if controller.keys is not None:
+        code = _signed(code, graph, controller.keys)
     named = msgspec.structs.replace(graph, bundle=bundle.digest(code))
     arguments = {"graph": msgspec.to_builtins(named), "bundle": code, "dry_run": dry_run, "if_changed": if_changed}
     result: dict[str, Any] = controller.ask("deploy", arguments, progress, PREPARE_SILENCE_S)
     return result
+
+
+def _signed(code: bytes, graph: Graph, keys: Keyring) -> bytes:
+    """Signed by the deployer's key that is with the operator's. Raises UserError if there is none."""
+    functions = [signing.function(each.language, each.code) for each in graph.fluxions]
+    return signing.sign(code, functions, own_key(keys.folder, "deployer", keys.allowed).secret)
 
 
 def dry_run(address: str | None, graph: Graph, folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:

@@ -153,8 +153,10 @@ def compose(
     redis_url: str,
     roles: Mapping[str, list[str]] | None = None,
     redis_sync: str = SYNCS[0],
+    keys: str = "",
 ) -> Cluster:
-    """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests."""
+    """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests. `keys`: the
+    folder of those that all roles are to have, "" for none."""
     check_size(size)
     broker = f"tcp://{HOST}:{ports.broker}"
     controllers = [f"tcp://{HOST}:{port}" for port in (ports.controller, *ports.controllers)]
@@ -164,6 +166,7 @@ def compose(
     def role(name: str, kind: str, address: str, stage: int, **settings: object) -> Spec:
         # -P: a `worker.py` in the folder one happens to be in must not stand in for the role.
         command = roles.get(kind) or [sys.executable, "-P", "-m", kind]
+        settings |= {"keys": Path(keys) / kind} if keys else {}
         flags = [f"--{flag.replace('_', '-')}={value}" for flag, value in settings.items()]
         return Spec(name, kind, [*command, f"--name={name}", *flags], address, stage)
 

@@ -51,6 +51,8 @@ class ClusterRecord(msgspec.Struct, frozen=True):
     processes: list[ProcessRecord] = []
     hints: list[tuple[str, str]] = []
     notes: list[str] = []
+    keys: str = ""
+    """The folder of keys with which liquefy-ctl connects; "" if it needs none."""
 
 
 def read(folder: Path) -> ClusterRecord | None:

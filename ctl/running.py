@@ -25,7 +25,7 @@ from rich.text import Text
 from ctl import deploying, following, local, record, render
 from ctl.asking import TICK_S, Controller, Refused, Unreachable
 from ctl.supervising import Supervisor
-from liquefy import redis_server
+from liquefy import keyring, redis_server
 from liquefy.errors import LiquefyError, UserError
 from liquefy.graph import Graph
 from liquefy.log import SOURCE_COLUMNS
@@ -40,6 +40,9 @@ LOG_BYTES_MAX = 64_000_000
 """A log that has grown beyond this is put aside as NAME.log.1, which replaces the one before."""
 
 LOG_CHECK_S = 5.0
+
+KEYS = "keys"
+"""The folder of keys, in the state folder."""
 
 REDIS_FILE_BYTES_MAX = 8_000_000
 """A Redis that starts with a longer append-only file is asked to rewrite it: it reads it before it serves."""
@@ -61,6 +64,7 @@ class Options(NamedTuple):
     roles: Mapping[str, list[str]] | None = None
     redis_sync: str = local.SYNCS[0]
     application: str = ""
+    keys: bool = False
 
 
 class Stop:
@@ -110,7 +114,12 @@ def run(options: Options, console: Console) -> int:
     local.check_size(options.size)
     claimed = local.claimed_ports(options.http_port, bool(options.redis_url), options.size)
     with locked(folder), claimed as ports:
-        cluster = local.compose(folder, ports, options.size, options.redis_url, options.roles, options.redis_sync)
+        keys = str(folder / KEYS) if options.keys else ""
+        if keys:
+            keyring.create(Path(keys))
+        cluster = local.compose(
+            folder, ports, options.size, options.redis_url, options.roles, options.redis_sync, keys
+        )
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)
         for log in logs.glob("*.log"):
@@ -120,7 +129,7 @@ def run(options: Options, console: Console) -> int:
         first = record.ClusterRecord(
             pid, created_s, time.time(), cluster.controller, cluster.broker, cluster.redis, cluster.http,
             app=str(source.absolute()) if source else "", notes=ports.notes,
-            hints=local.hints(graph, source, cluster.http, options.size.nodes, flag),
+            hints=local.hints(graph, source, cluster.http, options.size.nodes, flag), keys=keys,
         )  # fmt: skip
         return _Run(options, folder, cluster, first, graph, app, console).run()
 
@@ -141,7 +150,7 @@ class _Run:
         self._logs = folder / "logs"
         self._stop = Stop()
         self._supervisor = Supervisor(self._logs, self._say, self._write)
-        self._starter = Starter(cluster, graph, app, options.ready_s)
+        self._starter = Starter(cluster, graph, app, options.ready_s, first.keys)
         self._checked_s = 0.0
         self._tidied = 0
 
@@ -268,8 +277,11 @@ class _Run:
 class Starter(threading.Thread):
     """Waits until the cluster serves, and deploys. `waiting` says for what now; `problem` why it gave up."""
 
-    def __init__(self, cluster: local.Cluster, graph: Graph | None, app: Path | None, ready_s: float) -> None:
+    def __init__(
+        self, cluster: local.Cluster, graph: Graph | None, app: Path | None, ready_s: float, keys: str = ""
+    ) -> None:
         super().__init__(daemon=True)
+        self._keys = keys
         self._cluster, self._graph, self._app, self._ready_s = cluster, graph, app, ready_s
         self._nodes = {spec.name for spec in cluster.specs if spec.role == "worker"}
         self.waiting = "waiting for the controller to answer"
@@ -285,7 +297,7 @@ class Starter(threading.Thread):
                 time.sleep(0.05)
             if self._graph is not None and self._app is not None:
                 self._tell(f"deploying {self._graph.name}")
-                with Controller(self._cluster.controller) as controller:
+                with Controller(self._cluster.controller, keys=self._keys) as controller:
                     deploying.deploy(controller, self._graph, self._app, self._tell, if_changed=True)
                     deploying.wait_until_placed(controller, self._graph.name, self._tell)
         except LiquefyError as error:
@@ -298,7 +310,7 @@ class Starter(threading.Thread):
     def _missing(self) -> bool:
         """Whether something is; `waiting` then says what."""
         try:
-            with Controller(self._cluster.controller) as controller:
+            with Controller(self._cluster.controller, keys=self._keys) as controller:
                 status = controller.ask("status", silence_s=2.0)
         except (Unreachable, Refused):
             self.waiting = "waiting for the controller to answer"

@@ -47,6 +47,7 @@ from liquefy.config import GatewayConfig
 from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
+from liquefy.keyring import Keyring
 from liquefy.messages import LogLine
 from liquefy.transport import Link
 
@@ -69,7 +70,9 @@ class GatewayService:
         self._config = config
         self._state = GatewayState(config, secrets.token_bytes(6))
         self._contexts = Contexts(config.redis)
-        self._link = Link(config.broker, config.name, self._on_frames, self._on_up, self._on_down)
+        keys = Keyring.given(config.keys, "gateway")
+        on = (self._on_frames, self._on_up, self._on_down)
+        self._link = Link(config.broker, config.name, *on, keys, on_refused=self._on_refused)
         limits = Limits(
             config.body_bytes_max,
             config.headers_bytes_max,
@@ -251,6 +254,9 @@ class GatewayService:
 
     def _on_up(self, session: bytes) -> None:
         self._step(Up(session))
+
+    def _on_refused(self, reason: str) -> None:
+        self._log(Log("warning", f"not connected to the broker: {reason}", "refused_peer"))
 
     def _on_down(self) -> None:
         self._step(Down())

@@ -1,6 +1,6 @@
 """Settings: one frozen dataclass per role. A value comes from the flag, else the environment (`LIQUEFY_` and the name
 in capitals), else the configuration file (YAML, `LIQUEFY_CONFIG`), else the default. Units come last in names.
-Nothing is read at import.
+Nothing is read at import. `keys` is the folder of `liquefy.keyring`, "" for none.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class BrokerConfig:
     ping_interval_ms: int = 50
     silence_max_ms: int = 10_000
     held_messages_max: int = 50_000
+    keys: str = ""
     log_format: str = "text"
 
 
@@ -65,6 +66,7 @@ class WorkerConfig:
     report_interval_ms: int = 500
     silence_max_ms: int = 2_000
     stop_grace_ms: int = 10_000
+    keys: str = ""
     log_format: str = "text"
 
 
@@ -94,6 +96,7 @@ class ControllerConfig:
     retire_after_ms: int = 60_000
     events_max: int = 2_000
     log_lines_max: int = 5_000
+    keys: str = ""
     log_format: str = "text"
 
 
@@ -118,6 +121,7 @@ class GatewayConfig:
     retry_after_s: int = 1
     beat_interval_ms: int = 100
     silence_max_ms: int = 2_000
+    keys: str = ""
     log_format: str = "text"
 
     @property

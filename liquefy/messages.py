@@ -418,6 +418,15 @@ Control = (
     LogLine
 )  # fmt: skip
 
+RELAYED_BY: dict[str, tuple[Role, ...]] = {
+    "Ack": ("worker", "gateway"),
+    "Hangup": ("gateway",),
+    **dict.fromkeys(("Graphs", "Prepare", "Move", "Abort", "Replay"), ("controller",)),
+    **dict.fromkeys(("Prepared", "MoveEnded", "Report", "Leaving", "Inventory"), ("worker",)),
+    "LogLine": ("worker", "gateway", "controller"),
+}
+"""Which roles say what to another peer: the broker, which does not open such a message, relays no other."""
+
 _encoder = msgspec.msgpack.Encoder()
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 _header = msgspec.msgpack.Decoder(list[Part])
@@ -435,6 +444,14 @@ def encode(value: object) -> bytes:
 def decode_control(frame: bytes) -> Control:
     """Raises BadFrame on anything that is not one of the control messages."""
     return _decode(_control, frame)
+
+
+def kind_of(frame: bytes) -> str:
+    """The name of a control message's type, without opening the rest. Raises BadFrame."""
+    length = frame[1] & 0x1F if len(frame) > 1 and frame[0] & 0xF0 == 0x90 and frame[1] & 0xE0 == 0xA0 else 0
+    if not length:
+        raise BadFrame(f"{len(frame)} bytes that are no control message")
+    return frame[2 : 2 + length].decode(errors="replace")
 
 
 def decode_header(frame: bytes) -> list[Part]:

@@ -4,6 +4,9 @@ Plain non-blocking sockets under the running event loop, which costs several tim
 The descriptor of a ZeroMQ socket is edge triggered, and sending can swallow an edge: so a socket is read
 until it is empty after each wake-up and, once the present callback is through, after each send.
 
+With a `Keyring` connections are encrypted and both sides prove their keys (CURVE); what a peer sends under a session
+that does not name its own key, or under a key that was revoked, is dropped before anybody sees it.
+
 Nothing is lost silently within one connection: there are no high-water marks here (admission bounds what is
 under way). What was sent and not received when a connection breaks is lost; the owner of the socket learns
 of it, and a new connection is a new session.
@@ -14,13 +17,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import secrets
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import zmq
 
-from liquefy.errors import UserError
+from liquefy import curve
+from liquefy.admission import key_of, keyed_session
+from liquefy.errors import LiquefyError, UserError
+from liquefy.keyring import Keyring, OwnKey
 
 DRAIN_FRAMES_MAX = 256
 """Transmissions read in one go; then others on the loop get their turn."""
@@ -30,6 +37,12 @@ RECONNECT_MS = 50
 
 CONNECT_MAX_MS = 2_000
 """A connection that is not there after so long is tried anew (names are looked up anew as well)."""
+
+KEYS_LOOK_S = 1.0
+"""How often it is looked whether the list of keys has changed; how soon a revoked key is good for nothing."""
+
+REFUSED_RETRY_MS = 1_000
+"""Until the next try after the other side has refused our key, or we its."""
 
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 """A peer that sends a longer frame loses its connection."""
@@ -42,14 +55,21 @@ _DOWN = (
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
     | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
+_REFUSED = zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
 
 
 class _Reader:
     """Reads one socket under the running loop, in order, never inside another callback."""
 
-    def __init__(self, socket: zmq.Socket[bytes], on_frames: Callable[[list[bytes]], None]) -> None:
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        on_frames: Callable[[list[bytes]], None],
+        receive: Callable[[int], list[bytes]] | None = None,
+    ) -> None:
         self._socket = socket
         self._on_frames = on_frames
+        self._receive = receive or socket.recv_multipart
         self._loop = asyncio.get_running_loop()
         self._fd = int(socket.getsockopt(zmq.FD))
         self._due = False
@@ -70,7 +90,7 @@ class _Reader:
 
     def _drain(self) -> None:
         self._due = True  # sends made meanwhile need no further wake-up: this loop ends at EAGAIN
-        receive = self._socket.recv_multipart
+        receive = self._receive
         for _ in range(DRAIN_FRAMES_MAX):
             if not self._open:
                 return
@@ -89,27 +109,45 @@ class _Reader:
 
 class RouterSocket:
     """The side that others connect to; `on_frames(identity, frames)` gets what they send. `endpoint` is
-    tcp://interface:port, ipc://path or inproc://name. Used within a running loop."""
+    tcp://interface:port, ipc://path or inproc://name. With `keys` only holders of a key of one of the `roles` get in;
+    `on_refused(who, reason)` is told of all others. Used within a running loop."""
 
-    def __init__(self, endpoint: str, on_frames: Callable[[bytes, list[bytes]], None]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        on_frames: Callable[[bytes, list[bytes]], None],
+        keys: Keyring | None = None,
+        roles: Collection[str] = (),
+        on_refused: Callable[[str, str], None] = lambda who, reason: None,
+    ) -> None:
         self.endpoint = endpoint
         self._on_frames = on_frames
-        self._socket = _socket(zmq.ROUTER)
+        self._gate = _Gate(keys, roles, on_refused) if keys is not None else None
+        self._socket = _socket(zmq.ROUTER, self._gate.context if self._gate is not None else None)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._reader: _Reader | None = None
 
     def bind(self) -> None:
         """Raises UserError when the endpoint is taken or is none. Port 0: see `endpoint` afterwards."""
+        if self._gate is not None:
+            self._gate.guard(self._socket)
         try:
             self._socket.bind(self.endpoint)
         except zmq.ZMQError as error:
-            self._socket.close(linger=0)
+            self.close()
             raise UserError(_bind_problem(self.endpoint, error)) from None
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        self._reader = _Reader(self._socket, lambda frames: self._on_frames(frames[0], frames[1:]))
+        receive = functools.partial(self._gate.receive, self._socket) if self._gate is not None else None
+        self._reader = _Reader(self._socket, self._deliver, receive)
+
+    def role_of(self, identity: bytes) -> str:
+        """The role that the peer's key is for; "" if no keys are asked for, or this one was revoked."""
+        return self._gate.role_of(identity) if self._gate is not None else ""
 
     def send(self, identity: bytes, frames: Sequence[bytes]) -> bool:
-        """False when the peer has no connection (any more). Never waits."""
+        """False when the peer has no connection (any more), or its key was revoked. Never waits."""
+        if self._gate is not None and not self._gate.role_of(identity):
+            return False
         try:
             self._socket.send_multipart((identity, *frames), zmq.NOBLOCK)
         except zmq.ZMQError as error:
@@ -126,6 +164,82 @@ class RouterSocket:
         if self._reader is not None:
             self._reader.close()
         self._socket.close(linger=0)
+        if self._gate is not None:
+            self._gate.close()
+
+    def _deliver(self, frames: list[bytes]) -> None:
+        if frames:  # else the gate has dropped it
+            self._on_frames(frames[0], frames[1:])
+
+
+class _Gate:
+    """Who gets in at a RouterSocket. In a context of its own, as that is where libzmq looks for whom to ask."""
+
+    def __init__(self, keys: Keyring, roles: Collection[str], on_refused: Callable[[str, str], None]) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._keys, self._roles, self._on_refused = keys, frozenset(roles), on_refused
+        self._peers: dict[int, str] = {}
+        """Addresses of open connections by their descriptors: the events of a failed handshake name no other."""
+        self._failed = False
+        self._readers: list[_Reader] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def guard(self, socket: zmq.Socket[bytes]) -> None:
+        """Before it is bound. Raises UserError when there is no key of our own."""
+        curve.secure_server(socket, self._keys.own())
+        asked = _socket(zmq.REP, self.context)
+        asked.bind(curve.ZAP_ENDPOINT)
+        events = zmq.Event.ACCEPTED | zmq.Event.DISCONNECTED | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+        self._readers = [
+            _Reader(asked, lambda request: self._answer(asked, request)),
+            _Reader(socket.get_monitor_socket(events), self._on_event),
+        ]
+        for reader in self._readers:
+            reader.soon()
+        self._look()
+
+    def role_of(self, identity: bytes) -> str:
+        role = self._keys.allowed.role_of(key_of(identity))
+        return role if role in self._roles else ""
+
+    def receive(self, socket: zmq.Socket[bytes], flags: int) -> list[bytes]:
+        """One transmission; [] for one that is not to be seen. Raises zmq.Again."""
+        received: list[zmq.Frame] = socket.recv_multipart(flags, copy=False)
+        identity = received[0].bytes
+        name = str(received[0].get("User-Id")).encode()
+        if key_of(identity) != name or not self.role_of(identity):
+            reason = "its session names another key" if key_of(identity) != name else "its key is not in force any more"
+            self._on_refused(f"{received[0].get('Peer-Address')} with the key {name.decode()}", reason)
+            return []
+        return [frame.bytes for frame in received]
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for reader in self._readers:
+            reader.close()
+        self._readers = []
+        self.context.destroy(linger=0)
+
+    def _answer(self, asked: zmq.Socket[bytes], request: list[bytes]) -> None:
+        asked.send_multipart(curve.answer_zap(request, self._keys.allowed, self._roles, self._on_refused))
+        self._readers[0].soon()
+
+    def _on_event(self, frames: list[bytes]) -> None:
+        event, value = struct.unpack("=Hi", frames[0][:6])
+        if event == zmq.Event.ACCEPTED:
+            self._peers[value] = curve.address_of(value)
+        elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
+            self._failed = True
+        else:
+            address = self._peers.pop(value, "somebody")
+            if self._failed:
+                self._failed = False
+                self._on_refused(address, "it has no key, or not ours as that of whom it speaks to")
+
+    def _look(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(KEYS_LOOK_S, self._look)
+        self._keys.refresh()
 
 
 class Link:
@@ -133,7 +247,8 @@ class Link:
 
     `on_up(session)`: a new session can be spoken on. `on_frames(frames)`: the other side sent these on it.
     `on_down()`: the session is over, and what was queued in it thrown away; a new one follows. None of them
-    is called inside another one. Starts at `open()`, within a running loop.
+    is called inside another one. Starts at `open()`, within a running loop. With `keys` the other side must be a
+    `server` by its key; `on_refused(reason)` says that one of the two keys was refused.
     """
 
     def __init__(
@@ -143,8 +258,16 @@ class Link:
         on_frames: Callable[[list[bytes]], None],
         on_up: Callable[[bytes], None],
         on_down: Callable[[], None],
+        keys: Keyring | None = None,
+        server: str = "broker",
+        on_refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._endpoint = endpoint
+        self._keys, self._server, self._on_refused = keys, server, on_refused
+        self._server_key = b""
+        self._tries = 0
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._told = ""
         self._name = name
         self._on_frames = on_frames
         self._on_up = on_up
@@ -177,6 +300,8 @@ class Link:
     def close(self) -> None:
         """For good; no callback comes after it."""
         self._closed = True
+        if self._look_timer is not None:
+            self._look_timer.cancel()
         self._discard()
 
     def _connect(self) -> None:
@@ -184,6 +309,10 @@ class Link:
             return
         self.session = f"{self._name}#{secrets.token_hex(4)}".encode()
         socket = _socket(zmq.DEALER)
+        if self._keys is not None and not self._secure(self._keys, socket):
+            socket.close(linger=0)
+            self._timer = asyncio.get_running_loop().call_later(REFUSED_RETRY_MS / 1000, self._connect)
+            return
         # A connection that ZeroMQ made again by itself would have the same id and a gap in its stream.
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         socket.setsockopt(zmq.IDENTITY, self.session)
@@ -199,22 +328,61 @@ class Link:
         self._reader.soon()
         self._timer = asyncio.get_running_loop().call_later(CONNECT_MAX_MS / 1000, self._break, self.session)
 
+    def _secure(self, keys: Keyring, socket: zmq.Socket[bytes]) -> bool:
+        """With the keys of now: they may have been replaced. Each try takes the next of the other side's, if it has
+        several. Whether there are any."""
+        keys.refresh()
+        servers = keys.allowed.publics(self._server)
+        try:
+            own = keys.own()
+            if not servers:
+                raise UserError(f"the list of keys has no {self._server}'s that is in force")
+        except UserError as error:
+            self._refused(str(error))
+            return False
+        self._server_key = servers[self._tries % len(servers)]
+        self._tries += 1
+        curve.secure_client(socket, own, self._server_key)
+        self.session = keyed_session(self.session, own.name)
+        if self._look_timer is None:
+            self._look_timer = asyncio.get_running_loop().call_later(KEYS_LOOK_S, self._look, keys)
+        return True
+
+    def _look(self, keys: Keyring) -> None:
+        self._look_timer = asyncio.get_running_loop().call_later(KEYS_LOOK_S, self._look, keys)
+        keys.refresh()
+        if self.up and self._server_key not in keys.allowed.publics(self._server):
+            self._refused(f"the {self._server}'s key was revoked")
+            self._break(self.session)
+
+    def _refused(self, reason: str) -> None:
+        """Told once, until a connection comes about."""
+        if reason != self._told:
+            self._told = reason
+            self._on_refused(reason)
+
     def _on_event(self, frames: list[bytes]) -> None:
         event = struct.unpack("=H", frames[0][:2])[0]
-        if event & _DOWN:
+        if event & _REFUSED:
+            why = f"the {self._server} refuses our key" if event & zmq.Event.HANDSHAKE_FAILED_AUTH else _MISMATCH
+            self._refused(f"{self._endpoint}: {why}")
+            self._break(self.session, REFUSED_RETRY_MS if self._keys is not None else RECONNECT_MS)
+        elif event & _DOWN:
             self._break(self.session)
         elif event & _UP and not self.up:
             self.up = True
+            self._told = ""
+            self._tries = max(0, self._tries - 1)  # the next try begins with the key that was good
             if self._timer is not None:
                 self._timer.cancel()
             self._on_up(self.session)
 
-    def _break(self, session: bytes) -> None:
+    def _break(self, session: bytes, again_ms: int = RECONNECT_MS) -> None:
         if self._closed or session != self.session or self._socket is None:
             return
         was_up = self.up
         self._discard()
-        self._timer = asyncio.get_running_loop().call_later(RECONNECT_MS / 1000, self._connect)
+        self._timer = asyncio.get_running_loop().call_later(again_ms / 1000, self._connect)
         if was_up:
             self._on_down()
 
@@ -230,19 +398,56 @@ class Link:
         self._socket = self._monitor = self._reader = None
 
 
-class Asker:
-    """A small blocking client of a RouterSocket, for a command that asks, prints and ends. Needs no loop."""
+class Denied(LiquefyError):
+    """The other side does not take our key, or does not have one that we take."""
 
-    def __init__(self, endpoint: str) -> None:
-        """Connects in the background. Raises UserError when the endpoint is none."""
-        self._socket = _socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.IDENTITY, f"ctl#{secrets.token_hex(4)}".encode())
-        self._socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
-        try:
-            self._socket.connect(endpoint)
-        except zmq.ZMQError as error:
+
+class Asker:
+    """A small blocking client of a RouterSocket, for a command that asks, prints and ends. Needs no loop. With `keys`
+    the other side must be a `server` by its key."""
+
+    def __init__(self, endpoint: str, keys: Keyring | None = None, server: str = "controller") -> None:
+        """Connects in the background; with keys, waits for the handshake. Raises UserError when the endpoint is none or
+        keys are missing, Denied when they do not fit."""
+        session = f"ctl#{secrets.token_hex(4)}".encode()
+        if keys is None:
+            self._socket = self._dealer(endpoint, session)
+            return
+        servers, own = keys.allowed.publics(server), keys.own()
+        for key in servers:
+            self._socket = self._dealer(endpoint, keyed_session(session, own.name), (own, key))
+            if self._greeted():
+                return
             self._socket.close(linger=0)
+        raise Denied(
+            f"the {server} at {endpoint} does not take the key {own.name} of {keys.folder}, or has none of the list\n"
+            f"  remedy: give the keys of its cluster (LIQUEFY_KEYS); `liquefy-ctl keys list` shows what is in force"
+        )
+
+    @staticmethod
+    def _dealer(endpoint: str, session: bytes, keys: tuple[OwnKey, bytes] | None = None) -> zmq.Socket[bytes]:
+        socket = _socket(zmq.DEALER)
+        socket.setsockopt(zmq.IDENTITY, session)
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        if keys is not None:
+            curve.secure_client(socket, *keys)
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            socket.close(linger=0)
             raise UserError(f"{endpoint}: cannot be connected to: {error}\n  remedy: {_FORM}") from None
+        return socket
+
+    def _greeted(self) -> bool:
+        """Whether the handshake comes to its end."""
+        monitor = self._socket.get_monitor_socket(_UP | _DOWN)
+        try:
+            if not monitor.poll(CONNECT_MAX_MS):
+                return False
+            return bool(struct.unpack("=H", monitor.recv_multipart()[0][:2])[0] & _UP)
+        finally:
+            self._socket.disable_monitor()
+            monitor.close(linger=0)
 
     def send(self, data: bytes) -> None:
         """Queued until the connection is there."""
@@ -259,8 +464,8 @@ class Asker:
         self._socket.close(linger=0)
 
 
-def _socket(kind: int) -> zmq.Socket[bytes]:
-    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+def _socket(kind: int, context: zmq.Context[zmq.Socket[bytes]] | None = None) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = (context or zmq.Context.instance()).socket(kind)
     for option, value in (
         (zmq.LINGER, 0),
         (zmq.SNDHWM, 0),
@@ -270,6 +475,8 @@ def _socket(kind: int) -> zmq.Socket[bytes]:
         socket.setsockopt(option, value)
     return socket
 
+
+_MISMATCH = "the other side is not the one whose key we have, or one of us has keys and the other has none"
 
 _FORM = "give tcp://host:port or ipc:///path"
 

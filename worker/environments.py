@@ -22,6 +22,7 @@ from liquefy import bundle, nodejs
 from liquefy.errors import UserError
 from worker import npm
 from worker.installing import once, run
+from worker.vouching import Vouching
 
 REQUIREMENTS = "requirements.txt"
 
@@ -42,14 +43,23 @@ class Prepared(NamedTuple):
 
 
 async def prepare(
-    data_dir: Path, digest: str, fetch: Fetch, install_ms: int = 300_000, language: str = "python"
+    data_dir: Path,
+    digest: str,
+    fetch: Fetch,
+    install_ms: int = 300_000,
+    language: str = "python",
+    vouching: Vouching | None = None,
 ) -> Prepared:
-    """Have the bundle of that digest ready to be run; `fetch` is asked for it if it is not here yet. Raises
-    UserError: the bundle is nowhere, or damaged, or its requirements cannot be installed."""
+    """Have the bundle of that digest ready to be run; `fetch` is asked for it if it is not here yet, or `vouching` has
+    to see it. Raises UserError: the bundle is nowhere, or damaged, nobody vouches for it, or its requirements cannot
+    be installed."""
+    vouching = vouching or Vouching(None)
     folder = data_dir.resolve() / "bundles" / digest
     async with _lock(folder):
-        if not folder.exists():
-            await _unpack(folder, digest, fetch)
+        if not folder.exists() or vouching.needs(digest):
+            await _unpack(folder, digest, fetch, vouching)
+    if problem := vouching.problem(digest):
+        raise UserError(problem)
     environments = data_dir.resolve() / "environments"
     if language == "javascript":
         await _packages(folder, environments, digest, install_ms)
@@ -64,13 +74,13 @@ async def prepare(
     return Prepared(folder, site)
 
 
-async def _unpack(folder: Path, digest: str, fetch: Fetch) -> None:
+async def _unpack(folder: Path, digest: str, fetch: Fetch, vouching: Vouching) -> None:
     content = await fetch(digest)
     if content is None:
         raise UserError(f"the bundle {digest[:12]} is not in the store\n  remedy: deploy the graph again")
     if bundle.digest(content) != digest:
         raise UserError(f"the bundle {digest[:12]} is damaged in the store\n  remedy: deploy the graph again")
-    await asyncio.to_thread(bundle.unpack, content, folder)
+    await asyncio.to_thread(bundle.unpack, vouching.opened(content, digest), folder)
 
 
 async def _packages(folder: Path, environments: Path, digest: str, install_ms: int) -> None:

@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 
 import psutil
 
-from liquefy import log, nodejs
+from liquefy import log, nodejs, signing
 from liquefy.config import WorkerConfig
 from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
-from liquefy.hosting import FromHost, Load, frame
+from liquefy.hosting import FromHost, Load, Refused, frame
+from liquefy.keyring import Keyring
 from liquefy.messages import LogLine, decode_control, decode_header, decode_payload, encode
 from liquefy.running import FAILED
 from liquefy.transport import Link
@@ -29,6 +30,7 @@ from worker import environments, files
 from worker import events as ev
 from worker.state import WorkerState
 from worker.supervisor import HostProcess
+from worker.vouching import Vouching
 
 TICK_MS = 25
 """How often the state is asked what is due."""
@@ -46,9 +48,12 @@ class Service:
         self._config = config
         self._stop = stop
         self._state = WorkerState(config)
-        self._link = Link(config.broker, config.name, self._on_frames, self._on_up, self._on_down)
+        keys = Keyring.given(config.keys, "worker")
+        on = (self._on_frames, self._on_up, self._on_down)
+        self._link = Link(config.broker, config.name, *on, keys, on_refused=self._on_refused)
         self._contexts = Contexts(config.redis)
         self._hosts: dict[str, HostProcess] = {}
+        self._vouching = Vouching(Keyring.given(config.keys, "worker"))
         self._prepared: dict[str, environments.Prepared] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._process = psutil.Process()
@@ -160,6 +165,9 @@ class Service:
         self._step(ev.Up(session))
         self._log(Log("info", f"connected to the broker as {session.decode()}", "link"))
 
+    def _on_refused(self, reason: str) -> None:
+        self._log(Log("warning", f"not connected to the broker: {reason}", "refused_peer"))
+
     def _on_down(self) -> None:
         self._log(Log("warning", "the connection to the broker is gone; connecting again", "link"))
         self._step(ev.Down())
@@ -213,7 +221,12 @@ class Service:
 
         try:
             prepared = await environments.prepare(
-                Path(self._config.data_dir), effect.bundle, fetch, self._config.install_ms, effect.language
+                Path(self._config.data_dir),
+                effect.bundle,
+                fetch,
+                self._config.install_ms,
+                effect.language,
+                self._vouching,
             )
             if effect.home:
                 home = await files.prepare(Path(self._config.data_dir), effect.home, prepared.folder)
@@ -268,6 +281,12 @@ class Service:
             host.send(frame(effect.message))
 
     def _load_graph(self, effect: ev.LoadGraph) -> None:
+        graph, digest = effect.graph, effect.graph.fluxion_by_name[effect.only[0]].bundle
+        used = [signing.function(f.language, f.code) for f in map(graph.fluxion_by_name.__getitem__, effect.only)]
+        if problem := self._vouching.problem(digest, used):
+            refused = ev.HostSaid(effect.host, Refused(graph.name, graph.version, problem, ""))
+            asyncio.get_running_loop().call_soon(self._step, refused)
+            return
         folder = str(self._prepared[effect.host].folder)
         self._tell_host(ev.TellHost(effect.host, Load(effect.graph, folder, effect.only)))
 

@@ -43,6 +43,9 @@ def up(
         int | None,
         typer.Option(help="The port of the gateway.", show_default="8080, or the next free one", min=1, max=65_535),
     ] = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Let in holders of keys alone, of those made in the state folder.")
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when the cluster is up; `down` ends it.")
     ] = False,
@@ -57,11 +60,12 @@ def up(
     """
     size = local.Size(nodes, controllers, gateways)
     if detach:
-        _detach(app, application, size, state, redis, redis_sync, http_port, ready)
+        _detach(app, application, size, state, redis, redis_sync, http_port, ready, keys)
         return
     options = running.Options(
-        state, app, size, redis, http_port, not background, ready, redis_sync=redis_sync, application=application
-    )
+        state, app, size, redis, http_port, not background, ready, redis_sync=redis_sync, application=application,
+        keys=keys,
+    )  # fmt: skip
     code = running.run(options, render.console())
     if code and (failed := record.read(state)) is not None:
         # Kept for `--detach`, which reads it and then removes it.
@@ -80,6 +84,7 @@ def _detach(
     redis_sync: str,
     http_port: int | None,
     ready: float,
+    keys: bool,
 ) -> None:
     if app is not None:
         # What is wrong with it is said here, not in a log.
@@ -94,6 +99,7 @@ def _detach(
     command = [sys.executable, "-P", "-m", "ctl", "up", "--background"]
     command += [f"--{role}={number}" for role, number in size._asdict().items()]
     command += [f"--state={state}", f"--ready={ready}", f"--redis-sync={redis_sync}"]
+    command += ["--keys"] if keys else []
     command += [f"--redis={redis}"] if redis else []
     command += [f"--http-port={http_port}"] if http_port is not None else []
     command += [f"--app={application}"] if application else []

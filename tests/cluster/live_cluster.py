@@ -69,15 +69,16 @@ class LiveCluster:
         redis_sync: str = "everysec",
         http_port: int = 0,
         more: tuple[str, ...] = (),
+        keys: bool = False,
     ) -> None:
-        self._more = more
+        self._more, self._keys = more, keys
         self._redis_sync, self._http_port = redis_sync, http_port
         self.state, self.nodes = state, nodes
         self._app = app
         self.mark = uuid.uuid4().hex
         kept = {n: v for n, v in os.environ.items() if not n.startswith("LIQUEFY_")}
         self.environment = {**kept, "PYTHONPATH": str(ROOT), MARK: self.mark, **(environment or {})}
-        self.http = self.redis = self.controller = self.broker = ""
+        self.http = self.redis = self.controller = self.broker = self.keys = ""
 
     def __enter__(self) -> LiveCluster:
         try:
@@ -102,11 +103,15 @@ class LiveCluster:
 
     def _up(self) -> None:
         words = ["up", "--detach", f"--nodes={self.nodes}", f"--state={self.state}", f"--redis-sync={self._redis_sync}"]
+        words += ["--keys"] if self._keys else []
         words += [f"--http-port={self._http_port}"] if self._http_port else []
         words += self._more
         reply = self.run(*words, *([str(self._app)] if self._app else []))
         assert reply.code == 0, f"`up` failed: {reply.errors}"
         found = self.record()
+        self.keys = found.keys
+        if found.keys:
+            self.environment["LIQUEFY_KEYS"] = found.keys
         self.http, self.redis, self.controller, self.broker = found.http, found.redis, found.controller, found.broker
 
     # -- commands --------------------------------------------------------------------------------------------
@@ -129,7 +134,7 @@ class LiveCluster:
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """As `ctl`, without a process of its own. Raises Refused, Unreachable, Lost."""
-        with Controller(self.controller) as controller:
+        with Controller(self.controller, keys=self.keys) as controller:
             return controller.ask(command, arguments)
 
     def node(self, name: str) -> dict[str, Any]:

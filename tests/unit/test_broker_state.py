@@ -26,6 +26,7 @@ from liquefy.effects import Count, Log
 from liquefy.messages import Claim, Message, Part, Posted, Returned, Route
 
 P, Q = "shop/cart/0", "shop/cart/1"
+ACK = m.encode(m.Ack([1]))
 Kind = TypeVar("Kind")
 
 
@@ -159,8 +160,8 @@ def test_a_gateway_that_is_gone_is_no_destination_any_more() -> None:
 def test_relays_reach_the_session_and_no_other() -> None:
     b = Broker()
     node, gw = b.worker("node1"), b.gateway()
-    assert b.step(RelayFrom(node, gw, b"ack")) == [Forward(gw, [node, b"ack"])]
-    out = b.step(RelayFrom(node, b"gw#0", b"ack"))
+    assert b.step(RelayFrom(node, gw, ACK)) == [Forward(gw, [node, ACK])]
+    out = b.step(RelayFrom(node, b"gw#0", ACK))
     assert not [e for e in out if type(e) is Forward]
     assert counted(out, "relays_dropped") == 1
 

@@ -17,6 +17,8 @@ VISITS = Path(__file__).parents[2] / "examples/visits"
 
 
 class Controller:
+    keys = None
+
     def __enter__(self) -> Controller:
         return self
 

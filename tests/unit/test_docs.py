@@ -60,7 +60,7 @@ KINDS = (config.GatewayConfig, config.BrokerConfig, config.WorkerConfig, config.
 def test_settings(kind: type) -> None:
     heading = f"### {kind.__name__.removesuffix('Config')}\n"
     table = read("OPERATING.md").split(heading)[1].split("\n\n**")[0].split("\n#")[0]
-    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", table, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (\S*) \|", table, re.MULTILINE)
     assert rows == [(field.name, str(field.default)) for field in dataclasses.fields(kind)]
 
 

@@ -17,7 +17,9 @@ FORBIDDEN = {
     "subprocess", "threading", "time", "uuid", "uvloop", "zmq",
 }  # fmt: skip
 
-DOING = {"__main__", "__init__", "service", "http1", "supervisor", "environments", "files", "installing", "npm"}
+DOING = {
+    "__main__", "__init__", "service", "http1", "supervisor", "environments", "files", "installing", "npm", "vouching",
+}  # fmt: skip
 """The modules of a role that do; all others of it decide."""
 
 TYPES_ONLY = {("liquefy.values", "uuid")}
@@ -25,8 +27,8 @@ TYPES_ONLY = {("liquefy.values", "uuid")}
 
 DECIDING_ROLES = ("broker", "worker", "controller", "gateway")
 DECIDING_ELSEWHERE = [
-    "ctl.layers", "ctl.restarts", "ctl.svg", "liquefy.commits", "liquefy.control", "liquefy.effects", "liquefy.errors",
-    "liquefy.graph", "liquefy.hosting", "liquefy.letters", "liquefy.messages", "liquefy.sending",
+    "ctl.layers", "ctl.restarts", "ctl.svg", "liquefy.admission", "liquefy.commits", "liquefy.control",
+    "liquefy.effects", "liquefy.errors", "liquefy.graph", "liquefy.hosting", "liquefy.letters", "liquefy.messages", "liquefy.sending",
 ]  # fmt: skip
 
 
