@@ -28,7 +28,8 @@ TYPES_ONLY = {("liquefy.values", "uuid")}
 DECIDING_ROLES = ("broker", "worker", "controller", "gateway")
 DECIDING_ELSEWHERE = [
     "ctl.layers", "ctl.restarts", "ctl.svg", "liquefy.admission", "liquefy.commits", "liquefy.control",
-    "liquefy.effects", "liquefy.errors", "liquefy.graph", "liquefy.hosting", "liquefy.letters", "liquefy.messages", "liquefy.sending",
+    "liquefy.effects", "liquefy.errors", "liquefy.graph", "liquefy.hosting", "liquefy.letters", "liquefy.messages",
+    "liquefy.sending",
 ]  # fmt: skip
 
 
