@@ -282,7 +282,7 @@ def test_every_command_has_an_example() -> None:
         *app.registered_commands,
         *(c for g in app.registered_groups for c in g.typer_instance.registered_commands),
     ]  # type: ignore[union-attr]
-    assert len(commands) == 28
+    assert len(commands) == 32
     for command in commands:
         assert command.callback is not None
         assert "xample: liquefy-ctl " in (command.callback.__doc__ or "")
