@@ -134,7 +134,7 @@ class Fields(Heap):
         if isinstance(target, Obj):
             return self._of_object(value, target, name, node, key)
         if isinstance(target, Func):
-            return self._of_function(target, name)
+            return self._of_function(target, name, node)
         if isinstance(target, Cls):
             return set(self.of_class(target.cls, name, static=True, value=value, node=node))
         if isinstance(target, Part):
@@ -187,13 +187,22 @@ class Fields(Heap):
             result |= self.call(getter, frozenset({value}), [], node, [])
         return result
 
-    def _of_function(self, func: Func, name: str) -> set[Value]:
+    def _of_function(self, func: Func, name: str, node: Node) -> set[Value]:
         own = self.extra(func.function)
         if name == "prototype" and "prototype" not in own.fields:
             made = self.obj(func.function.node, "prototype")
             made.function = func.function.parent or func.function
             own.fields["prototype"] = {Value(made)}
-        return set(own.fields.get(name, set()) | own.fields.get(ANY, set()))
+        return self._property_of(func.function, name, node)
+
+    def _property_of(self, of: Function | Class, name: str, node: Node) -> set[Value]:
+        own = self.extra(of)
+        found = set(own.fields.get(name, set()) | own.fields.get(ANY, set()))
+        if name == "prototype" or not any(isinstance(v.target, Plain | Once | Obj) for v in found):
+            return found
+        self.touch(Value(own), Mode.READ, node)
+        via = Via(own)
+        return {self.out_of(via, value) for value in found}
 
     def of_class(self, cls: Class, name: str, *, static: bool, value: Value, node: Node) -> Values:
         """A method, a getter's result or a static field, of the class or those it extends."""
@@ -211,8 +220,7 @@ class Fields(Heap):
                 elif "set" not in member.words:
                     found.add(Value(func))
         if static:
-            own = self.extra(cls)
-            found |= own.fields.get(name, set()) | (own.fields.get(ANY, set()))
+            found |= self._property_of(cls, name, node)
             if name == "prototype":
                 found.add(Value(Word("prototype")))
         for base in self.bases(cls):
@@ -322,7 +330,12 @@ class Fields(Heap):
         elif isinstance(target, Func | Cls):
             own = self.extra(target.function if isinstance(target, Func) else target.cls)
             self.add(own, name, values)
-            called = target.function.name if isinstance(target, Func) else target.cls.name
+            of = target.function if isinstance(target, Func) else target.cls
+            called = of.name
+            if self.named(of):
+                self.touch(Value(own), Mode.WRITE, node)
+                self.store(Value(own), values, node)
+                return
             self.note(
                 Danger(
                     Harm.OPAQUE,

@@ -228,8 +228,8 @@ class Flow(Keying):
             function = function.parent
         if function is None or function.module:
             return NOTHING
-        if function.owner is not None and function.static:
-            return one(Cls(function.owner))
+        if function.owner is not None and function.static:  # or of a class that extends it
+            return one(Cls(function.owner)) | frozenset(self.these.get(function, set()))
         return frozenset(self.these.get(function, set()))
 
     def _e_super(self, node: Node) -> Values:

@@ -38,6 +38,7 @@ class Gather:
         self._changed = self._changed_roots()
         self._late = Late(flow, self._is_state)
         self._handlers = self._handling()
+        self._at_requests = self._called_from(self._handlers)
         events = [e for record in flow.records.values() for e in record.events]
         self._writes_files = any(isinstance(e, Danger) and e.harm is Harm.LOCAL and not e.if_writes for e in events)
 
@@ -240,7 +241,7 @@ class Gather:
     def _unstorable(self, value: Value, seen: set[Obj]) -> str:
         """Why a value cannot be kept in a context, "h" or "o" first for the harm; or ""."""
         target = value.target
-        if plain_code(value):
+        if plain_code(value) and not (isinstance(target, Func) and self._made_at_requests(target.function)):
             return ""
         if isinstance(target, Word):
             if target.what in ("response", "next", "callback"):
@@ -251,9 +252,7 @@ class Gather:
             return "hkeeps a request for others to use"
         if isinstance(target, Func | Bound | Cls):
             function = target.function if isinstance(target, Func) else None
-            outside = (
-                isinstance(function, Function) and function.parent is not None and not self.flow.starts(function.parent)
-            )
+            outside = isinstance(function, Function) and self._made_at_requests(function)
             return "hkeeps a function that was made for a request" if outside or isinstance(target, Bound) else ""
         if isinstance(target, Lib) and target.package not in ("global", "process"):
             if target.path[:1] == ("handle",) or "()" not in target.path:
@@ -264,7 +263,8 @@ class Gather:
                 return "hkeeps what continues a request for others to use"
             if target.kind in ("weak", "iterator"):
                 return "okeeps what cannot be stored"
-            if target not in seen and not self.owners.owners(target):
+            new = target.function in self._at_requests or not self.owners.owners(target)
+            if target not in seen and new:
                 seen.add(target)
                 for name, values in target.fields.items():
                     if name != "__proto__":
@@ -273,6 +273,25 @@ class Gather:
                             if what:
                                 return what
         return ""
+
+    def _made_at_requests(self, function: Function) -> bool:
+        """A function is made anew each time that the one around it runs, or that an object of its class is made."""
+        field = function.node.parent
+        if field is not None and field.type == "field_definition":
+            return "static" not in field.words
+        outer = function.parent
+        return outer is not None and not outer.module and (outer in self._at_requests or not self.flow.starts(outer))
+
+    def _called_from(self, roots: Iterable[Function]) -> set[Function]:
+        found: set[Function] = set()
+        todo = list(roots)
+        while todo:
+            at = todo.pop()
+            if at not in found:
+                found.add(at)
+                todo += at.inner
+                todo += [f for node in at.node.walk() for f in self.flow.called_at.get(node, ())]
+        return found
 
     # Hazards
 

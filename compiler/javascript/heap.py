@@ -38,6 +38,8 @@ WORK_MAX = 4_000_000
 DEEP_MAX = 20_000
 """Values inside one that is handed on; with more, the service is kept whole."""
 
+DECLARED = ("class_declaration", "function_declaration", "generator_function_declaration")
+
 PATH_MAX = 4
 """So deep a path into the request or a library is told apart."""
 
@@ -246,8 +248,22 @@ class Heap:
         there = self.extras.get(of)
         if there is None:
             node = of.node if isinstance(of, Function | Class) else self.function.node
-            there = self.extras[of] = Obj(node, "extra", self.function, label=of if isinstance(of, str) else of.name)
+            made = of.parent if isinstance(of, Function) else of.function if isinstance(of, Class) else None
+            label = of if isinstance(of, str) else of.name
+            there = self.extras[of] = Obj(node, "extra", made or self.function, label=label)
         return there
+
+    def named(self, of: Function | Class) -> bool:
+        """Whether it is declared by the module itself, under its own name: it can be found where the service runs."""
+        node: Node | None = of.node
+        if not of.name or node is None or node.parent is None:
+            return False
+        if node.type not in DECLARED:
+            if node.parent.type != "variable_declarator" or node.parent["name"].text != of.name:
+                return False
+            node = node.parent.parent
+        outer = node.parent if node is not None else None
+        return outer is not None and outer.type in ("program", "export_statement")
 
     def add(self, obj: Obj, name: str, values: Iterable[Value]) -> None:
         self.put(obj.fields.setdefault(name, set()), values)

@@ -24,6 +24,7 @@ _FUNCTIONS = frozenset(
     }
 )
 _CLASSES = frozenset({"class_declaration", "class"})
+_INERT = _FUNCTIONS | _CLASSES | frozenset({"number", "string", "true", "false", "null", "undefined", "regex"})
 _BLOCKS = frozenset({"statement_block", "switch_body", "class_static_block"})
 _NAMES = frozenset({"identifier", "shorthand_property_identifier", "shorthand_property_identifier_pattern"})
 _MODULE_WORDS = frozenset({"import_statement", "export_statement"})
@@ -199,20 +200,52 @@ class _Instrument:
             stack.extend((child, path) for child in reversed(node.named_children))
 
     def _class(self, node: Node) -> None:
-        """Private fields are reached from inside the class alone."""
+        """Private fields are reached from inside the class alone; and an object that is made anew from what is stored
+        gets them by the constructor, which then does nothing else."""
         body = node.child_by_field_name("body")
-        fields: list[str] = []
-        for member in body.named_children if body is not None else []:
-            name = member.child_by_field_name("property") if member.type == "field_definition" else None
-            static = any(child.type == "static" for child in member.children)
-            if name is not None and name.type == "private_property_identifier" and not static:
-                fields.append(self._text(name))
-        if body is None or not fields:
+        if body is None:
             return
+        private: list[str] = []
+        fields: dict[bool, list[str]] = {False: [], True: []}
+        for member in body.named_children:
+            name = member.child_by_field_name("property") or member.child_by_field_name("name")
+            static = any(child.type == "static" for child in member.children)
+            if name is None or name.type != "private_property_identifier":
+                continue
+            if member.type == "field_definition":
+                fields[static].append(self._text(name))
+            if not static:
+                private.append(self._text(name))
+        if private:
+            self._hide(body, "this", private[0], fields[False])
+        if fields[True]:
+            self._hide(body, "{}", fields[True][0], fields[True])
+        base = next((child for child in node.children if child.type == "class_heritage"), None)
+        if private or base is not None:
+            self._without_effect(body, base)
+
+    def _hide(self, body: Node, of: str, brand: str, fields: list[str]) -> None:
         read = ", ".join(f"{json.dumps(name)}: $.{name}" for name in fields)
         assign = " ".join(f"$.{name} = _[{json.dumps(name)}];" for name in fields)
-        has = f"($) => {fields[0]} in $ ? {{ {read} }} : null"
-        self.edits.put(body.start_byte + 1, f" static {{ {RUNTIME}.hide(this, {has}, ($, _) => {{ {assign} }}); }}")
+        has = f"($) => ($ === Object($) && {brand} in $ ? {{ {read} }} : null)"
+        self.edits.put(body.start_byte + 1, f" static {{ {RUNTIME}.hide({of}, {has}, ($, _) => {{ {assign} }}); }}")
+
+    def _without_effect(self, body: Node, base: Node | None) -> None:
+        """While an object is made anew neither the values of fields nor the constructor's statements are run."""
+        for member in body.named_children:
+            static = any(child.type == "static" for child in member.children)
+            value = member.child_by_field_name("value")
+            name = member.child_by_field_name("name")
+            if member.type == "field_definition" and not static and value is not None and value.type not in _INERT:
+                self.edits.put(value.start_byte, f"{RUNTIME}.making ? undefined : (")
+                self.edits.put(value.end_byte, ")")
+            elif not static and name is not None and self._text(name) == "constructor":
+                statements = member.child_by_field_name("body")
+                if statements is not None:
+                    end = f"{{ super(...{RUNTIME}.making); return; }}" if base is not None else "return;"
+                    at = _after_directives(statements)
+                    separator = ";" if at > statements.start_byte + 1 else ""
+                    self.edits.put(at, f"{separator} if ({RUNTIME}.making) {end}")
 
     def _function(self, node: Node, path: str) -> None:
         scope = _Scope(path)

@@ -144,14 +144,16 @@ class Owners:
                 isinstance(of, str) and of.startswith("arguments ")
             ):
                 continue
-            values = {v for field in extra.fields.values() for v in field}
-            if not any(isinstance(v.target, Obj) for v in values):
+            values = {v for name, field in extra.fields.items() if name != "prototype" for v in field}
+            named = isinstance(of, Function | Class) and self.flow.named(of)
+            if not any(isinstance(v.target, Obj | Plain | Once if named else Obj) for v in values):
                 continue
             name = of.name if isinstance(of, Function | Class) else of.removeprefix("lib ")
             file = of.file if isinstance(of, Function | Class) else extra.node.file
             line = of.node.place if isinstance(of, Function | Class) else extra.node.place
+            values = {Value(extra)} if named else values
             root = self._root(f"{self.module(file)}.{name or 'f'}.properties", name, line, values)
-            root.opaque = f"kept in properties of {name or 'a function'}"
+            root.opaque = "" if named else f"kept in properties of {name or 'a function'}"
         for obj in list(self.flow.objects.values()):
             if obj.kind in ("app", "router"):
                 values = {v for f, field in obj.fields.items() for v in field if f not in ("owner", "prefix")}
@@ -211,7 +213,7 @@ class Owners:
             owner = self._direct.get(obj)
             if owner is not None and owner is not root and owner.constant and self.flow.starts(obj.function):
                 continue
-            if obj.kind in ("app", "router") and not root.opaque:
+            if obj.kind == "prototype" or (obj.kind in ("app", "router") and not root.opaque):
                 continue
             there = self._reached.setdefault(obj, [])
             if obj.kind != "json" or not there:
@@ -285,8 +287,6 @@ class Owners:
             ):
                 name = base.target.path[-1] if base.target.path else base.target.package
                 return Initial.OPAQUE, f"an object that extends {name}"
-        if isinstance(obj.maker, Class) and _private(obj.maker):
-            return Initial.OPAQUE, f"an object with private fields (class {obj.maker.name})"
         return Initial.VALUE, ""
 
 
@@ -325,13 +325,6 @@ def plain_code(value: Value) -> bool:
             if not outer.module and not outer.within(own):
                 return False
     return True
-
-
-def _private(cls: Class) -> bool:
-    return any(
-        member.type == "field_definition" and member["property"].type == "private_property_identifier"
-        for member in cls.node["body"].kids
-    )
 
 
 def _within(inner: Node, outer: Node) -> bool:

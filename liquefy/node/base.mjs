@@ -18,10 +18,11 @@ const OPEN = new Set([null, ...BUILT_IN.map((type) => type.prototype)]);
 
 export class Base {
   // `own`: whether a function is of the program's own code, rather than a library's.
-  // `hidden`: of classes with private fields, how to read and to assign those.
-  constructor(own, hidden = new Map()) {
+  // `hidden`: of classes with private fields, how to read and to assign those; `make`: makes an object of such a class.
+  constructor(own, hidden = new Map(), make = null) {
     this.own = own;
     this.hidden = hidden;
+    this.make = make;
     this.paths = new WeakMap();
     this.objects = new Map();
     this.closed = new WeakSet(); // of those, what belongs to libraries
@@ -71,13 +72,34 @@ export class Base {
     let found = null;
     for (const { read } of this.hidden.values()) {
       const fields = read(object);
-      if (fields !== null) found = { ...found, ...fields };
+      if (fields === null) continue;
+      found ??= {};
+      for (const [name, value] of Object.entries(fields)) found[unused(name, found)] = value;
     }
     return found;
   }
 
   assignFields(object, fields) {
-    for (const { read, assign } of this.hidden.values()) if (read(object) !== null) assign(object, fields);
+    const taken = {};
+    for (const { read, assign } of this.hidden.values()) {
+      const names = Object.keys(read(object) ?? {});
+      if (!names.length) continue;
+      const given = names.map((name) => [name, unused(name, taken)]);
+      for (const [, name] of given) taken[name] = true;
+      assign(object, Object.fromEntries(given.map(([name, as]) => [name, fields[as]])));
+    }
+  }
+
+  // A new object with this prototype, with the private fields that its classes give.
+  instance(prototype) {
+    for (let at = prototype; at !== null; at = Object.getPrototypeOf(at)) {
+      const type = Object.getOwnPropertyDescriptor(at, "constructor")?.value;
+      if (!this.hidden.has(type)) continue;
+      const own = Object.getOwnPropertyDescriptor(prototype, "constructor")?.value;
+      if (!this.make || own?.prototype !== prototype) throw new Error(`an object with the private fields of ${type.name} cannot be made`);
+      return this.make(own);
+    }
+    return null;
   }
 
   // Breadth first, so that the shortest path is the name.
@@ -101,6 +123,13 @@ export class Base {
     this.paths.set(value, path);
     this.objects.set(path, value);
   }
+}
+
+// Two classes of one object may call their private fields the same.
+function unused(name, taken) {
+  let found = name;
+  while (Object.hasOwn(taken, found)) found += "'";
+  return found;
 }
 
 export function isObject(value) {

@@ -100,7 +100,7 @@ export class Service {
     await this.application.start();
     registry.loading = false;
     const text = this.sources.map((file) => readFileSync(join(this.folder, file), "utf8")).join("\n");
-    const base = new Base((f) => isOf(text, f, this.application.register !== ""), registry.hidden);
+    const base = new Base((f) => isOf(text, f, this.application.register !== ""), registry.hidden, (type) => registry.make(type));
     base.add(registry.values());
     this.states = {};
     for (const [name, { keeping, variables }] of Object.entries(this.groups)) {

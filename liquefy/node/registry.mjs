@@ -3,6 +3,9 @@
 
 import { AsyncLocalStorage } from "node:async_hooks";
 
+const PARAMETERS_MAX = 16; // of a constructor, that are given something when an object is made of what is stored
+const PROPERTIES = ".properties";
+
 export class Registry {
   constructor() {
     this.loading = true;
@@ -10,6 +13,7 @@ export class Registry {
     this.steps = new Map(); // name of a fluxion that is a function of its message -> the function
     this.parts = new AsyncLocalStorage(); // what a handler that was cut is to run, for the request that it is called for
     this.hidden = new Map(); // class -> {read, assign} of its private fields
+    this.making = null; // arguments for constructors of objects that are made without what constructors do
     this.guards = null; // name of a fluxion -> what is put before its handler
   }
 
@@ -40,9 +44,20 @@ export class Registry {
     return part;
   }
 
-  // Of a class with private fields: how to read those of an object, and how to assign them.
+  // Of a class with private fields: how to read those of an object, and how to assign them. `type`: the class, or
+  // something that stands for its own, the static ones.
   hide(type, read, assign) {
     this.hidden.set(type, { read, assign });
+  }
+
+  // An object of a class of the program that has its private fields, none of which is given anything yet.
+  make(type) {
+    this.making = isOfLanguage(type) ? [] : Array(PARAMETERS_MAX).fill(anything());
+    try {
+      return Reflect.construct(type, this.making);
+    } finally {
+      this.making = null;
+    }
   }
 
   // What a route is registered with, guards before its handlers: before each of them, since one may first have to read
@@ -66,9 +81,29 @@ export class Registry {
 
   // The variables that an id means; a property, where what is before the last dot is one. Raises Error.
   find(id) {
-    const found = this.variables.get(id) ?? this.property(id);
+    const found = this.variables.get(id) ?? this.ofFunction(id) ?? this.property(id);
     if (found.length) return found;
     throw new Error(`there is no variable ${id} in what the program loaded; compile it again`);
+  }
+
+  // All that is kept in properties of a function or a class, as one object.
+  ofFunction(id) {
+    const holder = id.endsWith(PROPERTIES) ? this.variables.get(id.slice(0, -PROPERTIES.length)) : undefined;
+    if (holder?.length !== 1 || typeof holder[0].get() !== "function") return undefined;
+    const [{ get }] = holder;
+    const own = () => [...this.hidden.values()].filter(({ read }) => read(get()) !== null);
+    return [
+      {
+        name: id,
+        get: () => Object.assign({ ...get() }, ...own().map(({ read }) => read(get()))),
+        set: (value) => {
+          const type = get();
+          for (const key of Object.keys(type)) if (!Object.hasOwn(value, key)) delete type[key];
+          for (const { read, assign } of own()) if (read(type) !== null) assign(type, value);
+          for (const [key, held] of Object.entries(value)) if (!key.startsWith("#")) type[key] = held;
+        },
+      },
+    ];
   }
 
   property(id) {
@@ -95,6 +130,27 @@ export class Registry {
     }
     return found;
   }
+}
+
+// Whether the class extends one that the language has.
+function isOfLanguage(type) {
+  let base = type;
+  while (/^class\b/.test(Function.prototype.toString.call(base)) && Object.getPrototypeOf(base) !== Function.prototype) {
+    base = Object.getPrototypeOf(base);
+  }
+  return /\[native code\]/.test(Function.prototype.toString.call(base));
+}
+
+// Something that a constructor's parameters can be made of, whatever their patterns.
+function anything() {
+  const it = new Proxy(function () {}, {
+    get: (_, key) => {
+      if (key === Symbol.iterator) return () => Array(PARAMETERS_MAX).fill(it).values();
+      return key === Symbol.toPrimitive ? () => 0 : it;
+    },
+    apply: () => it,
+  });
+  return it;
 }
 
 function read(get) {

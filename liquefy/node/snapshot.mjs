@@ -94,7 +94,7 @@ class Survey {
       for (const value of Set.prototype.values.call(object)) this.meet(value, object, number++);
     }
     const fields = base.fieldsOf(object);
-    if (fields !== null && !named) this.refuse(`${describe(object)} with private fields that was made later`, ...this.from.get(object));
+    if (fields !== null) this.shared.add(object);
     for (const [key, value] of Object.entries(fields ?? {})) this.meet(value, object, key);
     if (ArrayBuffer.isView(object)) {
       if (types.isSharedArrayBuffer(object.buffer)) this.refuse("memory that threads share", ...this.from.get(object));
@@ -319,9 +319,8 @@ class Reader {
     });
   }
 
-  // Private fields are given to objects that have them: to those that were there at start.
   fields(path, object, entries) {
-    if (this.base.fieldsOf(object) === null) throw new Error(`${path} has private fields, but was not there at start`);
+    if (this.base.fieldsOf(object) === null) throw new Error(`${path || "an object"} has no private fields any more`);
     this.base.assignFields(object, Object.fromEntries(entries.map(([key, value]) => [key, this.value(value)])));
   }
 
@@ -363,6 +362,10 @@ class Reader {
     throw new Error(`${path} is referred to by what is stored, but the program did not make it when it started on this node`);
   }
 
+  instance(path) {
+    return this.base.instance(this.named(path));
+  }
+
   filled(definition) {
     const object = this.made(definition);
     this.fill(object, definition);
@@ -396,10 +399,10 @@ class Reader {
       case "w":
         return Object(this.value(first));
       case "i":
-        return Object.create(this.named(first));
+        return this.instance(first) ?? Object.create(this.named(first));
       case "x": {
-        const object = this.made(first);
-        if (second === 0) return object;
+        if (second === 0) return this.made(first);
+        const object = (second === null ? null : this.instance(second)) ?? this.made(first);
         return Object.setPrototypeOf(object, second === null ? null : this.named(second));
       }
       default:

@@ -125,21 +125,42 @@ def test_what_is_made_once_is_made_once(tmp_path: Path) -> None:
 
 def test_private_fields_of_what_was_there_at_start(tmp_path: Path) -> None:
     source = """
-        class Counter { #n = 0; #log = []; static #made = 0; #up() { return ++this.#n; }
+        let made = 0;
+        class Counter { #n = 0; #log = []; static #made = 0; id = ++made; #up() { return ++this.#n; }
+          constructor({ first } = {}, [second] = []) { this.given = [first, second]; this.#n += made * 0; made += 0; }
           next(x) { this.#log.push(x); return [this.#up(), this.#log.length]; } }
-        class Named extends Counter { #name = 'n'; rename(x) { const was = this.#name; this.#name = x; return was; } }
+        class Named extends Counter { #name = 'n'; #n = 5; up() { return ++this.#n; }
+          rename(x) { const was = this.#name; this.#name = x; return was; } }
         const counter = new Named(), others = [];
         function handle(url) {
-          if (url === '/new') others.push(new Counter());
+          if (url === '/new') others.push(new Named({ first: 1 }, [2]));
+          if (url === '/others') return others.map((o) => [o.next(url), o.up(), o.given, o.id, o instanceof Named]);
           return [...counter.next(url), counter.rename(url)];
         }
         """
-    with nodes(whole({"app.js": source + HTTP}, ("app.counter", "app.others")), tmp_path / "b") as cluster:
+    variables = ("app.counter", "app.others", "app.made")
+    with nodes(whole({"app.js": source + HTTP}, variables), tmp_path / "b") as cluster:
         assert json.loads(cluster.ask("app", "/a")["body"]) == [1, 1, "n"]
         assert json.loads(cluster.ask("app", "/b")["body"]) == [2, 2, "/a"]
         assert json.loads(cluster.ask("app", "/c")["body"]) == [3, 3, "/b"]
-        assert "app.others[0] is a Counter with private fields that was made" in cluster.ask("app", "/new")["error"]
-        assert json.loads(cluster.ask("app", "/d")["body"]) == [4, 4, "/c"]
+        assert json.loads(cluster.ask("app", "/new")["body"]) == [4, 4, "/c"]
+        assert json.loads(cluster.ask("app", "/others")["body"]) == [[[1, 1], 6, [1, 2], 2, True]]
+        assert json.loads(cluster.ask("app", "/others")["body"]) == [[[2, 2], 7, [1, 2], 2, True]]
+        assert json.loads(cluster.ask("app", "/new")["body"]) == [5, 5, "/new"]
+        assert [other[3] for other in json.loads(cluster.ask("app", "/others")["body"])] == [2, 3]
+
+
+def test_what_is_kept_in_properties_of_functions_and_classes(tmp_path: Path) -> None:
+    source = """
+        class Bank { static total = 0; static #next = 1;
+          static open() { this.total++; return [Bank.#next++, this.total]; } }
+        function visits() { visits.last = (visits.last ?? 0) + 1; return visits.last; }
+        const handle = (url) => [...Bank.open(), visits(), Object.keys(visits)];
+        """
+    program = whole({"app.js": source + HTTP}, ("app.Bank.properties", "app.visits.properties"))
+    with nodes(program, tmp_path / "b") as cluster:
+        for i in range(1, 4):
+            assert json.loads(cluster.ask("app", "/")["body"]) == [i, i, i, ["last"]]
 
 
 def test_an_es_module_and_its_default_export(tmp_path: Path) -> None:
