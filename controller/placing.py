@@ -130,8 +130,11 @@ class Placing:
                 node = self._cluster.node(name)
                 why = f"{name} {'hangs' if node.hung else 'is gone'}"
                 self._lost(name, list(self._cluster.owned.get(name, ())), why)
-        waiting = [p for p in self.homeless if p not in self._placing and not self._waits_for_start(p)]
-        if not waiting or not self._desk.settled:
+        if not self._desk.settled or not self.homeless:
+            return
+        starting = self._starting()
+        waiting = [p for p in self.homeless if p not in self._placing and p[: p.index("/")] not in starting]
+        if not waiting:
             return
         chosen = self._choose(waiting)
         if chosen:
@@ -161,14 +164,14 @@ class Placing:
             chosen.update(balance.spread(view, others))
         return chosen
 
-    def _waits_for_start(self, partition: str) -> bool:
-        """Just after the start, nodes that still load the code are waited for, so that the first does not get all."""
+    def _starting(self) -> set[str]:
+        """Just after the start, nodes that still load a graph's code are waited for, so that the first does not get
+        all."""
         if self._desk.now_ms >= self.start_until_ms:
-            return False
-        graph = partition[: partition.index("/")]
-        return any(
-            graph not in self._cluster.loaded(n) and graph not in n.refused for n in self._cluster.alive() if n.takes
-        )
+            return set()
+        graphs = self._cluster.graphs.keys()
+        nodes = [node for node in self._cluster.alive() if node.takes]
+        return {graph for node in nodes for graph in graphs - self._cluster.loaded(node) - node.refused.keys()}
 
     def view(self) -> balance.View:
         """The cluster as `balance` sees it."""

@@ -250,8 +250,11 @@ class Watch:
         self.world = world
         self._moving: dict[Any, float] = {}
         self._recorded: dict[tuple[str, int], float] = {}
+        self._messages = 0
+        """All that the requests so far can have led to."""
 
     def look(self) -> None:
+        self._messages = COPIES * sum(ask.size for ask in self.world.clients.asks if ask.posted)
         self._gateways()
         for worker in self.world.workers.values():
             if worker.alive:
@@ -259,16 +262,12 @@ class Watch:
         self._moves()
         broker = self.world.broker
         if broker is not None and broker.alive:
-            self._within("broker: messages held", broker.state._holding.count, self._messages())
+            self._within("broker: messages held", broker.state._holding.count, self._messages)
             self._within("broker: strangers", len(broker.state._expelled), 1_024)
 
     def _within(self, what: str, number: int, bound: int) -> None:
         if number > bound:
             raise Violation(f"{what}: {number}, and {bound} is the bound")
-
-    def _messages(self) -> int:
-        """All that the requests so far can have led to."""
-        return sum(ask.plan.size for ask in self.world.clients.asks if ask.posted) * COPIES
 
     def _gateways(self) -> None:
         """What they let in is within the windows."""
@@ -288,8 +287,8 @@ class Watch:
         largest = 100_000
         self._within(f"{worker.name}: contexts kept", flow._cache.bytes, config.cache_bytes_max + used + largest)
         backlog = sum(len(p.working) for p in flow.partitions.values())
-        self._within(f"{worker.name}: messages", backlog, self._messages())
-        self._within(f"{worker.name}: timers", len(flow._timers), self._messages())
+        self._within(f"{worker.name}: messages", backlog, self._messages)
+        self._within(f"{worker.name}: timers", len(flow._timers), self._messages)
 
     def _moves(self) -> None:
         now = self.world.sim.now

@@ -34,6 +34,7 @@ class Ask:
         self.index = index
         self.graph = graph
         self.plan = plan
+        self.size = plan.size
         self.key = key
         self.once = once
         self.posted: list[tuple[GatewayProcess, float]] = []
@@ -45,8 +46,8 @@ class Ask:
         return str(self.index)
 
     def certain(self, since_ms: float) -> bool:
-        """A gateway took it in later than that, and has not crashed since."""
-        return any(gateway.alive and at > since_ms for gateway, at in self.posted)
+        """A gateway took it in, none before that, and has not crashed since."""
+        return all(at > since_ms for _, at in self.posted) and any(gateway.alive for gateway, _ in self.posted)
 
 
 class GatewayProcess(PeerProcess):

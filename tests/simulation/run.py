@@ -77,6 +77,7 @@ def tell(seed: int, without: frozenset[int], words: list[str] | None) -> int:
 
 def sweep(first: int, seeds: int, explained: int) -> list[int]:
     """Those of the seeds that fail; the first few are explained."""
+    gc.freeze()
     began, failed = time.monotonic(), []
     for seed in range(first, first + seeds):
         _, error = try_seed(seed)
