@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import mutants_moves
+
 from broker import state as broker_state
 from broker.routing import RouteTable
 from liquefy.commits import ContextAnswer, Verdict
@@ -223,7 +225,7 @@ MUTANTS = [
     no_fencing, acknowledged_before_the_commit, outbox_not_sent_again, no_dedupe, held_before_returned,
     path_kept_at_failover, local_delivery_overtakes, sent_again_out_of_order, not_sent_again, applied_twice,
     evicted_while_read, contexts_kept_after_refusal, same_epoch_at_failover, returned_forgotten,
-    coroutines_of_one_key_at_once, going_on_overtakes, no_terms,
+    coroutines_of_one_key_at_once, going_on_overtakes, no_terms, *mutants_moves.MUTANTS,
 ]  # fmt: skip
 
 

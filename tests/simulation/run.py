@@ -49,6 +49,9 @@ def find(mutant: Callable[..., Any], first: int, seeds: int) -> tuple[int, BaseE
 def hunt(first: int, seeds: int, only: list[str]) -> list[str]:
     """Which planted bugs no seed has found."""
     missed = []
+    names = [mutant.__name__ for mutant in MUTANTS]
+    if unknown := set(only) - set(names):
+        raise SystemExit(f"there is no {', '.join(sorted(unknown))}\n  remedy: give some of: {', '.join(names)}")
     for mutant in MUTANTS:
         name = mutant.__name__
         if only and name not in only:
@@ -59,7 +62,8 @@ def hunt(first: int, seeds: int, only: list[str]) -> list[str]:
             print(f"{name:<34} NOT FOUND in {seeds} seeds", flush=True)
         else:
             seed, error = found
-            print(f"{name:<34} after {seed - first + 1:>4} seeds: {str(error)[:100].splitlines()[0]}", flush=True)
+            text = (str(error) or type(error).__name__)[:100].splitlines()[0]
+            print(f"{name:<34} after {seed - first + 1:>4} seeds: {text}", flush=True)
     print(f"{len(only or MUTANTS) - len(missed)} of {len(only or MUTANTS)} planted bugs were found")
     return missed
 
