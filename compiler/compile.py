@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from compiler.depth import deeply
 from compiler.flx import derive
 from compiler.program import Program, Role
 from liquefy.errors import GraphError, UserError
@@ -61,7 +62,7 @@ def emit(program: Program, out: Path) -> None:
     if not program.framework and all(fluxion.role is Role.STEP for fluxion in program.fluxions):
         import_module("compiler.flx.emit").emit(program, out)
     elif program.language in LANGUAGES:
-        _part(program.language, "emit").emit(program, out)
+        deeply(lambda: _part(program.language, "emit").emit(program, out))
     else:
         raise UserError(
             f"{program.name}: no code can be made of the language {program.language!r}\n"
@@ -128,7 +129,7 @@ def _python(folder: Path, entry: str, app: str | None) -> Program:
 
 
 def _javascript(folder: Path, entry: str) -> Program:
-    program: Program = _part("javascript").compile(folder, entry)
+    program: Program = deeply(lambda: _part("javascript").compile(folder, entry))
     return _with_reads(program)
 
 

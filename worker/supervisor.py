@@ -99,9 +99,10 @@ class HostProcess:
         on_log: OnLog,
         wanted: Sequence[str] = (),
     ) -> HostProcess:
-        """As `start`, for JavaScript: `host.mjs`, run by that Node.js."""
+        """As `start`, for JavaScript: `host.mjs`, run by that Node.js. Its packages are a link in the bundle's folder;
+        some look for the service's files from where they are installed, and have to find those of this bundle."""
         launched = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()))
-        command = (*launched, str(node), str(NODE_HOST), str(folder.resolve()))
+        command = (*launched, str(node), "--preserve-symlinks", str(NODE_HOST), str(folder.resolve()))
         return cls.spawn(command, passed_on(os.environ, wanted), on_message, on_exit, on_log)
 
     @classmethod

@@ -88,6 +88,11 @@ class Fields(Heap):
     def evaluate(self, node: Node) -> Values:
         raise NotImplementedError
 
+    @cached_property
+    def _climbed(self) -> set[Obj]:
+        """Whose prototypes are being looked through."""
+        return set()
+
     # What the language calls by itself
 
     @cached_property
@@ -174,18 +179,21 @@ class Fields(Heap):
         else:
             found = obj.fields.get(name, set()) | obj.fields.get(ANY, set())
         result = self.inner(value, found, key)
-        for proto in obj.fields.get("__proto__", set()):
-            result |= self._read(proto, name, node, None)
+        if obj not in self._climbed:  # as far as can be told, they may be each other's prototypes
+            self._climbed.add(obj)
+            for proto in self._prototypes(obj):
+                result |= self._read(proto, name, node, None)
+            self._climbed.discard(obj)
         if isinstance(obj.maker, Class):
             result |= self.of_class(obj.maker, name, static=False, value=value, node=node)
-        elif isinstance(obj.maker, Function):
-            prototype = self.extra(obj.maker).fields.get("prototype", set())
-            for item in prototype:
-                result |= self._read(item, name, node, None)
         getters = [v.target for v in obj.fields.get(f"get {name}", set()) if isinstance(v.target, Func)]
         for getter in getters:
             result |= self.call(getter, frozenset({value}), [], node, [])
         return result
+
+    def _prototypes(self, obj: Obj) -> set[Value]:
+        made = isinstance(obj.maker, Function) and self.extra(obj.maker).fields.get("prototype", set())
+        return obj.fields.get("__proto__", set()) | (made or set())
 
     def _of_function(self, func: Func, name: str, node: Node) -> set[Value]:
         own = self.extra(func.function)

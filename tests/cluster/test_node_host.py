@@ -103,6 +103,23 @@ def with_host(folder, steps):
     return asyncio.run(main())
 
 
+def test_packages_find_the_folder_of_the_bundle_above_them(folder, tmp_path):
+    """As they do where npm installs them, although they are shared by all bundles that ask for the same."""
+    package = tmp_path / "environment" / "node_modules" / "above"
+    package.mkdir(parents=True)
+    (package / "index.js").write_text('module.exports = require("path").resolve(__dirname, "../..");')
+    (folder / "node_modules").symlink_to(package.parent)
+    asking = 'const { answer } = require("liquefy");\nmodule.exports = () => answer(Buffer.from(require("above")));'
+    (folder / "lib" / "local.cjs").write_text(asking)
+
+    async def steps(bench):
+        await bench.load()
+        (done,) = await bench.run(item("local", fields={}))
+        assert unpack(done.emitted[0].body).decode() == str(folder.resolve())
+
+    with_host(folder, steps)
+
+
 def test_loads_runs_and_keeps_contexts(folder):
     async def steps(bench):
         assert await bench.load() == Loaded("g", 1, ["store", "call", "keep", "live"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler.compile import compile_source, emit
 from compiler.javascript import compile
 from tests.compiler import golden
 
@@ -48,3 +49,34 @@ app.put("/a{n}/:id", (req, res) => {{
     program = compile(tmp_path, "app.js")
     assert time.process_time() - began < COMPILES_S_MAX
     assert len([group for group in program.groups if group.keeping == "keyed"]) == count
+
+
+def test_prototypes_that_may_be_each_others_are_looked_through_once(tmp_path: Path) -> None:
+    (tmp_path / "app.js").write_text("""
+const app = require("express")();
+const plain = { kind: "plain" };
+const fancy = { trim: "gold" };
+let seen = 0;
+function dress(thing, as) { Object.setPrototypeOf(thing, as); }
+dress(fancy, plain);
+app.post("/undress", (req, res) => { dress(fancy, null); dress(plain, fancy); res.end(); });
+app.get("/", (req, res) => { seen += 1; res.send(fancy.kind + fancy.none + seen); });
+app.listen(3000);
+""")
+    assert "seen" in str(compile(tmp_path, "app.js").groups)
+
+
+def test_a_long_text_of_pieces_and_a_long_else_if_are_compiled(tmp_path: Path) -> None:
+    pieces = " +\n".join('"<li>one</li>"' for _ in range(1_500))
+    ways = "".join(f"else if (seen === {n}) way = {n};\n" for n in range(1, 400))
+    (tmp_path / "app.js").write_text(f"""
+const app = require("express")();
+let seen = 0;
+app.get("/", (req, res) => {{ seen++; res.send({pieces}); }});
+app.get("/way", (req, res) => {{ let way; if (seen === 0) way = 0; {ways} res.json(way); }});
+app.listen(3000);
+""")
+    program = compile_source(tmp_path / "app.js")
+    (tmp_path / "out").mkdir()
+    emit(program, tmp_path / "out")
+    assert [group.keeping for group in program.groups if group.variables] == ["whole"]
