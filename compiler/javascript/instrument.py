@@ -97,8 +97,6 @@ class _Instrument:
         self.edits = _Edits()
 
     def run(self, guards: Iterable[Guard]) -> str:
-        for guard in guards:
-            self._guard(guard)
         scope = _Scope(self.module)
         self._hoist(self.root, scope)
         self._lexical(self.root, scope)
@@ -108,6 +106,8 @@ class _Instrument:
         self.edits.put(len(self.data), "\n;" + self._table(scope, extra) + "\n")
         for child in self.root.children:
             self._visit(child, self.module)
+        for guard in guards:  # what they put in stands around what is put in at the same place
+            self._guard(guard)
         return self.edits.apply(self.data)
 
     # -- guards --------------------------------------------------------------------------------------------------

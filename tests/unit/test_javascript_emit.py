@@ -434,6 +434,9 @@ switch (a) { case 1: let s = 1; run(() => s); }
     lines = text.split("\n")
     assert len(lines) == len(source.split("\n")) + 2
     assert '"lib.m.c": [() => c]' in lines[-2]
+    inner = instrument("m.js", "get('/', (a) => run(() => a));", [Guard("f", 0)])
+    assert inner.startswith("get(...globalThis[Symbol.for(\"liquefy\")].guarded(\"f\", ['/', (a) => (globalThis")
+    assert "run(() => a))]));" in inner
     assert 'run(...globalThis[Symbol.for("liquefy")].guarded("f", [() => k + late]))' in text
     assert '"lib.m.outer.q": [() => q, ($) => { q = $; }]' in text
     done = subprocess.run([NODE, "--check", "-"], input=text, capture_output=True, text=True)
