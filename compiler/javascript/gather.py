@@ -127,6 +127,9 @@ class Gather:
             if record is None:
                 continue
             waits = waits or record.waits or inner.asynchronous
+            if inner in self._handlers and self._late.silent(inner):
+                # Where its context is, others would wait for an answer that does not come; as it is, none do.
+                hazards[Hazard(Harm.HELD, "never answers", inner.node.place, "answer each request")] = None
             for place in self._late.places(inner, handles=inner in self._handlers):
                 hazards[Hazard(Harm.TIMER, "goes on after the answer", place, "answer when all is done")] = None
             for event in record.events:
