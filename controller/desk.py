@@ -12,7 +12,7 @@ from controller.events import Answer, Operation, Reconnect, Store
 from controller.journal import Journal
 from liquefy.config import ControllerConfig
 from liquefy.effects import Log, Relay, ToBroker
-from liquefy.messages import Assign, Control, Graphs, Prepare, Session
+from liquefy.messages import Assign, Control, Graphs, Prepare, Recheck, Session
 
 Effect = ToBroker | Relay | Log | Answer | Store | Reconnect
 
@@ -95,6 +95,11 @@ class Desk:
         for name, graph in sorted(self.cluster.graphs.items()):
             if node.ready.get(name) != graph.version and name not in node.refused:
                 self.relay(node.session, Prepare(graph))
+
+    def recheck(self) -> None:
+        """All nodes are to see whether the store has what they stored."""
+        for node in self.cluster.alive():
+            self.relay(node.session, Recheck())
 
     def open_graphs(self) -> Graphs:
         """Those that take requests."""

@@ -2,7 +2,7 @@
 
 A Redis whose machine dies may lose the last second or two. Its connections break with it, so whoever asks it next
 notices that it was away; then everything is read and compared with what is known here. Knows what was stored by this
-controller, not what workers commit: they notice by themselves, at their next commit.
+controller, not what workers commit: they are asked to look for themselves.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Recovering:
     def store_back(self) -> None:
         """It answers again. Operations are done in order: what is read fits what is known when it comes."""
         self._desk.store(ReadEverything(), self._compare)
+        self._desk.recheck()
 
     def _compare(self, found: Everything) -> None:
         lost = [*self._graphs(found), *self._nodes(found), *self._pins(found)]

@@ -35,6 +35,7 @@ from liquefy.messages import (
     PeerDown,
     PeerUp,
     Prepared,
+    Recheck,
     Report,
     Session,
     Welcome,
@@ -203,6 +204,7 @@ class ControllerState:
         for node in self._cluster.alive():
             if not node.confirmed:
                 self._node_gone(node, "did not come back")
+        self._desk.recheck()
         self._placing.reconcile()
         self._placing.compare_routes()
         self._placing.adopt(self._deploying.names())
@@ -252,6 +254,8 @@ class ControllerState:
         node.confirmed, node.capacity = True, max(peer.capacity, 0.01)
         self._liveness.up(peer.session, now_ms)
         self._desk.equip(node)
+        if peer.claims:
+            self._desk.relay(peer.session, Recheck())
         self._placing.node_back(node, peer.claims, anew)
         self._rebalancing.settle()
         if anew:

@@ -402,6 +402,10 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag=True):
     letter: bytes
 
 
+class Recheck(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Controller to workers: the store was away. Does it still have all that you have stored?"""
+
+
 class LogLine(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Any role to controller: one line of its log, for `liquefy-ctl logs`."""
 
@@ -415,13 +419,13 @@ Control = (
     Hello | Beat | Hold | Release | Handover | Disown | Activated | Assign | Unassign | Expel
     | Welcome | Routes | Ping | Grant | Held | Activate | Drop | Fenced | PeerUp | PeerDown | Landed | Orphans
     | Ack | Hangup | Graphs | Prepare | Prepared | Move | Abort | MoveEnded | Report | Leaving | Inventory | Replay |
-    LogLine
+    Recheck | LogLine
 )  # fmt: skip
 
 RELAYED_BY: dict[str, tuple[Role, ...]] = {
     "Ack": ("worker", "gateway"),
     "Hangup": ("gateway",),
-    **dict.fromkeys(("Graphs", "Prepare", "Move", "Abort", "Replay"), ("controller",)),
+    **dict.fromkeys(("Graphs", "Prepare", "Move", "Abort", "Replay", "Recheck"), ("controller",)),
     **dict.fromkeys(("Prepared", "MoveEnded", "Report", "Leaving", "Inventory"), ("worker",)),
     "LogLine": ("worker", "gateway", "controller"),
 }

@@ -49,6 +49,8 @@ class Ownership:
         self._effects = effects
         self._to_load: list[str] = []
         self._loaded: dict[str, PartitionState] = {}
+        self._rechecked: dict[str, tuple[int, int]] = {}
+        """Epoch and sequence at which a partition was when the store was asked whether it has as much."""
         self._moving: dict[str, Partition] = {}
 
     def claims(self) -> list[Claim]:
@@ -83,6 +85,9 @@ class Ownership:
         """The store says what the partitions are like. They become active once their graph is in force here."""
         for state in states:
             partition = self._flow.partitions.get(state.partition)
+            asked = self._rechecked.pop(state.partition, None)
+            if partition is not None and asked is not None and partition.life is Life.ACTIVE:
+                self._compare(partition, state, asked)
             if partition is None or partition.life is not Life.LOADING:
                 continue
             if (state.owner, state.epoch) != (self._name, partition.epoch):
@@ -93,6 +98,19 @@ class Ownership:
                 continue
             self._loaded[state.partition] = state
         self.start()
+
+    def recheck(self) -> None:
+        """The store was away, and may have come back with less. A partition that has nothing to commit would not
+        notice; and what it had sent, and was told to be safe, may be safe no more."""
+        for partition in self._flow.partitions.values():
+            if partition.life is Life.ACTIVE:
+                self._rechecked[partition.name] = partition.epoch, partition.sequence
+                self._to_load.append(partition.name)
+
+    def _compare(self, partition: Partition, state: PartitionState, asked: tuple[int, int]) -> None:
+        epoch, sequence = asked
+        if partition.epoch == epoch == state.epoch and state.sequence < sequence and not partition.committing:
+            self._gap(partition)
 
     def start(self) -> None:
         """Activate what is loaded and whose graph is in force."""
@@ -213,9 +231,12 @@ class Ownership:
         elif verdict.outcome == "fenced":
             self.lose(partition, "a commit was fenced")
         else:
-            text = "the store is not where the last commit left it; loading it anew"
-            self._effects.append(Log("error", f"{partition.name}: {text}", "gap"))
-            self._reload(partition, "the store lost or gained commits")
+            self._gap(partition)
+
+    def _gap(self, partition: Partition) -> None:
+        text = "the store is not where the last commit left it; loading it anew"
+        self._effects.append(Log("error", f"{partition.name}: {text}", "gap"))
+        self._reload(partition, "the store lost or gained commits")
 
     def _hand_over(self, partition: Partition) -> None:
         assert partition.move is not None

@@ -33,6 +33,7 @@ from liquefy.messages import (
     Move,
     Ping,
     Prepare,
+    Recheck,
     Replay,
     Routes,
     Session,
@@ -102,6 +103,7 @@ class WorkerState:
             Move: self._move,
             Abort: lambda m, s: self.ownership.abort(m.partition, m.epoch, "the controller gave it up"),
             Replay: self._replay,
+            Recheck: lambda m, s: self.ownership.recheck(),
         }
 
     def step(self, event: ev.Event, now_ms: int) -> list[Any]:

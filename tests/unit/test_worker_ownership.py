@@ -23,6 +23,7 @@ from liquefy.messages import (
     Legacy,
     Move,
     MoveEnded,
+    Recheck,
     Release,
     decode_message,
     encode,
@@ -55,6 +56,34 @@ def test_messages_that_come_before_the_load_is_done_wait_for_it() -> None:
     assert bench.relayed(Ack) == []
     bench.step(ev.PartitionsLoaded([PartitionState(P, "node1", 1, 0, [])]))
     assert bench.relayed(Ack) == [(GATEWAY, Ack([1]))]
+
+
+def test_a_partition_that_is_behind_in_the_store_is_loaded_anew_when_asked_to_look() -> None:
+    bench = Bench().ready(P)
+    bench.arrive(bench.message(1))
+    partition = bench.state.flow.partitions[P]
+    assert partition.sequence == 1
+    left = replace(bench.message(7), fluxion="tell", id=b"left")
+    effects = bench.state.step(ev.FromPeer(CONTROLLER, Recheck()), bench.now_ms)
+    [asked] = [e for e in effects if isinstance(e, ev.LoadPartitions)]
+    assert asked.partitions == [P]
+    back = PartitionState(P, "node1", 1, 0, [(1, encode(left))])
+    effects = bench.state.step(ev.PartitionsLoaded([back]), bench.now_ms)
+    assert [e.partitions for e in effects if isinstance(e, ev.LoadPartitions)] == [[P]]
+    effects = bench.state.step(ev.PartitionsLoaded([back]), bench.now_ms)
+    assert bench.state.flow.partitions[P].sequence == 0
+    assert [p.message for e in effects if isinstance(e, SendFrame) for part in e.parts for p in part] == [left]
+
+
+def test_a_partition_that_the_store_has_is_left_alone_when_asked_to_look() -> None:
+    bench = Bench().ready(P)
+    bench.arrive(bench.message(1))
+    partition = bench.state.flow.partitions[P]
+    bench.state.step(ev.FromPeer(CONTROLLER, Recheck()), bench.now_ms)
+    bench.arrive(bench.message(2))  # commits before the answer comes
+    bench.state.step(ev.PartitionsLoaded([PartitionState(P, "node1", 1, 1, [])]), bench.now_ms)
+    assert bench.state.flow.partitions[P] is partition
+    assert partition.sequence == 2
 
 
 def test_the_target_goes_by_what_the_source_left() -> None:
