@@ -167,8 +167,10 @@ def compose(
         # -P: a `worker.py` in the folder one happens to be in must not stand in for the role.
         command = roles.get(kind) or [sys.executable, "-P", "-m", kind]
         settings |= {"keys": Path(keys) / kind} if keys else {}
+        # A password is nothing for `ps` to show.
+        environment = {"LIQUEFY_REDIS": str(settings.pop("redis"))} if "@" in str(settings.get("redis", "")) else {}
         flags = [f"--{flag.replace('_', '-')}={value}" for flag, value in settings.items()]
-        return Spec(name, kind, [*command, f"--name={name}", *flags], address, stage)
+        return Spec(name, kind, [*command, f"--name={name}", *flags], address, stage, environment)
 
     specs = []
     if not redis_url:

@@ -78,6 +78,8 @@ def made(folder: Path) -> Path:
 def write(folder: Path, record: ClusterRecord) -> None:
     """Replace the record; a reader sees the old or the new one, never half."""
     temporary = folder / f"{FILE_NAME}.new"
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600)  # the address of Redis may have its password
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     temporary.replace(folder / FILE_NAME)
 

@@ -1,5 +1,6 @@
-"""A host: the child process that runs users' code. Start: `python -P -m liquefy.host PARENT_PID FOLDER`, with
-one end of a socket pair as descriptor 3. It speaks `liquefy.hosting`, and imports nothing of the roles.
+"""A host: the child process that runs users' code. Start: `python -P -m liquefy.host PARENT_PID FOLDER
+[ORDER]`, with one end of a socket pair as descriptor 3; the order is one of `liquefy.confine`. It speaks
+`liquefy.hosting`, and imports nothing of the roles.
 
 Plain functions are run from a blocking loop, which costs least; when the first `async def` is loaded, an
 event loop takes over for good. A host keeps no promise and needs no farewell: what it had in hand is handled
@@ -21,7 +22,7 @@ from pathlib import Path
 from time import perf_counter_ns, thread_time_ns
 from typing import NoReturn
 
-from liquefy import streaming
+from liquefy import confine, streaming
 from liquefy.context import Context
 from liquefy.errors import BadFrame
 from liquefy.handling import CallTimeout, Passed, Row, Runner, emissions, explain, message_of, results, weight_of
@@ -327,6 +328,8 @@ def _hide_checkout() -> None:
 def main() -> NoReturn:
     parent, folder = int(sys.argv[1]), str(Path(sys.argv[2]).resolve())
     _die_with(parent)
+    if len(sys.argv) > 3:
+        confine.obey(sys.argv[3])
     connection = socket.socket(fileno=HOST_FD)
     connection.set_inheritable(False)  # what users' code starts has no business with it
     os.register_at_fork(after_in_child=connection.close)  # nor has what it forks

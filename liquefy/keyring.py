@@ -124,7 +124,7 @@ def create(folder: Path) -> bool:
     Raises UserError."""
     if (folder / LIST).exists():
         return False
-    if folder.is_dir() and any((folder / role).exists() for role in ROLES):
+    if folder.is_dir() and any(folder.glob(f"*/*{SUFFIX}")):
         raise UserError(f"{folder}: has keys, but no list\n  remedy: delete it, or give another folder")
     allowed = Allowed()
     for role in ROLES:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import hiredis
 
@@ -101,7 +101,8 @@ class _Connection(asyncio.Protocol):
 
 
 class Address:
-    """Where Redis is: `redis://[user:password@]host:port/db`, `rediss://...` (TLS), `unix:///path?db=0`."""
+    """Where Redis is: `redis://[user:password@]host:port/db`, `unix:///path?db=0`, or `rediss://...` (TLS) with, if
+    need be, `?ca=FILE`, whom to trust instead of the system's authorities, and `&cert=FILE&key=FILE`, who we are."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -117,7 +118,7 @@ class Address:
         if parts.scheme not in ("redis", "rediss", "unix"):
             raise _bad_url(url)
         self.path = unquote(parts.path) if parts.scheme == "unix" else ""
-        self.tls = parts.scheme == "rediss"
+        self._tls = _tls(url, dict(parse_qsl(parts.query))) if parts.scheme == "rediss" else None
         self.credentials = tuple(unquote(part) for part in (parts.username, parts.password) if part)
         self.name = self.path or f"{self.host}:{self.port}"
 
@@ -127,8 +128,7 @@ class Address:
         if self.path:
             _, connection = await loop.create_unix_connection(_Connection, self.path)
         else:
-            context = ssl.create_default_context() if self.tls else None
-            _, connection = await loop.create_connection(_Connection, self.host, self.port, ssl=context)
+            _, connection = await loop.create_connection(_Connection, self.host, self.port, ssl=self._tls)
         try:
             if self.credentials:
                 _checked(await connection.send(pack("AUTH", *self.credentials), 1))
@@ -210,6 +210,25 @@ def _checked(replies: list[Any]) -> list[Any]:
     return replies
 
 
+def _tls(url: str, files: dict[str, str]) -> ssl.SSLContext:
+    """Raises ConfigError."""
+    if unknown := set(files) - {"ca", "cert", "key"}:
+        raise ConfigError(f"{_shown(url)}: has no {min(unknown)}\n  remedy: give ca, cert and key alone, each a file")
+    try:
+        context = ssl.create_default_context(cafile=files.get("ca"))
+        if "cert" in files:
+            context.load_cert_chain(files["cert"], files.get("key"))
+    except OSError as error:
+        raise ConfigError(
+            f"{_shown(url)}: a file of its TLS cannot be used: {error}\n  remedy: give PEM files that we may read"
+        ) from None
+    return context
+
+
+def _shown(url: str) -> str:
+    """Without what is secret in it."""
+    return re.sub(r"//[^@/]*@", "//...@", url)
+
+
 def _bad_url(url: str) -> ConfigError:
-    shown = re.sub(r"//[^@/]*@", "//...@", url)
-    return ConfigError(f"{shown!r} is not the address of a Redis\n  remedy: give redis://host:port/0 or unix:///path")
+    return ConfigError(f"{_shown(url)!r} is not the address of a Redis\n  remedy: give redis://host:port/0 or unix:///path")

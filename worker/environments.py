@@ -14,7 +14,7 @@ import hashlib
 import platform
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,10 +49,11 @@ async def prepare(
     install_ms: int = 300_000,
     language: str = "python",
     vouching: Vouching | None = None,
+    launched: Sequence[str] = (),
 ) -> Prepared:
     """Have the bundle of that digest ready to be run; `fetch` is asked for it if it is not here yet, or `vouching` has
     to see it. Raises UserError: the bundle is nowhere, or damaged, nobody vouches for it, or its requirements cannot
-    be installed."""
+    be installed. `launched`: words before the command of an installer."""
     vouching = vouching or Vouching(None)
     folder = data_dir.resolve() / "bundles" / digest
     async with _lock(folder):
@@ -62,7 +63,7 @@ async def prepare(
         raise UserError(problem)
     environments = data_dir.resolve() / "environments"
     if language == "javascript":
-        await _packages(folder, environments, digest, install_ms)
+        await _packages(folder, environments, digest, install_ms, launched)
         return Prepared(folder, None)
     requirements = folder / REQUIREMENTS
     if not requirements.is_file() or not _asks_for_anything(requirements):
@@ -70,7 +71,7 @@ async def prepare(
     site = environments / _environment_name(requirements, digest)
     async with _lock(site):
         if not site.exists():
-            await once(site, lambda partial: _pip(folder, partial, install_ms))
+            await once(site, lambda partial: _pip(folder, partial, install_ms, launched))
     return Prepared(folder, site)
 
 
@@ -83,7 +84,9 @@ async def _unpack(folder: Path, digest: str, fetch: Fetch, vouching: Vouching) -
     await asyncio.to_thread(bundle.unpack, vouching.opened(content, digest), folder)
 
 
-async def _packages(folder: Path, environments: Path, digest: str, install_ms: int) -> None:
+async def _packages(
+    folder: Path, environments: Path, digest: str, install_ms: int, launched: Sequence[str]
+) -> None:
     package = npm.wanted(folder)
     if package is None:
         return
@@ -91,7 +94,7 @@ async def _packages(folder: Path, environments: Path, digest: str, install_ms: i
     target = environments / npm.environment_name(folder, package, digest, node)
     async with _lock(target):
         if not target.exists():
-            await once(target, lambda partial: npm.install(folder, package, node, partial, install_ms))
+            await once(target, lambda partial: npm.install(folder, package, node, partial, install_ms, launched))
     npm.link(folder, target / npm.MODULES)
 
 
@@ -126,8 +129,9 @@ def _names_a_file(line: str) -> bool:
     return "://" not in asked and ("/" in asked or _ARCHIVE.search(asked) is not None)
 
 
-async def _pip(folder: Path, target: Path, install_ms: int) -> None:
+async def _pip(folder: Path, target: Path, install_ms: int, launched: Sequence[str]) -> None:
     command = (
+        *launched,
         *(sys.executable, "-P", "-m", "pip", "install", "--target", str(target), "--requirement", REQUIREMENTS),
         *("--no-input", "--disable-pip-version-check", "--no-warn-script-location", "--quiet"),
     )

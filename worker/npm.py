@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def is_local(package: dict[str, Any]) -> bool:
     return bool(package.get("workspaces")) or any(str(spec).startswith(_LOCAL) for spec in asked)
 
 
-async def install(folder: Path, package: dict[str, Any], node: Node, target: Path, limit_ms: int) -> None:
+async def install(
+    folder: Path, package: dict[str, Any], node: Node, target: Path, limit_ms: int, launched: Sequence[str] = ()
+) -> None:
     """Have `target/node_modules` hold what the bundle in `folder` asks for. Raises UserError."""
     if not node.npm:
         raise UserError(f"{node.node} has no npm beside it, which {PACKAGE} needs\n  remedy: install npm")
@@ -72,10 +75,10 @@ async def install(folder: Path, package: dict[str, Any], node: Node, target: Pat
     common = ("--omit=dev", "--no-audit", "--no-fund", "--no-progress")
     path = f"{node.node.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     variables = {"PATH": path, "NPM_CONFIG_UPDATE_NOTIFIER": "false"}
-    outcome = await run((*node.npm, "ci" if locked else "install", *common), target, limit_ms, variables)
+    outcome = await run((*launched, *node.npm, "ci" if locked else "install", *common), target, limit_ms, variables)
     if locked and outcome.code == 1 and "npm help ci" in outcome.output:
         # It says how it is used: the lock is older than package.json. `install` can still make use of it.
-        outcome = await run((*node.npm, "install", *common), target, limit_ms, variables)
+        outcome = await run((*launched, *node.npm, "install", *common), target, limit_ms, variables)
     if outcome.code is None:
         raise _failed(f"npm was not done after {limit_ms / 1000:g} s", outcome.output)
     if outcome.code != 0:

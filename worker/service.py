@@ -10,13 +10,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
 
-from liquefy import log, nodejs, signing
+from liquefy import confine, log, nodejs, signing
 from liquefy.config import WorkerConfig
 from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
@@ -29,7 +30,7 @@ from liquefy.transport import Link
 from worker import environments, files
 from worker import events as ev
 from worker.state import WorkerState
-from worker.supervisor import HostProcess
+from worker.supervisor import HostProcess, launched
 from worker.vouching import Vouching
 
 TICK_MS = 25
@@ -54,6 +55,11 @@ class Service:
         self._contexts = Contexts(config.redis)
         self._hosts: dict[str, HostProcess] = {}
         self._vouching = Vouching(Keyring.given(config.keys, "worker"))
+        hidden = secret_files(config.keys, config.redis, os.environ)
+        sealed = bool(hidden) or "@" in config.redis
+        self._sealed = sealed
+        self._confined = confine.order(config.host_memory_bytes_max, config.host_files_max, hidden, sealed)
+        self._confined_installer = confine.order(hidden=hidden, sealed=sealed)
         self._prepared: dict[str, environments.Prepared] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._process = psutil.Process()
@@ -89,6 +95,11 @@ class Service:
         loop.add_signal_handler(signal.SIGINT, lambda: self._step(ev.StopAsked(True)))
         text = f"starts, pid {os.getpid()}; broker {self._config.broker}"
         self._log(Log("info", text, "start"))
+        if self._sealed:
+            confine.seal()
+            if not confine.can_hide():
+                text = "users' code can read our keys and passwords: this kernel has no Landlock to hide them"
+                self._log(Log("warning", text, "exposed"))
         try:
             self._alive.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -227,6 +238,7 @@ class Service:
                 self._config.install_ms,
                 effect.language,
                 self._vouching,
+                launched(self._confined_installer),
             )
             if effect.home:
                 home = await files.prepare(Path(self._config.data_dir), effect.home, prepared.folder)
@@ -258,11 +270,10 @@ class Service:
         def on_log(stream: str, line: str) -> None:
             self._printed(name, stream, line)
 
+        on = (on_message, on_exit, on_log)
         if node is not None:
-            return HostProcess.start_node(node.node, prepared.folder, on_message, on_exit, on_log, effect.env)
-        return HostProcess.start(
-            sys.executable, prepared.folder, prepared.site, on_message, on_exit, on_log, effect.env
-        )
+            return HostProcess.start_node(node.node, prepared.folder, *on, effect.env, self._confined)
+        return HostProcess.start(sys.executable, prepared.folder, prepared.site, *on, effect.env, self._confined)
 
     def _printed(self, host: str, stream: str, line: str) -> None:
         """What users' code prints: marked with its graph, so that nobody takes it for ours."""
@@ -321,6 +332,14 @@ class Service:
 
     def _count(self, effect: Count) -> None:
         self._counts[effect.name] = self._counts.get(effect.name, 0) + effect.by
+
+
+def secret_files(keys: str, redis: str, environment: Mapping[str, str]) -> list[str]:
+    """The files and folders that users' code is not to see: our keys, the file of settings, which may hold the password
+    of Redis, and our key for its TLS."""
+    tls_key = parse_qs(urlsplit(redis).query).get("key", [])
+    found = [keys, environment.get("LIQUEFY_CONFIG", ""), *tls_key]
+    return [str(Path(path).resolve()) for path in found if path]
 
 
 def _decode(frames: list[bytes]) -> ev.Event:

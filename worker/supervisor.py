@@ -42,6 +42,9 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 """What of the worker's environment users' code sees, besides what its graph asks for by name. Nothing of ours, and
 no password of the store."""
 
+OURS = "LIQUEFY_"
+"""What no graph can ask for: our settings, with where Redis is and its password."""
+
 NODE_HOST = Path(liquefy.__file__).parent / "node" / "host.mjs"
 
 OnMessage = Callable[[FromHost], None]
@@ -82,11 +85,13 @@ class HostProcess:
         on_exit: OnExit,
         on_log: OnLog,
         wanted: Sequence[str] = (),
+        confined: str = "",
     ) -> HostProcess:
         """Start `liquefy.host` on the bundle in `folder`, with the packages of `site` and the `wanted` variables of
-        our environment. Call it from the main thread: a host ends with the thread that started it. Raises OSError
-        if that fails."""
-        command = (python, "-P", "-m", "liquefy.host", str(os.getpid()), str(folder.resolve()))
+        our environment, `confined` by that order. Call it from the main thread: a host ends with the thread that
+        started it. Raises OSError if that fails."""
+        order = (confined,) if confined else ()
+        command = (python, "-P", "-m", "liquefy.host", str(os.getpid()), str(folder.resolve()), *order)
         return cls.spawn(command, environment(os.environ, site, wanted), on_message, on_exit, on_log)
 
     @classmethod
@@ -98,11 +103,11 @@ class HostProcess:
         on_exit: OnExit,
         on_log: OnLog,
         wanted: Sequence[str] = (),
+        confined: str = "",
     ) -> HostProcess:
         """As `start`, for JavaScript: `host.mjs`, run by that Node.js. Its packages are a link in the bundle's folder;
         some look for the service's files from where they are installed, and have to find those of this bundle."""
-        launched = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()))
-        command = (*launched, str(node), "--preserve-symlinks", str(NODE_HOST), str(folder.resolve()))
+        command = (*launched(confined), str(node), "--preserve-symlinks", str(NODE_HOST), str(folder.resolve()))
         return cls.spawn(command, passed_on(os.environ, wanted), on_message, on_exit, on_log)
 
     @classmethod
@@ -244,9 +249,16 @@ class HostProcess:
         self._on_exit(fault or (f"signal {-code}" if code < 0 else f"exit code {code}"))
 
 
+def launched(confined: str = "") -> tuple[str, ...]:
+    """The words before a command that is to die with us, and to give up before what that order says."""
+    order = ("--confined", confined) if confined else ()
+    return (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *order)
+
+
 def passed_on(ours: Mapping[str, str], wanted: Sequence[str]) -> dict[str, str]:
-    """What of our environment any host gets."""
-    return {name: ours[name] for name in (*PASSED_ON, *wanted) if name in ours}
+    """What of our environment any host gets: never what is ours alone, whatever its graph asks for."""
+    named = [name for name in (*PASSED_ON, *wanted) if not name.startswith(OURS)]
+    return {name: ours[name] for name in named if name in ours}
 
 
 def environment(ours: Mapping[str, str], site: Path | None, wanted: Sequence[str] = ()) -> dict[str, str]:

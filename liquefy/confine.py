@@ -1,0 +1,135 @@
+"""What a process that runs users' code gives up, by its own hand, before it runs any: files that are not its business,
+looking into its worker, memory and open files without end.
+
+Uses nothing but the standard library: `launch.py` runs it with -I -S. Outside Linux, or where the kernel has no
+Landlock, only the limits are set; `can_hide` says so beforehand. Landlock takes away what is not granted, and here all
+is to be granted but a few paths: so every neighbour of these and of the folders above them is granted, as it is at
+that moment. What is made later in one of those very folders cannot be opened.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+
+ABI_MIN = 2
+"""Linux 5.19. The one before it would keep files from being moved from folder to folder."""
+
+FIRST_CLOSED = 4
+"""Descriptors from here on are nothing to a host: it has its output, and the connection to its worker."""
+
+FILES_GUESS = 1 << 20
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION, _PATH_BENEATH = 1, 1
+_WRITE_FILE, _READ_FILE, _REMOVE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 2, 1 << 5, 1 << 13, 1 << 14
+_FILE_RIGHTS = _WRITE_FILE | _READ_FILE | _TRUNCATE
+_SCOPE_SIGNAL = 1 << 1
+_PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 24, 38
+_CAPABILITY_VERSION = 0x20080522
+_LOOKING = (19, 21, 38)
+"""CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON."""
+
+
+def order(memory_bytes: int = 0, files: int = 0, hidden: Sequence[str] = (), sealed: bool = False) -> str:
+    """What `obey` is told, as a word of a command line; 0: no such limit. `sealed`: it cannot look into or signal any
+    process but those that it starts; so it is with `hidden` paths."""
+    return json.dumps({"memory": memory_bytes, "files": files, "hidden": list(hidden), "sealed": sealed})
+
+
+def obey(words: str) -> None:
+    """Do so, for this process and all that it starts. To be called before there are threads."""
+    told = json.loads(words)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(FIRST_CLOSED, most if most != resource.RLIM_INFINITY else FILES_GUESS)
+    _limit(resource.RLIMIT_CORE, 0)
+    if told["files"]:
+        _limit(resource.RLIMIT_NOFILE, told["files"])
+    if told["memory"]:
+        _limit(resource.RLIMIT_DATA, told["memory"])
+    if (told["hidden"] or told["sealed"]) and can_hide():
+        _hide([os.path.realpath(path) for path in told["hidden"]])
+
+
+def can_hide() -> bool:
+    """Whether this kernel lets a process hide files from itself."""
+    return _abi() >= ABI_MIN
+
+
+def seal() -> None:
+    """Nobody of our own user may look into this process: not its memory, nor its environment (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _limit(which: int, most: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(which, (most, most))
+
+
+def _abi() -> int:
+    if sys.platform != "linux":
+        return 0
+    return int(ctypes.CDLL(None, use_errno=True).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION))
+
+
+def _hide(hidden: list[str]) -> None:
+    """Raises OSError: a process that should have been confined does not go on without."""
+    libc, abi = ctypes.CDLL(None, use_errno=True), _abi()
+    rights = _READ_FILE | _WRITE_FILE | _REMOVE_FILE | _REFER | (_TRUNCATE if abi >= 3 else 0)
+    attributes = struct.pack("=QQQ", rights, 0, _SCOPE_SIGNAL) if abi >= 6 else struct.pack("=Q", rights)
+    ruleset = _checked(libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
+    for path in _granted("/", hidden):
+        try:
+            descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue  # gone, or nothing that we could open anyway
+        mask = rights if os.path.isdir(path) else rights & _FILE_RIGHTS
+        # What cannot be granted (a symbolic link) is granted where it leads to.
+        libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", mask, descriptor), 0)
+        os.close(descriptor)
+    _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _drop_capabilities(libc)
+    _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0))
+    os.close(ruleset)
+
+
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """Those of root that look into other processes all the same."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
+    held = ctypes.create_string_buffer(24)
+    _checked(libc.capget(header, held))
+    sets = list(struct.unpack("=6I", held.raw))
+    for capability in _LOOKING:
+        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+        for index in range(3):
+            sets[3 * (capability // 32) + index] &= ~(1 << capability % 32)
+    _checked(libc.capset(header, struct.pack("=6I", *sets)))
+
+
+def _granted(folder: str, hidden: list[str]) -> Iterator[str]:
+    """The largest trees below the folder that hold nothing hidden."""
+    if folder in hidden:
+        return
+    if not any(path.startswith(folder.rstrip("/") + "/") for path in hidden):
+        yield folder
+        return
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        yield from _granted(os.path.join(folder, name), hidden)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"this process cannot be confined: {os.strerror(number)}")
+    return result

@@ -1,0 +1,102 @@
+"""What a host cannot reach, in a process of its own: each try is told to the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from liquefy import confine, launch
+from worker.service import secret_files
+from worker.supervisor import launched, passed_on
+
+TRIES = """
+import json, os, signal, sys
+def tried(name, call):
+    try:
+        told[name] = call() and "yes" or "yes"
+    except Exception as error:
+        told[name] = type(error).__name__
+folder, parent = sys.argv[1], int(sys.argv[2])
+told = {}
+tried("secret", lambda: open(f"{folder}/keys/worker.key").read())
+tried("replace", lambda: os.replace(f"{folder}/beside/mine", f"{folder}/keys/worker.key"))
+tried("delete", lambda: os.remove(f"{folder}/keys/worker.key"))
+tried("around", lambda: open(f"/proc/{parent}/root{folder}/keys/worker.key").read())
+tried("link", lambda: (os.symlink(f"{folder}/keys", f"{folder}/beside/way"), open(f"{folder}/beside/way/worker.key")))
+tried("environment", lambda: open(f"/proc/{parent}/environ").read())
+tried("memory", lambda: open(f"/proc/{parent}/mem", "rb"))
+tried("files", lambda: os.listdir(f"/proc/{parent}/fd") and open(f"/proc/{parent}/fd/{sys.argv[3]}"))
+tried("signal", lambda: os.kill(parent, 0))
+tried("inherited", lambda: os.fstat(int(sys.argv[3])))
+tried("beside", lambda: open(f"{folder}/beside/file", "w").write("x"))
+tried("move", lambda: (os.mkdir(f"{folder}/beside/d"), os.rename(f"{folder}/beside/file", f"{folder}/beside/d/file")))
+tried("temporary", lambda: __import__("tempfile").TemporaryFile().write(b"x"))
+tried("child", lambda: __import__("subprocess").run(["/bin/sh", "-c", "exit 0"], check=True))
+tried("many files", lambda: [open("/dev/null") for _ in range(200)])
+tried("much memory", lambda: bytearray(600 * 1024 * 1024))
+print(json.dumps(told))
+"""
+
+
+def tries(folder: Path, order: str, descriptor: int) -> dict[str, str]:
+    parent = str(os.getpid())
+    done = subprocess.run(
+        [*launched(order), sys.executable, "-c", TRIES, str(folder), parent, str(descriptor)],
+        capture_output=True, text=True, timeout=60, pass_fds=[descriptor],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told: dict[str, str] = json.loads(done.stdout)
+    return told
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("keys/worker.key", "beside/mine"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("secret")
+    return tmp_path
+
+
+@pytest.mark.skipif(not confine.can_hide(), reason="this kernel has no Landlock")
+def test_keys_environment_memory_and_files_of_the_worker_are_out_of_reach(folder: Path) -> None:
+    with (folder / "keys/worker.key").open() as opened:
+        order = confine.order(512 * 1024 * 1024, 100, [str(folder / "keys")])
+        told = tries(folder, order, opened.fileno())
+    may = {name for name, what in told.items() if what == "yes"}
+    assert may == {"beside", "move", "temporary", "child"}, told
+    assert (folder / "keys/worker.key").read_text() == "secret"
+
+
+def test_without_secrets_there_are_limits_alone(folder: Path) -> None:
+    with (folder / "beside/mine").open() as opened:
+        told = tries(folder, confine.order(0, 100), opened.fileno())
+    assert told["secret"] == told["beside"] == told["much memory"] == "yes"
+    assert told["inherited"] == told["many files"] == "OSError"
+
+
+def test_a_host_of_python_obeys_too(folder: Path) -> None:
+    code = "import sys; from liquefy import confine; confine.obey(sys.argv[1]); print(open(sys.argv[2]).read())"
+    order = confine.order(hidden=[str(folder / "keys")])
+    arguments = [sys.executable, "-c", code, order]
+    ok = subprocess.run([*arguments, str(folder / "beside/mine")], capture_output=True, text=True, timeout=60)
+    assert ok.stdout == "secret\n"
+    if confine.can_hide():
+        refused = subprocess.run([*arguments, str(folder / "keys/worker.key")], capture_output=True, timeout=60)
+        assert b"PermissionError" in refused.stderr
+
+
+def test_no_graph_can_ask_for_our_settings() -> None:
+    ours = {"PATH": "/bin", "LIQUEFY_REDIS": "redis://:pw@h", "MINE": "1", "OTHER": "2"}
+    assert passed_on(ours, ["MINE", "LIQUEFY_REDIS", "ABSENT"]) == {"PATH": "/bin", "MINE": "1"}
+
+
+def test_what_is_secret() -> None:
+    found = secret_files("/keys", "rediss://h/0?key=/tls/key.pem", {"LIQUEFY_CONFIG": "/etc/l.yaml"})
+    assert found == ["/keys", "/etc/l.yaml", "/tls/key.pem"]
+    assert secret_files("", "redis://h/0", {}) == []
+    assert Path(launch.__file__).parent == Path(confine.__file__).parent
