@@ -23,7 +23,7 @@ from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
 from liquefy.hosting import FromHost, Load, Refused, frame
-from liquefy.keyring import Keyring
+from liquefy.keyring import LIST, Keyring
 from liquefy.messages import LogLine, decode_control, decode_header, decode_payload, encode
 from liquefy.running import FAILED
 from liquefy.transport import Link
@@ -335,9 +335,12 @@ class Service:
 
 
 def secret_files(keys: str, redis: str, environment: Mapping[str, str]) -> list[str]:
-    """The files and folders that users' code is not to see: our keys, the file of settings, which may hold the password
-    of Redis, and our key for its TLS."""
+    """The files and folders that users' code is not to see: our keys, and those of other roles if they are beside them;
+    the file of settings, which may hold the password of Redis; our key for its TLS."""
     tls_key = parse_qs(urlsplit(redis).query).get("key", [])
+    whole = Path(keys).resolve().parent
+    if keys and (whole / LIST).is_file():
+        keys = str(whole)
     found = [keys, environment.get("LIQUEFY_CONFIG", ""), *tls_key]
     return [str(Path(path).resolve()) for path in found if path]
 

@@ -95,7 +95,9 @@ def test_no_graph_can_ask_for_our_settings() -> None:
     assert passed_on(ours, ["MINE", "LIQUEFY_REDIS", "ABSENT"]) == {"PATH": "/bin", "MINE": "1"}
 
 
-def test_what_is_secret() -> None:
+def test_what_is_secret(tmp_path: Path) -> None:
+    (tmp_path / "allowed").touch()
+    assert secret_files(str(tmp_path / "worker"), "", {}) == [str(tmp_path)]
     found = secret_files("/keys", "rediss://h/0?key=/tls/key.pem", {"LIQUEFY_CONFIG": "/etc/l.yaml"})
     assert found == ["/keys", "/etc/l.yaml", "/tls/key.pem"]
     assert secret_files("", "redis://h/0", {}) == []

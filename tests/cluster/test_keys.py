@@ -13,7 +13,7 @@ import pytest
 import uvloop
 from live_cluster import ROOT, LiveCluster, wait_for
 
-from liquefy import keyring
+from liquefy import confine, keyring
 from liquefy import messages as m
 from liquefy.errors import UserError
 from liquefy.graph import Graph
@@ -337,3 +337,57 @@ def test_a_bundle_that_no_allowed_deployer_has_signed_is_refused(cluster: LiveCl
     assert not mark.exists()
     assert cluster.run("deploy", str(app), "--json", "--controller", cluster.controller).code == 0
     assert mark.exists()
+
+
+SPY = '''
+import os
+
+from liquefy import answer
+
+
+def tried(call):
+    try:
+        call()
+        return "yes"
+    except Exception as error:
+        return type(error).__name__
+
+
+def spy(message):
+    worker = os.getppid()
+    return answer({
+        "key": tried(lambda: open(KEYS + "/worker/worker.key").read()),
+        "list": tried(lambda: open(KEYS + "/allowed").read()),
+        "environment of the worker": tried(lambda: open(f"/proc/{worker}/environ").read()),
+        "memory of the worker": tried(lambda: open(f"/proc/{worker}/mem", "rb")),
+        "signals": tried(lambda: os.kill(worker, 0)),
+        "descriptors": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
+        "ours": [name for name in os.environ if name.startswith("LIQUEFY_")],
+        "own files": tried(lambda: open(__file__).read()),
+    })
+'''
+
+
+@pytest.mark.skipif(not confine.can_hide(), reason="this kernel has no Landlock")
+def test_users_code_reaches_no_key_and_nothing_of_its_worker(cluster: LiveCluster, tmp_path: Path) -> None:
+    app = tmp_path / "spy"
+    app.mkdir()
+    (app / "spying.py").write_text(f"KEYS = {cluster.keys!r}\n" + SPY)
+    (app / "graph.yaml").write_text(
+        'graph: spy\nenv: [LIQUEFY_REDIS, LIQUEFY_KEYS]\ninputs:\n  input: GET /spy/now\nfluxions:\n'
+        '  spy: {code: "spying:spy"}\nstreams:\n  - input >> spy\n  - spy >> output\n'
+    )
+    reply = cluster.run("deploy", str(app), "--json", "--wait", "--controller", cluster.controller)
+    assert reply.code == 0, reply.errors
+    told = wait_for(lambda: (r := cluster.get("/spy/now")).status == 200 and r.body, "an answer")
+    descriptors = told.pop("descriptors")
+    assert told == {
+        "key": "PermissionError",
+        "list": "PermissionError",
+        "environment of the worker": "PermissionError",
+        "memory of the worker": "PermissionError",
+        "signals": "PermissionError",
+        "ours": [],
+        "own files": "yes",
+    }
+    assert len(descriptors) <= 5, "its output, the connection to its worker, and the folder that it lists"
