@@ -37,6 +37,7 @@ from compiler.python.model import (
 from compiler.python.model import Part as Inside
 from compiler.python.read import Sources, place
 from compiler.python.starts import _WITH_ROUTE, Frameworks, Route, in_graph, paths
+from liquefy.liquid.program import FACTORY_NAMES
 
 ROUNDS_MAX = 12
 """So often all handlers are looked at again because one showed something new to the others."""
@@ -96,19 +97,24 @@ def gather_facts(folder: Path, entry: str, app: str | None) -> Gathered:
 
 
 def _factory(m: Machine, frameworks: Frameworks, module: Module, app: str | None) -> None:
-    """`create_app`, if that is how the application comes about."""
-    names = ["create_app", "make_app", "init_app", "app_factory", "get_app", "main"]
+    """`create_app`, if that is how the application comes about: what is called to run it, `program.find_app`."""
+    names = [*FACTORY_NAMES, "main"]
     if app is not None and app.rpartition(":")[2].split("(")[0]:
         names.insert(0, app.rpartition(":")[2].split("(")[0])
     for name in names:
         for atom in module.scope.names.get(name, NOTHING):
             wanted = app is not None and name == names[0]
-            if isinstance(atom, Func) and (wanted or not frameworks.applications):
+            if isinstance(atom, Func) and (wanted or not (frameworks.applications or _needs(atom.info.node.args))):
                 from compiler.python.evaluate import Frame
 
                 m.frames.append(Frame(module.scope))
                 m.call(atom, Args())
                 m.frames.pop()
+
+
+def _needs(given: ast.arguments) -> bool:
+    """Whether a function cannot be called with nothing."""
+    return len(given.posonlyargs) + len(given.args) > len(given.defaults) or None in given.kw_defaults
 
 
 def _startup(m: Machine, frameworks: Frameworks) -> None:

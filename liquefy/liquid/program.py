@@ -14,6 +14,7 @@ import inspect
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -229,6 +230,14 @@ def kind_of(app: Any) -> str:
     return "wsgi" if names[:1] == ["environ"] or names == ["env", "start_response"] else ""
 
 
+def _needs_nothing(factory: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(factory).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 _APP_CLASSES = frozenset(
     ("Flask", "Bottle", "FastAPI", "Starlette", "Quart", "Sanic", "Litestar", "Application", "Microdot", "App",
      "WSGIHandler", "ASGIHandler", "API", "FlaskApp")
@@ -246,7 +255,7 @@ def find_app(module: ModuleType) -> tuple[Any, str] | None:
             return value, kind
     for name in FACTORY_NAMES:
         factory = values.get(name)
-        if inspect.isfunction(factory):
+        if inspect.isfunction(factory) and _needs_nothing(factory):
             made = factory()
             if inspect.iscoroutine(made):
                 return made, "aiohttp"
