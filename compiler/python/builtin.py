@@ -122,16 +122,22 @@ def copied(m: Machine, name: str, args: Args, node: ast.AST) -> Atoms:
         return inside | args.get(9, "default") | functions
     lazy = m.loading and name in ("iter", "zip", "filter", "reversed", "enumerate")
     made = memory.fresh(m, "iterator" if lazy else "dict" if name == "dict" else "list", node)
-    memory.store(m, made, inside, where)
+    memory.store(m, made, inside if name != "enumerate" else _pairs(m, inside, node), where)
     for key, value in args.named:
         if key not in ("key", "reverse"):
             made.attrs[key] = made.attrs.get(key, NOTHING) | value
             memory._contain(m, made, value)
-    if name == "enumerate":
-        pair = memory.fresh(m, "tuple", node)
-        pair.attrs["0"], pair.attrs["1"] = SCALAR, pair.attrs.get("1", NOTHING) | inside
-        made.elements = frozenset({Ref(pair)})
     return frozenset({Ref(made)}) | _once(args)
+
+
+def _pairs(m: Machine, inside: Atoms, node: ast.AST) -> Atoms:
+    """What `enumerate` is made of. What comes in again the next time is no change: else a handler would never be done."""
+    pair = memory.fresh(m, "tuple", node)
+    known = pair.attrs.get("1", NOTHING)
+    if not inside <= known:
+        pair.attrs["0"], pair.attrs["1"] = SCALAR, known | inside
+        m.changed = True
+    return frozenset({Ref(pair)})
 
 
 def _map(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:

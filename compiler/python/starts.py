@@ -81,7 +81,7 @@ _STARTUP = {
 _LIFESPAN = ("lifespan_context", "lifespan", "on_startup")
 """Attributes of an application or its router that are run when it starts."""
 _SERVES = {
-    "uvicorn.run", "aiohttp.web.run_app", "bottle.run", "waitress.serve", "werkzeug.serving.run_simple",
+    "uvicorn.run", "uvicorn.Config", "aiohttp.web.run_app", "bottle.run", "waitress.serve", "werkzeug.serving.run_simple",
     "hypercorn.asyncio.serve", "gunicorn.app.base.BaseApplication",
 }  # fmt: skip
 _CONVERTED = {"int": "int", "": "", "str": "", "string": "", "path": ""}
@@ -126,6 +126,7 @@ class Frameworks(Hooks):
         if name in APPLICATIONS or name in _ROUTERS:
             return self._application(m, name, call, node)
         if name in _SERVES:
+            self._named(m, call)
             return PLAIN
         short = name.rsplit(".", 1)[-1]
         if name.startswith(("starlette.routing.", "fastapi.routing.")):
@@ -141,6 +142,16 @@ class Frameworks(Hooks):
         if name.endswith("Middleware"):
             self._single(m, call.every())
         return None
+
+    def _named(self, m: Machine, call: Args) -> None:
+        """`uvicorn.run("main:app")` loads that module, and calls what makes the application."""
+        for atom in call.get(0, "app"):
+            if isinstance(atom, Const) and isinstance(atom.value, str) and ":" in atom.value:
+                path, _, attribute = atom.value.partition(":")
+                module = m.import_name(path)
+                for made in module.scope.names.get(attribute.partition(".")[0], NOTHING) if module else ():
+                    if isinstance(made, Func) and not self.applications:
+                        m.call(made, Args())
 
     def _application(self, m: Machine, name: str, call: Args, node: Place) -> Atoms:
         obj = m.objects.setdefault(("lib", node, f"{name}{len(m.frames)}"), Obj("lib", node, True, name))

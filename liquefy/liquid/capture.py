@@ -54,6 +54,8 @@ class Capture:
         self.found = threading.Event()
         self.listening: list[int] = []
         """Ports of its own that the program listens on."""
+        self.named = ""
+        """The module in which the server was told to find the application ("main:app")."""
 
     # -- what patches call ---------------------------------------------------------------------------------
 
@@ -162,6 +164,8 @@ def _uvicorn_server(capture: Capture, module: Any) -> None:
         if not config.loaded:
             config.ssl_certfile = config.ssl_keyfile = None
             config.load()
+        if isinstance(config.app, str):
+            capture.named = config.app.partition(":")[0]
         await capture.serve_asgi(config.loaded_app, config.root_path)
 
     def run(self: Any, sockets: Any = None) -> None:

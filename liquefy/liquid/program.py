@@ -79,6 +79,9 @@ class RunningProgram:
         if self._capture.server is None:
             raise self._capture.error or NotStarted(f"{self._entry} does not serve")
         self.server = self._capture.server
+        named = sys.modules.get(self._capture.named)
+        if named is not None and Path(getattr(named, "__file__", None) or "") == self._folder / self._entry:
+            self.main = self._capture.named  # it told the server its own name: it was loaded twice, and this one serves
         return self.server
 
     # -- in the program's thread ---------------------------------------------------------------------------

@@ -18,8 +18,9 @@ CASES = Path(__file__).parent / "cases/moved"
 def test_moved_it_answers_as_it_is(case: Path, tmp_path: Path) -> None:
     files = golden.sources(case.read_text())
     requests = tuple(files.pop("requests").split())
-    if "fastapi" in files["app.py"] or "starlette" in files["app.py"]:
+    if "fastapi" in files["app.py"] or "starlette" in files["app.py"] or "uvicorn" in files["app.py"]:
         pytest.importorskip("fastapi")
+        pytest.importorskip("uvicorn")
     for name, text in files.items():
         (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "source" / name).write_text(text)
