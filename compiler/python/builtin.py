@@ -131,7 +131,7 @@ def copied(m: Machine, name: str, args: Args, node: ast.AST) -> Atoms:
 
 
 def _pairs(m: Machine, inside: Atoms, node: ast.AST) -> Atoms:
-    """What `enumerate` is made of. What comes in again the next time is no change: else a handler would never be done."""
+    """What `enumerate` is made of. What comes in again is no change: else a handler would never be done."""
     pair = memory.fresh(m, "tuple", node)
     known = pair.attrs.get("1", NOTHING)
     if not inside <= known:

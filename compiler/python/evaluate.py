@@ -99,6 +99,8 @@ class Machine:
         self.objects: dict[tuple[str, Place, str], Obj] = {}
         self.variables: dict[str, tuple[Scope, str]] = {}
         self.synthetic: dict[str, Variable] = {}
+        self.nameless: set[str] = set()
+        """Those of objects that no name leads to when the service runs."""
         self.request_attrs: dict[str, Atoms] = {}
         self.callbacks: dict[Func, None] = {}
         """Functions that a library was given: it may call them at any request."""

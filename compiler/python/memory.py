@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Initial, KeyOf, Mode, Place, Variable
@@ -40,6 +41,8 @@ from compiler.python.model import (
 
 if TYPE_CHECKING:
     from compiler.python.evaluate import Frame, Machine
+
+NAMELESS = "an object that no name leads to"
 
 ELEMENTS_DEPTH_MAX = 8
 """Containers inside containers that are looked into when a value is handed on."""
@@ -178,12 +181,24 @@ def record(m: Machine, obj: Obj, mode: Mode, where: Place, key: KeyOf | None = N
     roots = obj.roots()
     if not roots:
         variable = f"{obj.place.file.removesuffix('.py').replace('/', '.')}.line{obj.place.line}"
-        detail = "an object that no name leads to"
-        m.synthetic.setdefault(variable, Variable(variable, variable, obj.place, Initial.OPAQUE, True, detail))
-        obj.owner = variable
+        _nameless(m, obj, variable)
         roots = [(variable, True)]
+    if mode in (Mode.WRITE, Mode.ESCAPE):
+        for variable, _ in roots:
+            if variable in m.nameless:
+                m.synthetic[variable] = replace(m.synthetic[variable], initial=Initial.OPAQUE, detail=NAMELESS)
     for variable, itself in roots:
         m.recorder.use(variable, mode, where, key if itself and obj.kind == "dict" else None)
+
+
+def _nameless(m: Machine, obj: Obj, variable: str) -> None:
+    """It cannot be stored, as it is not found when the service runs. Where nobody changes it, it need not be."""
+    initial, detail = initial_of(m, frozenset({Ref(obj)}))
+    if initial in (Initial.ONCE, Initial.OPAQUE):
+        initial, detail = Initial.OPAQUE, NAMELESS
+    m.nameless.add(variable)
+    m.synthetic.setdefault(variable, Variable(variable, variable, obj.place, initial, True, detail))
+    obj.owner = variable
 
 
 def change(m: Machine, value: Atoms, where: Place, stored: Atoms = NOTHING, key: KeyOf | None = None) -> None:

@@ -81,8 +81,8 @@ _STARTUP = {
 _LIFESPAN = ("lifespan_context", "lifespan", "on_startup")
 """Attributes of an application or its router that are run when it starts."""
 _SERVES = {
-    "uvicorn.run", "uvicorn.Config", "aiohttp.web.run_app", "bottle.run", "waitress.serve", "werkzeug.serving.run_simple",
-    "hypercorn.asyncio.serve", "gunicorn.app.base.BaseApplication",
+    "uvicorn.run", "uvicorn.Config", "aiohttp.web.run_app", "bottle.run", "waitress.serve",
+    "werkzeug.serving.run_simple", "hypercorn.asyncio.serve", "gunicorn.app.base.BaseApplication",
 }  # fmt: skip
 _CONVERTED = {"int": "int", "": "", "str": "", "string": "", "path": ""}
 _FLASK_PARAMETER = re.compile(r"<(?:([a-zA-Z_]\w*)(?:\([^)]*\))?:)?([A-Za-z_]\w*)>")
