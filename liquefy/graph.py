@@ -86,13 +86,13 @@ class Graph(msgspec.Struct, frozen=True, dict=True):
         """What the code of the bundle is written in: one language, as each bundle has a graph.yaml of its own."""
         return next(f.language for f in self.fluxions if f.bundle == bundle)
 
-    def key_of(self, fluxion: str, own: str, inherited: str, root: str) -> str:
+    def key_of(self, fluxion: str, own: str, inherited: str, root: bytes) -> str:
         """The key under which a message travels to a fluxion: its `own`, found by the fluxion's key path; "" for the
         one context of a group without key; else the `inherited` one; the id of its request where there is none."""
         target = self.fluxion_by_name[fluxion]
         if not target.key and self.group_by_name[target.group].stateful:
             return ""
-        return own or inherited or root
+        return own or inherited or root.hex()
 
     def partition_names(self) -> list[str]:
         """All partitions of all groups, `graph/group/index`."""

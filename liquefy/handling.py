@@ -7,10 +7,11 @@ Knows neither sockets nor processes; of the clock only how long things take.
 from __future__ import annotations
 
 import signal
+from _signal import getsignal  # type: ignore[import-not-found]  # the public one makes an enum of it: ten times as slow
 from collections.abc import Callable, Iterable
 from time import perf_counter_ns, thread_time_ns
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from liquefy.context import Context
 from liquefy.errors import BadFrame
@@ -52,6 +53,16 @@ Row = tuple[
     int, list[Emitted], dict[str, bytes], tuple[str, ...], str, str, int, int, bool, list[Passed]
 ]
 """A result without its processor time: as Done, with `elapsed` in nanoseconds."""
+
+
+class Tail(NamedTuple):
+    """A message to a coroutine that may begin in the host at once: `message` is its id, `passed` where what comes of
+    it belongs."""
+
+    item: Item
+    emitted: Emitted
+    message: bytes
+    passed: list[Passed]
 
 
 class Runner:
@@ -157,14 +168,47 @@ class Runner:
             raise CallTimeout
         return result
 
-    def go_on(self, item: Item, emitted: list[Emitted]) -> list[Passed]:
-        """What a coroutine emitted goes on, as far as the item allows."""
+    def go_on(self, item: Item, fluxion: str, parent: bytes, emitted: list[Emitted]) -> list[Passed]:
+        """What a coroutine emitted when it handled the message `parent` goes on, as far as the item allows."""
+        if fluxion not in item.onward:
+            return []
         self._arm()
         try:
             until = perf_counter_ns() + ONWARD_NS_MAX
-            return self._onward(item, item.fluxion, item.id, emitted, until, set(), thread_time_ns)
+            return self._onward(item, fluxion, parent, emitted, until, set(), thread_time_ns)
         finally:
             self._running = False
+
+    def is_before_coroutine(self, item: Item) -> bool:
+        """Whether the item is plain, and may go on to a coroutine."""
+        specs = self._specs[item.graph]
+        return bool(item.onward) and any(specs[to].asynchronous for targets in item.onward.values() for to in targets)
+
+    def run_before_coroutine(self, items: Iterable[Item]) -> list[tuple[Row, Tail | None]]:
+        """Handle the items in order, up to the coroutines that they may go on to."""
+        handled: list[tuple[Row, Tail | None]] = []
+        self._arm()
+        try:
+            for item in items:
+                row, _ = self._handle(item, perf_counter_ns())
+                handled.append((row, None if row[4] else self._tail(item, row)))
+        finally:
+            self._running = False
+        return handled
+
+    def _tail(self, item: Item, row: Row) -> Tail | None:
+        """The message to a coroutine at the end of what the item came to, if nothing else has to wait for that."""
+        sender, parent, emitted, passed = item.fluxion, item.id, row[1], row[9]
+        while len(emitted) == 1:
+            each, message = emitted[0], child_id(parent, 0)
+            if not passed:
+                allowed = each.to in item.onward.get(sender, ()) and not each.key and not each.delay_ms
+                if allowed and self._specs[item.graph][each.to].asynchronous:
+                    return Tail(item, each, message, passed)
+                return None
+            sender, parent = each.to, message
+            _, emitted, _, _, passed = passed[0]
+        return None
 
     def _onward(
         self, item: Item, sender: str, parent: bytes, emitted: list[Emitted], until: int, shut: set[str],
@@ -179,11 +223,10 @@ class Runner:
             if each.to not in allowed or each.key or each.delay_ms or each.to in shut or start > until:
                 continue
             begun = clock()
-            child = Item(
-                0, item.graph, each.to, "", item.key, child_id(parent, index), each.body, None,
-                item.deadline_ms, item.trace,
-            )  # fmt: skip
+            child = onward_item(item, each, child_id(parent, index))
             spec = self.spec(child)
+            if spec.asynchronous:
+                continue
             try:
                 result = self._call(spec, child, None, start)
                 sent = emissions(spec, result) if result is not None else []
@@ -242,7 +285,7 @@ class Runner:
     # system call, and a batch one: what is still set when a batch ends finds nothing running.
 
     def _arm(self) -> None:
-        if signal.getsignal(signal.SIGALRM) is not self._alarm:  # also when users' code has put its own there
+        if getsignal(signal.SIGALRM) is not self._alarm:  # also when users' code has put its own there
             signal.signal(signal.SIGALRM, self._alarm)
         signal.setitimer(signal.ITIMER_REAL, self._shortest_s)
         self._running = True
@@ -265,6 +308,13 @@ class Runner:
 
 
 _CALL_CODE = Runner._call.__code__
+
+
+def onward_item(item: Item, emitted: Emitted, message: bytes) -> Item:
+    """What a message that the item led to, of this id, is to the fluxion that gets it."""
+    return Item(
+        0, item.graph, emitted.to, "", item.key, message, emitted.body, None, item.deadline_ms, item.trace
+    )  # fmt: skip
 
 
 def message_of(item: Item) -> Message:

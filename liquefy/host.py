@@ -25,7 +25,19 @@ from typing import NoReturn
 from liquefy import confine, streaming
 from liquefy.context import Context
 from liquefy.errors import BadFrame
-from liquefy.handling import CallTimeout, Passed, Row, Runner, emissions, explain, message_of, results, weight_of
+from liquefy.handling import (
+    CallTimeout,
+    Passed,
+    Row,
+    Runner,
+    Tail,
+    emissions,
+    explain,
+    message_of,
+    onward_item,
+    results,
+    weight_of,
+)
 from liquefy.hosting import (
     ALIVE_S,
     HOST_FD,
@@ -73,6 +85,8 @@ class Host:
         """By partition and key: the last coroutine that was given that context, while it runs."""
         self._streams: dict[int, Stream] = {}
         self._rows: list[Row] = []
+        self._late: list[tuple[list[Passed], Passed]] = []
+        """Steps of coroutines, and where they belong: their processor time is not known yet."""
         self._showing_life = False
         self._cpu_mark_ns = 0
 
@@ -128,10 +142,12 @@ class Host:
         if not self._asynchronous:
             self._runner.run(items)
             return
-        plain, awaiting = [], []
+        plain, before_coroutines, awaiting = [], [], []
         for item in items:
             if self._runner.spec(item).asynchronous:
                 awaiting.append(item)
+            elif self._runner.is_before_coroutine(item):
+                before_coroutines.append(item)
             else:
                 plain.append(item)
         # First: a plain one of the same key came before, and has the context with it.
@@ -139,6 +155,12 @@ class Host:
             before = thread_time_ns()
             self._runner.run(plain)
             self._cpu_mark_ns += thread_time_ns() - before
+        if before_coroutines:
+            for row, tail in self._runner.run_before_coroutine(before_coroutines):
+                if tail is None:
+                    self._say_soon(row)
+                else:
+                    self._keep(asyncio.get_running_loop().create_task(self._run_tail(row, tail)))
         for item in awaiting:
             self._begin(item)
 
@@ -190,15 +212,37 @@ class Host:
         slot = (item.partition, item.key)
         before = self._latest.get(slot) if context is not None else None
         task = asyncio.get_running_loop().create_task(self._run_async(spec, item, context, before))
-        self._tasks.add(task)
+        self._keep(task)
         if context is not None:
             self._latest[slot] = task
-        task.add_done_callback(lambda done: self._over(done, slot))
+            task.add_done_callback(lambda done: self._over(done, slot))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _over(self, task: asyncio.Task[None], slot: tuple[str, str]) -> None:
-        self._tasks.discard(task)
         if self._latest.get(slot) is task:
             del self._latest[slot]
+
+    async def _run_tail(self, row: Row, tail: Tail) -> None:
+        """A coroutine for which a plain fluxion's message is due, once. What fails is left to the worker, and so is
+        what wants to stream: pieces belong to a message that the worker has given."""
+        item = onward_item(tail.item, tail.emitted, tail.message)
+        spec = self._runner.spec(item)
+        start = perf_counter_ns()
+        streaming.enter(None)
+        try:
+            async with asyncio.timeout(spec.limit_s):
+                result = await spec.function(message_of(item))
+            emitted = emissions(spec, result)
+        except BaseException:
+            self._say_soon(row)
+            return
+        elapsed = perf_counter_ns() - start
+        further = self._runner.go_on(tail.item, item.fluxion, item.id, emitted) if emitted else []
+        self._late.append((tail.passed, (0, emitted, elapsed, 0, further)))
+        self._say_soon(row)
 
     async def _run_async(
         self, spec: Spec, item: Item, context: Context | None, before: asyncio.Task[None] | None
@@ -251,20 +295,28 @@ class Host:
                 break
         self._streams.pop(item.ticket, None)
         elapsed = perf_counter_ns() - start
-        if not self._rows:
-            asyncio.get_running_loop().call_soon(self._flush_async)
         size, empty = (context.size, context.is_empty()) if context is not None else (0, False)
         if item.onward and emitted and tries == 1:
-            passed = self._runner.go_on(item, emitted)
-        self._rows.append((item.ticket, emitted, sets, removes, error, trace, elapsed, size, empty, passed))
+            passed = self._runner.go_on(item, item.fluxion, item.id, emitted)
+        self._say_soon((item.ticket, emitted, sets, removes, error, trace, elapsed, size, empty, passed))
+
+    def _say_soon(self, row: Row) -> None:
+        """With what else ends in this turn of the loop."""
+        if not self._rows:
+            asyncio.get_running_loop().call_soon(self._flush_async)
+        self._rows.append(row)
 
     def _flush_async(self) -> None:
         rows, self._rows = self._rows, []
+        late, self._late = self._late, []
         now_ns = thread_time_ns()
         # How long a call took says nothing of its processor time, as most of it was waiting: in equal parts, after
         # what the steps have used.
         cpu_ns = now_ns - self._cpu_mark_ns
-        part_ns = max(1, (cpu_ns - sum(weight_of(row[9]) for row in rows)) // len(rows))
+        used_ns = sum(weight_of(row[9]) for row in rows) + sum(weight_of(step[4]) for _, step in late)
+        part_ns = max(1, (cpu_ns - used_ns) // (len(rows) + len(late)))
+        for passed, (index, emitted, elapsed, _, further) in late:
+            passed.append((index, emitted, elapsed, part_ns, further))
         done = results(rows, cpu_ns, [part_ns] * len(rows))
         self._cpu_mark_ns = now_ns
         self._send_results(done)

@@ -57,6 +57,6 @@ def current() -> Stream | None:
     return _current.get()
 
 
-def enter(stream: Stream) -> None:
-    """From here on, in this task, it is the current one."""
+def enter(stream: Stream | None) -> None:
+    """From here on, in this task, it is the current one; with None there is none."""
     _current.set(stream)

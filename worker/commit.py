@@ -42,32 +42,47 @@ def children(
 ) -> list[tuple[str, Message, str]]:
     """What leaves once `source` has handled the parent (`ticket`): destination, message, and the partition that sends
     it. A message that went on in the host does not leave; its own children do, with the ids they have in any case."""
-    steps = {step.index: step for step in done.onward}
+    return _children(parent, parent.id, parent.hops, done, graph, born_ms, now_ms, source, ticket)
+
+
+def _children(
+    origin: Message, parent: bytes, hops: int, done: Done | Step, graph: Graph | None, born_ms: int, now_ms: int,
+    source: str, ticket: int,
+) -> list[tuple[str, Message, str]]:  # fmt: skip
+    """Of what goes on in the host, the key and all else is that of the message by which it began (`origin`), but for
+    id (`parent`) and hops."""
+    steps = {step.index: step for step in done.onward} if done.onward else {}
     leaving: list[tuple[str, Message, str]] = []
     for index, emitted in enumerate(done.emitted):
-        destination, message = child(parent, index, emitted, graph, born_ms, now_ms, ticket)
         step = steps.get(index)
-        if step is not None:
-            leaving += children(message, step, graph, born_ms, now_ms, destination)
-        elif destination:
-            leaving.append((destination, message, source))
+        if step is None:
+            destination, message = child(origin, index, emitted, graph, born_ms, now_ms, ticket, parent, hops)
+            if destination:
+                leaving.append((destination, message, source))
+        elif graph is not None:
+            at = target_of(graph, emitted.to, origin.key)
+            leaving += _children(
+                origin, child_id(parent, index), hops + 1, step, graph, born_ms, now_ms, at, 0
+            )
     return leaving
 
 
 def child(
-    parent: Message, index: int, emitted: Emitted, graph: Graph | None, born_ms: int, now_ms: int, ticket: int = 0
-) -> tuple[str, Message]:
+    parent: Message, index: int, emitted: Emitted, graph: Graph | None, born_ms: int, now_ms: int, ticket: int = 0,
+    id: bytes = b"", hops: int = -1,
+) -> tuple[str, Message]:  # fmt: skip
     """The `index`-th message that handling the parent emitted, and its destination ("" when it is an answer for
-    which nobody waits). `born_ms` is the parent's, or the time of the commit (see `docs/PROTOCOL.md`, section 4)."""
+    which nobody waits). `born_ms` is the parent's, or the time of the commit (see `docs/PROTOCOL.md`, section 4).
+    `id`, `hops`: the parent's, where it is further on than its message says."""
     due_ms = now_ms + emitted.delay_ms if emitted.delay_ms > 0 else 0
-    if graph is not None and emitted.to in graph.fluxion_by_name:
-        key = graph.key_of(emitted.to, emitted.key, parent.key, parent.root.hex())
+    if emitted.to != OUTPUT and graph is not None and emitted.to in graph.fluxion_by_name:
+        key = graph.key_of(emitted.to, emitted.key, parent.key, parent.root)
     else:
         key = parent.key
     if emitted.piece:
         index = PIECES_INDEX + ticket % PIECES_INDEX
     message = Message(
-        id=child_id(parent.id, index),
+        id=child_id(id or parent.id, index),
         fluxion=emitted.to,
         key=key,
         body=emitted.body,
@@ -76,7 +91,7 @@ def child(
         gateway=parent.gateway,
         deadline_ms=parent.deadline_ms,
         due_ms=due_ms,
-        hops=parent.hops + 1,
+        hops=(parent.hops if hops < 0 else hops) + 1,
         trace=parent.trace,
         remember=parent.remember,
         status=emitted.status,
@@ -94,8 +109,13 @@ def destination_of(message: Message, graph: Graph | None) -> str:
     fluxion = graph.fluxion_by_name.get(message.fluxion) if graph is not None else None
     if graph is None or fluxion is None:
         return ""
-    group = graph.group_by_name[fluxion.group]
-    return partition_name(graph.name, group.name, partition_index(message.key, group.partitions))
+    return target_of(graph, message.fluxion, message.key)
+
+
+def target_of(graph: Graph, fluxion: str, key: str) -> str:
+    """The partition of the fluxion to which a message of that key goes."""
+    group = graph.group_by_name[graph.fluxion_by_name[fluxion].group]
+    return partition_name(graph.name, group.name, partition_index(key, group.partitions))
 
 
 def failure(entry: Entry, done: Done, now_ms: int) -> tuple[bytes, bytes, Emitted]:

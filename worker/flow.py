@@ -150,7 +150,9 @@ class Flow:
         while items := self._dispatcher.next_batch(host, self.now_ms):
             self._effects.append(TellHost(host.name, Run(items)))
 
-    def _onward_of(self, host: Host, partition: Partition, entry: Entry) -> Streams:
+    def _onward_of(
+        self, host: Host, partition: Partition, entry: Entry
+    ) -> tuple[Streams, tuple[Partition, ...]]:
         return self._onward.of(host, partition, entry, self._fleet.graphs.get(partition.graph))
 
     def _elsewhere(self, graph: Graph, fluxion: str, partition: str, host: Host) -> bool:
@@ -160,16 +162,23 @@ class Flow:
         """Results, in order."""
         host.progress_ms = self.now_ms
         for done in results:
-            entry = self._dispatcher.finish(host, done.ticket)
-            if entry is None or entry.partition.life is not Life.ACTIVE:
+            underway = self._dispatcher.finish(host, done.ticket)
+            if underway is None:
                 continue
-            self._handled(entry, done)
+            entry = underway.entry
+            if entry.ticket == done.ticket and entry.partition.life is Life.ACTIVE:
+                self._handled(entry, done)
+            for partition, _ in underway.lines:
+                self.schedule(partition)
 
     def piece(self, host: Host, piece: Piece) -> None:
         """Part of an answer, ahead of the rest. It leaves at once, and is safe as any message that was emitted."""
         host.progress_ms = self.now_ms
-        entry = host.running.get(piece.ticket, (None, None))[0]
-        if entry is None or entry.ticket != piece.ticket or entry.partition.life is not Life.ACTIVE:
+        underway = host.running.get(piece.ticket)
+        if underway is None or underway.entry.ticket != piece.ticket:
+            return
+        entry = underway.entry
+        if entry.partition.life is not Life.ACTIVE:
             return
         graph = self._fleet.graphs.get(entry.partition.graph)
         if entry.partition.stateful or piece.emitted.to != OUTPUT:
@@ -185,8 +194,8 @@ class Flow:
     def hung_up(self, root: bytes) -> None:
         """Nobody waits for the answer to this request any more: tell who handles it."""
         for host in self._fleet.hosts.values():
-            for ticket, (entry, _) in host.running.items():
-                if entry.message.root == root and entry.ticket == ticket:
+            for ticket, underway in host.running.items():
+                if underway.entry.message.root == root and underway.entry.ticket == ticket:
                     self._effects.append(TellHost(host.name, Gone(ticket)))
 
     def _handled(self, entry: Entry, done: Done) -> None:
@@ -491,6 +500,8 @@ class Flow:
         for partition in list(self.partitions.values()):
             if partition.host == host.name:
                 self.reset(partition)
+            else:
+                self.schedule(partition)
 
     # -- ownership --------------------------------------------------------------------------------------
 
@@ -498,6 +509,7 @@ class Flow:
         """It is no longer ours: nothing of it is sent, run or committed any more."""
         partition.life = Life.LOST
         partition.ready.clear()  # it may still stand in a host's queue
+        partition.awaiting.clear()
         self.partitions.pop(partition.name, None)
         self._dirty.pop(partition, None)
         self._asking.pop(partition, None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import NamedTuple
 
 from liquefy.graph import Graph
 from liquefy.hosting import Item
@@ -47,6 +48,30 @@ class Batch:
         self.left = 0
 
 
+Line = deque[Entry]
+"""What waits behind a coroutine, in order."""
+
+
+class Underway(NamedTuple):
+    """One message in a host. `batch` is None while a coroutine may work on it. `lines`: the places of its key, in its
+    own partition and in those of coroutines that it may go on to, that are taken for so long."""
+
+    entry: Entry
+    batch: Batch | None
+    lines: tuple[tuple[Partition, Line], ...] = ()
+
+    def let_go(self) -> None:
+        """It is at its end: what waited is next."""
+        for partition, line in self.lines:
+            key = self.entry.message.key
+            if partition.awaiting.get(key) is not line:
+                continue  # the partition began anew meanwhile
+            del partition.awaiting[key]
+            partition.ready.extendleft(reversed(line))
+            if partition is not self.entry.partition:
+                partition.busy -= 1
+
+
 class Host:
     """One host process, wanted or there."""
 
@@ -63,7 +88,7 @@ class Host:
         self.fluxions = frozenset(self.only)
         self.onward: tuple[Graph, frozenset[str], frozenset[str], dict[str, Streams]] | None = None
         """What `onward` knows of the graph, as it was with these coroutines and without those fluxions."""
-        self.running: dict[int, tuple[Entry, Batch | None]] = {}
+        self.running: dict[int, Underway] = {}
         self.batches = 0
         self.solo = False
         self.queue: deque[Partition] = deque()
@@ -90,7 +115,9 @@ class Host:
 
     def died(self, now_ms: int) -> list[Entry]:
         """The process is gone. Returns what was running, to be handled again."""
-        lost = [entry for ticket, (entry, _) in self.running.items() if entry.ticket == ticket]
+        lost = [each.entry for ticket, each in self.running.items() if each.entry.ticket == ticket]
+        for each in self.running.values():
+            each.let_go()
         self.running = {}
         self.batches = 0
         self.solo = False
@@ -104,12 +131,13 @@ class Host:
         return lost
 
 
-Permit = Callable[[Host, Partition, Entry], Streams]
+Permit = Callable[[Host, Partition, Entry], tuple[Streams, tuple[Partition, ...]]]
 
 
 class Dispatcher:
     """Gives hosts their batches. `batch_max` messages a Run, `batches_max` Runs of plain functions under way,
-    `awaiting_max` coroutines. `onward` says what may follow a message at once."""
+    `awaiting_max` coroutines. `onward` says what may follow a message at once, and which partitions' coroutines then
+    may be at work on its key."""
 
     def __init__(self, batch_max: int, batches_max: int, awaiting_max: int, onward: Permit) -> None:
         self._batch_max = batch_max
@@ -174,33 +202,40 @@ class Dispatcher:
         entry.stage = Stage.RUNNING
         partition.busy += 1
         fields = None
-        if message.fluxion in host.asynchronous:
-            partition.awaiting[message.key] = deque()
-            host.running[ticket] = (entry, None)
-        else:
-            batch.left += 1
-            host.running[ticket] = (entry, batch)
         if partition.stateful:
             record = partition.contexts[message.key]
             fields, record.fields = record.fields, None
+        onward, coroutines = self._onward(host, partition, entry)
+        if coroutines or message.fluxion in host.asynchronous:
+            own = partition.awaiting[message.key] = Line()
+            lines = [(partition, own)]
+            for other in coroutines:
+                other.busy += 1  # its migration waits for it, as for its own
+                other.host = host.name
+                behind = other.awaiting[message.key] = Line()
+                lines.append((other, behind))
+            host.running[ticket] = Underway(entry, None, tuple(lines))
+        else:
+            batch.left += 1
+            host.running[ticket] = Underway(entry, batch)
         return Item(
             ticket, partition.graph, message.fluxion, partition.name, message.key, message.id, message.body,
-            fields, message.deadline_ms, message.trace, self._onward(host, partition, entry),
+            fields, message.deadline_ms, message.trace, onward,
         )  # fmt: skip
 
-    def finish(self, host: Host, ticket: int) -> Entry | None:
-        """A result came. Returns its entry, or None if the run is stale."""
-        entry, batch = host.running.pop(ticket, (None, None))
-        if entry is None:
+    def finish(self, host: Host, ticket: int) -> Underway | None:
+        """A result came. Returns what it is of; None if nobody knows. Its entry may be on another run by now."""
+        done = host.running.pop(ticket, None)
+        if done is None:
             return None
+        batch = done.batch
         if batch is not None:
             batch.left -= 1
             if not batch.left:
                 host.batches -= 1
-        elif entry.ticket == ticket:
-            line = entry.partition.awaiting.pop(entry.message.key)
-            entry.partition.ready.extendleft(reversed(line))
+        else:
+            done.let_go()
         if host.solo and not host.running:
             host.solo = False
         host.handled = True
-        return entry if entry.ticket == ticket else None
+        return done

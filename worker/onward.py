@@ -2,8 +2,9 @@
 to the worker in between (`docs/PROTOCOL.md`, section 8).
 
 Never so that a message overtakes another of its key, or is handled where its partition is not: so only to partitions
-that are here, are not about to move, and have nothing of the key unhandled or on its way. What the host then makes of
-a permission does not matter: what it does not use goes the usual way.
+that are here, are not about to move, and have nothing of the key unhandled or on its way. Where a coroutine is among
+them, its partition lets nothing of the key pass until the result is there. What the host then makes of a permission
+does not matter: what it does not use goes the usual way.
 
 Does not know what a fluxion does, nor how messages leave; deciding only.
 """
@@ -16,7 +17,8 @@ from msgspec.structs import replace
 
 from liquefy.graph import Graph
 from liquefy.hosting import Done, Step
-from liquefy.messages import Message, partition_index, partition_name
+from liquefy.messages import Message
+from worker.commit import target_of
 from worker.hosts import Host, Streams
 from worker.mailbox import Entry, Life, Partition
 
@@ -43,19 +45,23 @@ class Onward:
         self._hops_max = hops_max
         self._barred: dict[str, tuple[Graph, frozenset[str]]] = {}
 
-    def of(self, host: Host, partition: Partition, entry: Entry, graph: Graph | None) -> Streams:
-        """What may follow the message at once; {} if nothing."""
+    def of(
+        self, host: Host, partition: Partition, entry: Entry, graph: Graph | None
+    ) -> tuple[Streams, tuple[Partition, ...]]:
+        """What may follow the message at once, {} if nothing; and the partitions of coroutines among that."""
         message = entry.message
         if graph is None or graph.version != host.graph.version or partition.stateful:
-            return {}
-        streams = self._streams(host, graph).get(message.fluxion)
-        if not streams or not self._alone(partition, entry) or message.hops + len(streams) > self._hops_max:
-            return {}
-        for targets in streams.values():
-            for to in targets:
-                if not self._free(host, graph, to, message):
-                    return self._without_taken(streams, host, graph, message)
-        return streams
+            return {}, ()
+        known = self._streams(host, graph).get(message.fluxion)
+        if not known or not self._alone(partition, entry) or message.hops + len(known) > self._hops_max:
+            return {}, ()
+        free = {to: self._free(host, graph, to, message) for targets in known.values() for to in targets}
+        streams = known
+        if not all(free.values()):
+            some = {sender: tuple(t for t in targets if free[t]) for sender, targets in known.items()}
+            streams = {sender: targets for sender, targets in some.items() if targets}
+        coroutines = free.keys() & host.asynchronous
+        return streams, tuple(there for to in coroutines if (there := free[to]) is not None) if coroutines else ()
 
     def bar(self, graph: Graph, fluxion: str) -> None:
         """It emits what cannot go on: handling it at once would be for nothing."""
@@ -76,48 +82,57 @@ class Onward:
             and partition.unhandled.get(message.key) == 1
         )
 
-    def _free(self, host: Host, graph: Graph, fluxion: str, message: Message) -> bool:
+    def _free(self, host: Host, graph: Graph, fluxion: str, message: Message) -> Partition | None:
+        """The partition to which the message would come, if it may be handled there at once."""
         name = target_of(graph, fluxion, message.key)
         target = self._partitions.get(name)
-        return (
-            target is not None
-            and target.life is Life.ACTIVE
-            and target.move is None
-            and not target.stateful
-            and message.key not in target.unhandled
-            and self._clear_of(name)
-            and not self._elsewhere(graph, fluxion, name, host)
-        )
-
-    def _without_taken(self, streams: Streams, host: Host, graph: Graph, message: Message) -> Streams:
-        free = {t for t in {t for ts in streams.values() for t in ts} if self._free(host, graph, t, message)}
-        some = {sender: tuple(t for t in targets if t in free) for sender, targets in streams.items()}
-        return {sender: targets for sender, targets in some.items() if targets}
+        if (
+            target is None
+            or target.life is not Life.ACTIVE
+            or target.move is not None
+            or target.stateful
+            or message.key in target.unhandled
+            or message.key in target.awaiting
+            or (target.busy and target.host != host.name)
+            or not self._clear_of(name)
+            or self._elsewhere(graph, fluxion, name, host)
+        ):
+            return None
+        return target
 
     def _streams(self, host: Host, graph: Graph) -> dict[str, Streams]:
         """By fluxion, as far as graph and host go."""
         barred = self._barred_in(graph)
         known = host.onward
         if known is None or not (known[0] is graph and known[1] is host.asynchronous and known[2] is barred):
-            fit = {f for f in host.fluxions - host.asynchronous - barred if _is_fit(graph, f)}
-            streams = {f: streams_from(graph, f, fit, f in host.asynchronous) for f in host.fluxions}
+            fit = {f for f in host.fluxions - barred if _is_fit(graph, f)}
+            if any(each.raw for each in graph.inputs):
+                fit -= host.asynchronous  # answers may come in pieces, which are known by the message that they answer
+            streams = {f: streams_from(graph, f, fit, host.asynchronous) for f in host.fluxions}
             known = host.onward = (graph, host.asynchronous, barred, streams)
         return known[3]
 
 
-def streams_from(graph: Graph, fluxion: str, fit: Collection[str], direct: bool) -> Streams:
+def streams_from(graph: Graph, fluxion: str, fit: Collection[str], asynchronous: Collection[str]) -> Streams:
     """The streams that messages of the fluxion may follow: none back to where they have been, as that would be before
-    its time. `direct`: one step only. While a coroutine waits, others of its key may come to a fluxion two steps on,
-    and would be overtaken; to the next one they come through that coroutine, which takes one at a time."""
+    its time; through one coroutine at most, and from there by one step. While a coroutine waits, others of its key may
+    come to a fluxion two steps on, and would be overtaken; to the next one they come through that coroutine, which
+    takes one at a time. To a coroutine only where that is the one stream: others would wait for it."""
     streams: dict[str, tuple[str, ...]] = {}
 
     def follow(sender: str, before: tuple[str, ...]) -> None:
         goals = (*before, sender)
-        targets = tuple(t for t in graph.fluxion_by_name[sender].streams if t in fit and not reaches(t, goals))
+        awaits = any(f in asynchronous for f in goals)
+        known = graph.fluxion_by_name[sender].streams
+        targets = tuple(
+            t
+            for t in known
+            if t in fit and not reaches(t, goals) and (t not in asynchronous or not (awaits or len(known) > 1))
+        )
         if sender in streams or not targets or len(streams) >= ONWARD_SENDERS_MAX:
             return
         streams[sender] = targets
-        if not direct:
+        if sender not in asynchronous:
             for target in targets:
                 follow(target, (*before, sender))
 
@@ -134,12 +149,6 @@ def streams_from(graph: Graph, fluxion: str, fit: Collection[str], direct: bool)
 
     follow(fluxion, ())
     return streams
-
-
-def target_of(graph: Graph, fluxion: str, key: str) -> str:
-    """The partition of a fluxion that inherits this key."""
-    group = graph.group_by_name[graph.fluxion_by_name[fluxion].group]
-    return partition_name(graph.name, group.name, partition_index(key, group.partitions))
 
 
 def sound(done: Done | Step, graph: Graph, fits: Callable[[str, Step], bool]) -> list[Step]:

@@ -197,6 +197,6 @@ def test_what_feeds_one_another_has_one_host_of_several(slots: int) -> None:
 def test_nothing_goes_back_to_where_it_has_been() -> None:
     graph = chain(show=("tell", "send", "show"), send=("show", "output"))
     fit = {"tell", "show", "send"}
-    assert streams_from(graph, "tell", fit, False) == {"tell": ("show",), "show": ("send",)}
-    assert streams_from(graph, "send", fit, False) == {"send": ("show",), "show": ("tell",)}
-    assert streams_from(graph, "call", {"show"}, True) == {}
+    assert streams_from(graph, "tell", fit, ()) == {"tell": ("show",), "show": ("send",)}
+    assert streams_from(graph, "send", fit, ()) == {"send": ("show",), "show": ("tell",)}
+    assert streams_from(graph, "call", {"show"}, {"call"}) == {}
