@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -123,6 +124,8 @@ class Host:
             return
         self._runner.add(graph.name, specs)
         asynchronous = [spec.name for spec in specs if spec.asynchronous]
+        gc.collect()
+        gc.freeze()  # modules stay: no collection need look at them again
         self._asynchronous = self._asynchronous or bool(asynchronous)
         self._send(Loaded(graph.name, graph.version, asynchronous))
 

@@ -50,34 +50,52 @@ class Script:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: commands out, replies in, in order."""
+    """One connection: commands out, replies in, in order. Given up when a reply is not there in time."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, timeout_s: float) -> None:
         self.open = False
+        self._name, self._timeout_s = name, timeout_s
+        self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_MORE)
-        self._waiting: deque[tuple[asyncio.Future[list[Any]], int]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[list[Any]], int, float]] = deque()
+        """Whom to tell, how many replies, and when it is too late (the loop's time)."""
         self._replies: list[Any] = []
         self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport, self.open = cast(asyncio.Transport, transport), True
 
     def send(self, commands: bytes, count: int) -> asyncio.Future[list[Any]]:
         """The replies to `count` packed commands; a refused command's is an exception in that list."""
-        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
         if not self.open or self._transport is None:
             future.set_exception(StoreUnavailable("Redis: the connection broke"))
         else:
-            self._waiting.append((future, count))
+            self._waiting.append((future, count, self._loop.time() + self._timeout_s))
             self._transport.write(commands)
+            if self._timer is None:
+                self._timer = self._loop.call_later(self._timeout_s, self._look)
         return future
+
+    def _look(self) -> None:
+        """One timer for all calls: a call costs none of its own."""
+        self._timer = None
+        if not self._waiting:
+            return
+        left_s = self._waiting[0][2] - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+        else:
+            self._fail(f"Redis at {self._name}: no answer in {self._timeout_s:g} s")
+            self.give_up()
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not _MORE:
                 self._replies.append(reply)
-                future, count = self._waiting[0]
+                future, count, _ = self._waiting[0]
                 if len(self._replies) == count:
                     self._waiting.popleft()
                     replies, self._replies = self._replies, []
@@ -88,14 +106,19 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
+        self._fail(f"Redis: the connection broke ({exc or 'closed'})")
+
+    def _fail(self, why: str) -> None:
         while self._waiting:
-            future, _ = self._waiting.popleft()
+            future = self._waiting.popleft()[0]
             if not future.done():
-                future.set_exception(StoreUnavailable(f"Redis: the connection broke ({exc or 'closed'})"))
+                future.set_exception(StoreUnavailable(why))
 
     def give_up(self) -> None:
         """Close at once; all who wait get StoreUnavailable."""
         self.open = False
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
 
@@ -122,13 +145,17 @@ class Address:
         self.credentials = tuple(unquote(part) for part in (parts.username, parts.password) if part)
         self.name = self.path or f"{self.host}:{self.port}"
 
-    async def connect(self) -> _Connection:
+    async def connect(self, timeout_s: float) -> _Connection:
         """A connection, authenticated, on its database. Raises OSError, StoreUnavailable."""
         loop = asyncio.get_running_loop()
+
+        def made() -> _Connection:
+            return _Connection(self.name, timeout_s)
+
         if self.path:
-            _, connection = await loop.create_unix_connection(_Connection, self.path)
+            _, connection = await loop.create_unix_connection(made, self.path)
         else:
-            _, connection = await loop.create_connection(_Connection, self.host, self.port, ssl=self._tls)
+            _, connection = await loop.create_connection(made, self.host, self.port, ssl=self._tls)
         try:
             if self.credentials:
                 _checked(await connection.send(pack("AUTH", *self.credentials), 1))
@@ -171,23 +198,20 @@ class Line:
 
     async def _exchange(self, commands: bytes, count: int) -> list[Any]:
         connection = self._connection
+        if connection is None or not connection.open:
+            connection = await self._connect()
+        return await connection.send(commands, count)
+
+    async def _connect(self) -> _Connection:
         try:
-            async with asyncio.timeout(self._timeout_s):
-                if connection is None or not connection.open:
-                    connection = await self._connect()
-                return await connection.send(commands, count)
+            async with asyncio.timeout(self._timeout_s), self._lock:
+                if self._connection is None or not self._connection.open:
+                    self._connection = await self._address.connect(self._timeout_s)
+                return self._connection
         except TimeoutError:
-            if connection is not None:
-                connection.give_up()
             raise StoreUnavailable(f"Redis at {self._address.name}: no answer in {self._timeout_s:g} s") from None
         except OSError as error:
             raise StoreUnavailable(f"Redis at {self._address.name}: {error}") from None
-
-    async def _connect(self) -> _Connection:
-        async with self._lock:
-            if self._connection is None or not self._connection.open:
-                self._connection = await self._address.connect()
-            return self._connection
 
     def close(self) -> None:
         if self._connection is not None:

@@ -26,7 +26,7 @@ RESEND_AFTER_MS = 5_000
 whatever loses messages changes the path, and that is what resends at once."""
 
 
-ACK_AFTER_MS = 5
+ACK_AFTER_MS = 20
 """Acknowledgements are gathered for so long; nobody waits for them, and together they cost one transmission."""
 
 ACKS_MAX = 512

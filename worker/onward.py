@@ -117,17 +117,16 @@ def streams_from(graph: Graph, fluxion: str, fit: Collection[str], asynchronous:
     """The streams that messages of the fluxion may follow: none back to where they have been, as that would be before
     its time; through one coroutine at most, and from there by one step. While a coroutine waits, others of its key may
     come to a fluxion two steps on, and would be overtaken; to the next one they come through that coroutine, which
-    takes one at a time. To a coroutine only where that is the one stream: others would wait for it."""
+    takes one at a time."""
     streams: dict[str, tuple[str, ...]] = {}
 
     def follow(sender: str, before: tuple[str, ...]) -> None:
         goals = (*before, sender)
         awaits = any(f in asynchronous for f in goals)
-        known = graph.fluxion_by_name[sender].streams
         targets = tuple(
             t
-            for t in known
-            if t in fit and not reaches(t, goals) and (t not in asynchronous or not (awaits or len(known) > 1))
+            for t in graph.fluxion_by_name[sender].streams
+            if t in fit and not reaches(t, goals) and not (awaits and t in asynchronous)
         )
         if sender in streams or not targets or len(streams) >= ONWARD_SENDERS_MAX:
             return
