@@ -285,7 +285,7 @@ class Flow:
         if entry.sender is None:
             return
         self._acknowledge(entry.sender, entry.seq)
-        for sender, seq in (entry.others or {}).items():
+        for sender, seq in entry.others or ():
             self._acknowledge(sender, seq)
 
     def _acknowledge(self, sender: Session, seq: int) -> None:

@@ -50,8 +50,8 @@ class Entry:
         self.message = message
         self.sender = sender
         self.seq = seq
-        self.others: dict[Session, int] | None = None
-        """Who else sent it (its parent was handled by two owners), and as what: they wait for it, too."""
+        self.others: dict[tuple[Session, int], None] | None = None
+        """Who else sent it, and as what: its parent was handled by two owners, or twice by one. They wait for it, too."""
         self.check = check
         self.stage = Stage.QUEUED
         self.ticket = 0
@@ -64,9 +64,9 @@ class Entry:
 
     def sent_again(self, sender: Session, seq: int) -> None:
         """It came once more, from the same session or another."""
-        if self.sender is not None and self.sender != sender:
+        if self.sender is not None and (self.sender, self.seq) != (sender, seq):
             self.others = self.others or {}
-            self.others[self.sender] = self.seq
+            self.others[self.sender, self.seq] = None
         self.sender, self.seq = sender, seq
 
 

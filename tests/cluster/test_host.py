@@ -412,6 +412,34 @@ def test_what_a_coroutine_emits_goes_on_in_the_same_call(folder):
     with_host(folder, steps)
 
 
+def test_what_a_plain_function_emits_goes_on_to_a_coroutine_and_from_there(folder):
+    async def steps(bench):
+        streams = {"plain": ("call",), "call": ("after",), "after": ("output",)}
+        code = {"plain": "code:plain", "call": "code:call", "after": "code:plain"}
+        fluxions = tuple(Fluxion(n, code[n], n, streams=s, timeout_ms=400) for n, s in streams.items())
+        chain = Graph("g", 1, "b", (), fluxions, tuple(Group(n, False, 4) for n in streams))
+        await bench.load(chain, tuple(streams))
+        onward = {"plain": ("call",), "call": ("after",)}
+
+        def asked(ticket, body):
+            return Item(ticket, "g", "plain", "g/plain/0", "a", bytes((ticket,)), pack(body), onward=onward)
+
+        (done,) = await bench.run(asked(1, -0.99))
+        (step,) = done.onward
+        (further,) = step.onward
+        assert [d.emitted[0].to for d in (done, step, further)] == ["call", "after", "output"]
+        assert unpack(step.emitted[0].body) == pytest.approx(0.01)
+        assert unpack(further.emitted[0].body) == pytest.approx(1.01)
+        # Too late, and nothing comes of it: both are left to the worker, as messages to the coroutine.
+        late, failing = await bench.run(asked(2, 5), asked(3, 0))
+        if late.ticket == 3:
+            late, failing = failing, late
+        assert (late.error, [e.to for e in late.emitted], late.onward) == ("", ["call"], [])
+        assert failing.error.startswith("ZeroDivisionError")
+
+    with_host(folder, steps)
+
+
 def test_a_coroutine_whose_context_is_not_there_ends_the_host(folder):
     async def steps(bench):
         await bench.load(graph(keep="code:keep"), ("keep",))

@@ -4,7 +4,7 @@ plans say (`workload`), with contexts cached as a real host caches them. Can be 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from core import Violation
@@ -14,6 +14,7 @@ from liquefy.graph import Graph
 from liquefy.hosting import Done, Emitted, Forget, Item, Load, Loaded, Ran, Refused, Run, Step
 from liquefy.messages import child_id
 from worker import events as ev
+from worker.commit import target_of
 
 if TYPE_CHECKING:
     from processes import WorkerProcess
@@ -25,6 +26,15 @@ FLAKY = 0.05
 
 class Poisoned(Exception):
     """A message that went on ends the host."""
+
+
+class Tail(NamedTuple):
+    """A coroutine to which a plain message has gone on: its item, where its step belongs, and under which ownership of
+    its partition it runs."""
+
+    item: Item
+    steps: list[Step]
+    owned: Any
 
 
 class FakeHost:
@@ -109,7 +119,12 @@ class FakeHost:
                 continue
             at = self._busy(sim.between(0.02, 2.0) * self.slow)
             try:
-                results.append(self._handle(item, self._bind(item)))
+                done = self._handle(item, self._bind(item))
+                tail = self._tail(item, done)
+                if tail is None:
+                    results.append(done)
+                else:
+                    sim.after(at + sim.between(0.5, 40) * self.slow - sim.now, self._tail_over, item, done, tail)
             except Poisoned:
                 sim.after(at - sim.now + 0.1, self.die, "poison")
                 self.dying = True
@@ -159,6 +174,43 @@ class FakeHost:
         except TooEarly as early:
             raise Violation(str(early), read_body(item.body).path, item.id.hex()) from None
 
+    def _tail(self, item: Item, done: Done) -> Tail | None:
+        """The message to a coroutine with which the item may end: there is nothing else that would wait for it."""
+        sender, parent, emitted, steps = item.fluxion, item.id, done.emitted, done.onward
+        while len(emitted) == 1:
+            each, message = emitted[0], child_id(parent, 0)
+            if not steps:
+                may = each.to in item.onward.get(sender, ()) and not each.key and not each.delay_ms
+                if not may or each.to not in AWAITING or read_body(each.body).plan.fail or self.sim.chance(FLAKY):
+                    return None
+                partition = target_of(self.worker.state.fleet.graphs[item.graph], each.to, item.key)
+                place = self.worker.state.flow.partitions.get(partition)
+                owned = place and (place, place.fresh_from)
+                if owned is not None and self._awaiting.get((partition, item.key)) == owned:
+                    raise Violation(f"two messages of key {item.key!r} of {partition} at once", item.key)
+                self._awaiting[partition, item.key] = owned
+                child = Item(0, item.graph, each.to, partition, item.key, message, each.body, onward=item.onward)
+                return Tail(child, steps, owned)
+            sender, parent, emitted, steps = each.to, message, steps[0].emitted, steps[0].onward
+        return None
+
+    def _tail_over(self, item: Item, done: Done, tail: Tail) -> None:
+        """The coroutine has come to its end."""
+        if not self.alive or self.stuck:
+            return
+        child = tail.item
+        if self._awaiting.get((child.partition, child.key)) == tail.owned:
+            del self._awaiting[child.partition, child.key]
+        try:
+            result = self._do(child, {}, item)
+            steps = self._onward(child, child.fluxion, child.id, result.emitted, set())
+            tail.steps.append(Step(0, result.emitted, 10, 10, steps))
+            self.worker.world.gone_on += 1
+            self._say(self.sim.now, Ran([done]))
+        except Poisoned:
+            self.dying = True
+            self.sim.after(0.1, self.die, "poison")
+
     def _handled_by(self, item: Item) -> str:
         """This process; what was sent again may be handled again behind what came later, so it is in no order with
         what was not."""
@@ -171,6 +223,8 @@ class FakeHost:
         steps = []
         for index, each in enumerate(emitted):
             if each.to not in item.onward.get(sender, ()) or each.key or each.delay_ms or each.to in shut:
+                continue
+            if each.to in AWAITING:
                 continue
             fail = read_body(each.body).plan.fail
             if fail == "poison":

@@ -80,6 +80,64 @@ def test_a_coroutine_goes_on_by_one_step() -> None:
     assert item.onward == {"call": ("tell",)}
 
 
+def front_of_coroutine() -> Bench:
+    """tell >> call (awaits) >> show >> send >> output"""
+    spec = chain(tell=("call",), call=("show",))
+    bench = Bench(None, spec).ready(*ALL)
+    bench.auto = False
+    return bench
+
+
+def test_a_plain_one_goes_on_to_a_coroutine_and_from_there_by_one_step() -> None:
+    bench = front_of_coroutine()
+    bench.arrive(bench.message(1, fluxion="tell"))
+    [item] = asked(bench)
+    assert item.onward == {"tell": ("call",), "call": ("show",)}
+    steps = [Step(0, to("show"), 20, 20, [Step(0, to("send"), 30, 30)])]
+    said(bench, Done(item.ticket, to("call"), {}, (), onward=steps))
+    [after] = asked(bench)
+    assert (after.fluxion, after.id) == ("send", child_id(child_id(child_id(b"m1", 0), 0), 0))
+
+
+def test_nothing_of_the_key_passes_a_coroutine_that_was_gone_on_to() -> None:
+    bench = front_of_coroutine()
+    bench.arrive(bench.message(1, fluxion="tell"))
+    [first] = asked(bench)
+    bench.arrive(bench.message(2, fluxion="call"), seq=2)
+    bench.arrive(bench.message(3, fluxion="tell"), seq=3)
+    bench.arrive(bench.message(4, "bob", fluxion="call"), seq=4)
+    assert [item.key for item in asked(bench)] == ["bob"], "the key of the first waits, others do not"
+    said(bench, Done(first.ticket, to("call"), {}, ()))  # the host made no use of it
+    again = asked(bench)
+    assert [(i.fluxion, i.id) for i in again] == [("call", b"m2"), ("tell", b"m3")]
+    assert "tell" not in again[1].onward, "for two are before it where it would go"
+    said(bench, Done(again[0].ticket, [], {}, ()))
+    assert [i.id for i in asked(bench)] == [child_id(b"m1", 0)]
+
+
+def test_a_coroutine_that_was_gone_on_to_is_waited_for_before_its_partition_moves() -> None:
+    bench = front_of_coroutine()
+    bench.arrive(bench.message(1, fluxion="tell"))
+    [item] = asked(bench)
+    bench.step(ev.FromPeer(CONTROLLER, Move("shop/call/0", 1, "node2")))
+    bench.step(ev.FromBroker(Held("shop/call/0", 1)))
+    assert not bench.commits
+    said(bench, Done(item.ticket, to("call"), {}, (), onward=[Step(0, [], 1, 1)]))
+    assert [c.commits[0].partition for c in bench.commits] == ["shop/call/0"]
+
+
+def test_a_host_that_dies_lets_go_of_the_coroutines_that_were_gone_on_to() -> None:
+    bench = front_of_coroutine()
+    bench.arrive(bench.message(1, fluxion="tell"))
+    asked(bench)
+    bench.arrive(bench.message(2, fluxion="call"), seq=2)
+    [host] = bench.state.fleet.hosts
+    bench.step(ev.HostDied(host, "signal 9"))
+    bench.now_ms += 10_000
+    bench.step(ev.Tick())
+    assert sorted((i.fluxion, i.id) for i in asked(bench)) == [("call", b"m2"), ("tell", b"m1")]
+
+
 def test_nothing_goes_on_past_others_of_its_key() -> None:
     bench = bench_of()
     bench.arrive(bench.message(1, fluxion="tell"), bench.message(2, fluxion="tell"))
