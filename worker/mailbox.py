@@ -51,7 +51,7 @@ class Entry:
         self.sender = sender
         self.seq = seq
         self.others: dict[tuple[Session, int], None] | None = None
-        """Who else sent it, and as what: its parent was handled by two owners, or twice by one. They wait for it, too."""
+        """Who else sent it, and as what: its parent was handled by two owners, or twice by one. They wait, too."""
         self.check = check
         self.stage = Stage.QUEUED
         self.ticket = 0
