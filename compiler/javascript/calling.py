@@ -52,6 +52,9 @@ GIVES_SAME = names(
 )
 INTEROP = {"_interopRequireDefault", "__importDefault", "_interopRequireWildcard", "__importStar", "interopDefault"}
 
+SHUFFLED = names("sort toSorted filter find findIndex findLast findLastIndex some every")
+"""Methods whose results depend on what the function that they are given returns."""
+
 BY_KEY = {"get": Mode.READ, "has": Mode.READ, "set": Mode.WRITE, "delete": Mode.WRITE}
 """Methods of a Map that touch one entry."""
 
@@ -353,6 +356,11 @@ class Calling(Fields):
             ]
             for values in arguments:
                 results |= self.call_back(values, given, node)
+        if name in SHUFFLED and isinstance(target, Obj):
+            once = frozenset(Value(v.target) for v in results if isinstance(v.target, Once))
+            if once:
+                self.add(target, ANY, once)
+                inside |= once
         if name in GIVES_ELEMENT:
             return inside | results if name == "get" else inside
         if name in GIVES_SAME:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from compiler.facts import Harm, Mode
 from compiler.javascript.fields import APP_READS, GLOBALS, TAKEN_OFF
-from compiler.javascript.heap import PATH_MAX, Record, TooMuch, Touched
+from compiler.javascript.heap import PATH_MAX, Record, TooMuch, Touched, is_word
 from compiler.javascript.keying import Keying
 from compiler.javascript.libraries import names
 from compiler.javascript.modules import Service
@@ -349,8 +349,8 @@ class Flow(Keying):
         return result
 
     def _e_ternary_expression(self, node: Node) -> Values:
-        self.evaluate(node["condition"])
-        return self.evaluate(node["consequence"]) | self.evaluate(node["alternative"])
+        once = frozenset(Value(v.target) for v in self.evaluate(node["condition"]) if isinstance(v.target, Once))
+        return once | self.evaluate(node["consequence"]) | self.evaluate(node["alternative"])
 
     def _e_binary_expression(self, node: Node) -> Values:
         operator = node["operator"].text
@@ -430,6 +430,25 @@ class Flow(Keying):
 
     _e_subscript_expression = _e_member_expression
 
+    # Conditions
+
+    def _e_if_statement(self, node: Node) -> Values:
+        otherwise = node.get("alternative")
+        self._when(node["condition"], [node["consequence"], *([otherwise] if otherwise is not None else [])])
+        return NOTHING
+
+    def _e_while_statement(self, node: Node) -> Values:
+        self._when(node["condition"], [node["body"]])
+        return NOTHING
+
+    def _when(self, condition: Node, branches: list[Node]) -> None:
+        """What is done on a condition that differs from run to run differs, too."""
+        outer = self.chance
+        self.chance = outer | frozenset(Value(v.target) for v in self.evaluate(condition) if isinstance(v.target, Once))
+        for branch in branches:
+            self.evaluate(branch)
+        self.chance = outer
+
     # Assignment
 
     def _e_assignment_expression(self, node: Node) -> Values:
@@ -458,7 +477,9 @@ class Flow(Keying):
             self._assign_name(target, values, declares)
         elif kind in ("member_expression", "subscript_expression"):
             holders, name, key = self.member(target)
+            self._by_symbol(target)
             self.write(holders, name, values, target, key)
+            self._by_chance(holders, target)
         elif kind in ("assignment_pattern", "object_assignment_pattern"):
             self.assign(target["left"], values | self.evaluate(target["right"]), declares=declares)
         elif kind == "parenthesized_expression":
@@ -470,6 +491,23 @@ class Flow(Keying):
             self._assign_object(target, values, declares)
         elif kind == "rest_pattern":
             self.assign(target.kids[0], values, declares=declares)
+
+    def _by_symbol(self, target: Node) -> None:
+        """What is under a symbol is not seen where an object is stored."""
+        index = target.get("index")
+        if index is None or index.type in ("string", "number") or not self.recording:
+            return
+        if any(is_word(value, "symbol") for value in self.evaluate(index)):
+            self.danger(Harm.OPAQUE, "keeps a value under a symbol", target, "give it a name that is a text")
+
+    def _by_chance(self, holders: Values, target: Node) -> None:
+        """Elements that are put in places which differ from run to run."""
+        index = target.get("index")
+        if index is not None and self.starts(self.function):
+            once = frozenset(v for v in self.evaluate(index) if isinstance(v.target, Once))
+            for holder in holders if once else ():
+                if isinstance(holder.target, Obj):
+                    self.add(holder.target, ANY, once)
 
     def assign_part(self, target: Node, values: Values, name: str, declares: bool, key: Key | None = None) -> None:
         if target.type == "rest_pattern":

@@ -190,6 +190,8 @@ class Frameworks(Packages):
         elif name in ("listen", "ready", "on", "once", "engine", "onerror", "addListener"):
             for values in arguments:
                 self.call_back(values, [DATA, DATA, DATA], node)
+                if name in ("on", "once", "onerror", "addListener"):
+                    self._may_run(values, node)
             if name == "listen":
                 return one(Lib("http", ("server",)))
         elif name in ("set", "enable", "disable", "locals"):
@@ -205,6 +207,12 @@ class Frameworks(Packages):
         else:
             self._unknown_method(arguments, node)
         return this
+
+    def _may_run(self, values: Values, node: Node) -> None:
+        """For any request."""
+        for value in values:
+            if isinstance(value.target, Func):
+                self.raw_handlers.setdefault(value.target.function, node)
 
     def _unknown_method(self, arguments: list[Values], node: Node) -> None:
         """What it is given may run for every request."""
@@ -314,6 +322,9 @@ class Frameworks(Packages):
         """Its hooks, plugins and routes are not told apart: all it is given runs for every request."""
         given = [frozenset({REQUEST}), frozenset({RESPONSE}), frozenset({NEXT})]
         every = frozenset().union(*arguments) if arguments else NOTHING
+        if name.startswith("decorate") and any(_data(value) for value in every):
+            what = "keeps a value in the application (decorate)"
+            self.danger(Harm.OPAQUE, what, node, "keep it in a variable of the module", start=True)
         for value in self._deep(every):
             if not isinstance(value.target, Func):
                 continue
@@ -325,6 +336,10 @@ class Frameworks(Packages):
                 self._handle(value, given, node)
                 self.raw_handlers.setdefault(value.target.function, node)
         return one(owner)
+
+
+def _data(value: Value) -> bool:
+    return isinstance(value.target, Obj) and value.target.kind in ("object", "array", "map", "set", "instance")
 
 
 def _word(node: Node) -> Node:

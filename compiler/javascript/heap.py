@@ -126,6 +126,8 @@ class Heap:
         self.recording = False
         self.dirty = False
         self.spent = 0
+        self.chance: frozenset[Value] = frozenset()
+        """Of the conditions under which code runs, what differs from run to run."""
         self.touched_at: dict[Node, dict[Obj | Binding, None]] = {}
         """What is touched where, in the code of any function."""
         self.called_at: dict[Node, dict[Function, None]] = {}
@@ -217,7 +219,7 @@ class Heap:
             self.dirty = True
 
     def bind(self, binding: Binding, values: Values) -> None:
-        self.put(self.values.setdefault(binding, set()), values)
+        self.put(self.values.setdefault(binding, set()), self.chance.union(values) if self.chance else values)
 
     def held(self, binding: Binding) -> Values:
         """A variable's values; of one that outlives the request they are said to come out of it."""
@@ -266,7 +268,7 @@ class Heap:
         return outer is not None and outer.type in ("program", "export_statement")
 
     def add(self, obj: Obj, name: str, values: Iterable[Value]) -> None:
-        self.put(obj.fields.setdefault(name, set()), values)
+        self.put(obj.fields.setdefault(name, set()), self.chance.union(values) if self.chance else values)
 
     def inner(self, value: Value, found: Iterable[Value], key: Key | None = None) -> set[Value]:
         """Values found in what `value` refers to, with what they came out of."""

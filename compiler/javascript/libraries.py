@@ -149,6 +149,9 @@ RANDOM = {
 }  # fmt: skip
 """Packages whose results differ from run to run."""
 
+CHANCES = names("shuffle sample sampleSize random uniqueId")
+"""Functions of lodash and the like."""
+
 CRYPTO_RANDOM = names(
     """randomBytes randomUUID randomInt generateKeyPairSync generateKeyPair generateKeySync randomFillSync"""
 )

@@ -139,6 +139,8 @@ class Packages(Calling):
             if package == "os":
                 return one(Once("of the machine it runs on", self.function))
             once = frozenset(Value(v.target) for v in every if isinstance(v.target, Once))
+            if name in libraries.CHANCES and self.starts(self.function):
+                return self.random_now("made at random") | self.elements(every)
             if name in libraries.PLAIN_RESULTS or package in PASSING:
                 return once or DATA
             return frozenset({Value(Lib(package, ("()",)))}) | once
@@ -245,7 +247,9 @@ class Packages(Calling):
             return self.random_now("made of the time it starts")
         if name == "Date" and not owner:
             return self.random_now("made of the time it starts")
-        if name in ("Map", "Set", "Array", "RegExp", "Error", "Symbol") and not owner:
+        if (owner or name) == "Symbol":
+            return one(Word("symbol"))
+        if name in ("Map", "Set", "Array", "RegExp", "Error") and not owner:
             return self._new(name, arguments, node, nodes)
         if name == "fetch" and not owner:
             self.record.waits = True
