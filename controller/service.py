@@ -44,7 +44,7 @@ class Service:
         self._refusals = Refusals()
         address = config.bind if config.advertise == "bind" else config.advertise
         self._leading = Leading(config.name, address)
-        self._leases = Contexts(config.redis, ld.LEASE_MS / 1000)
+        self._leases = Contexts(config.redis, ld.LEASE_MS / 1000, config.durability)
         self._asks: set[asyncio.Task[None]] = set()
         self._offset_s = time.time() - time.monotonic()
         self._wake: asyncio.TimerHandle | None = None
@@ -116,7 +116,7 @@ class Service:
 
     def _lead(self, effect: ld.Lead) -> None:
         self._state = ControllerState(self._config, effect.term)
-        contexts = Contexts(self._config.redis)
+        contexts = Contexts(self._config.redis, durability=self._config.durability)
         refused = lambda term: self._decide(ld.Refused(term))  # noqa: E731
         self._store = StoreHands(contexts, self._step, effect.term, refused)
         self._working = asyncio.ensure_future(self._store.work())

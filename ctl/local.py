@@ -20,6 +20,7 @@ from typing import NamedTuple
 from ctl import record
 from ctl.supervising import Spec
 from liquefy import redis_server
+from liquefy.config import DURABILITIES
 from liquefy.errors import UserError
 from liquefy.graph import Graph
 
@@ -47,6 +48,17 @@ class Size(NamedTuple):
     nodes: int = 3
     controllers: int = 1
     gateways: int = 1
+
+
+def checked_durability(durability: str, redis_url: str, redis_sync: str) -> str:
+    """How the Redis that `up` starts is to sync. Raises UserError."""
+    if durability not in DURABILITIES:
+        known = ", ".join(DURABILITIES)
+        raise UserError(f"--durability: {durability!r} is unknown\n  remedy: give one of {known}")
+    if durability == "replicated" and not redis_url:
+        text = "--durability: replicated needs a Redis with replicas, and `up` starts one server"
+        raise UserError(f"{text}\n  remedy: give the primary and its replicas with --redis URL,URL")
+    return "always" if durability == "disk" else redis_sync
 
 
 class Ports(NamedTuple):
@@ -154,6 +166,7 @@ def compose(
     roles: Mapping[str, list[str]] | None = None,
     redis_sync: str = SYNCS[0],
     keys: str = "",
+    durability: str = DURABILITIES[0],
 ) -> Cluster:
     """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests. `keys`: the
     folder of those that all roles are to have, "" for none."""
@@ -162,6 +175,8 @@ def compose(
     controllers = [f"tcp://{HOST}:{port}" for port in (ports.controller, *ports.controllers)]
     redis, http = redis_url or f"redis://{HOST}:{ports.redis}/0", f"http://{HOST}:{ports.http}"
     roles = roles or {}
+    redis_sync = checked_durability(durability, redis_url, redis_sync)
+    store = {"redis": redis} if durability == DURABILITIES[0] else {"redis": redis, "durability": durability}
 
     def role(name: str, kind: str, address: str, stage: int, **settings: object) -> Spec:
         # -P: a `worker.py` in the folder one happens to be in must not stand in for the role.
@@ -181,15 +196,15 @@ def compose(
     specs.append(role("broker", "broker", broker, 4, bind=broker))
     for i, address in enumerate(controllers, 1):
         name = "controller" if i == 1 else f"controller{i}"
-        specs.append(role(name, "controller", address, 2, bind=address, broker=broker, redis=redis))
+        specs.append(role(name, "controller", address, 2, bind=address, broker=broker, **store))
     for i in range(1, size.nodes + 1):
         data = folder / f"node{i}"
-        spec = role(f"node{i}", "worker", "", 3, broker=broker, redis=redis, data_dir=data)
+        spec = role(f"node{i}", "worker", "", 3, broker=broker, **store, data_dir=data)
         # At once: all nodes stop together, so there is nobody to hand partitions over to.
         specs.append(spec._replace(stop_signal=signal.SIGINT))
     for i, port in enumerate((ports.http, *ports.gateways), 1):
         address = f"http://{HOST}:{port}"
-        settings = {"broker": broker, "redis": redis, "http_host": HOST, "http_port": port}
+        settings = {"broker": broker, **store, "http_host": HOST, "http_port": port}
         specs.append(role(f"gateway{i}", "gateway", address, 1, **settings))
     return Cluster(specs, broker, ",".join(controllers), redis, http)
 

@@ -65,6 +65,7 @@ class Options(NamedTuple):
     redis_sync: str = local.SYNCS[0]
     application: str = ""
     keys: bool = False
+    durability: str = "memory"
 
 
 class Stop:
@@ -112,14 +113,14 @@ def run(options: Options, console: Console) -> int:
     graph, app = (found.graph, found.folder) if found is not None else (None, None)
     source = found.source if found is not None else None
     local.check_size(options.size)
+    local.checked_durability(options.durability, options.redis_url, options.redis_sync)
     claimed = local.claimed_ports(options.http_port, bool(options.redis_url), options.size)
     with locked(folder), claimed as ports:
         keys = str(folder / KEYS) if options.keys else ""
         if keys:
             keyring.create(Path(keys))
-        cluster = local.compose(
-            folder, ports, options.size, options.redis_url, options.roles, options.redis_sync, keys
-        )
+        redis = (options.redis_url, options.roles, options.redis_sync)
+        cluster = local.compose(folder, ports, options.size, *redis, keys, options.durability)
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)
         for log in logs.glob("*.log"):

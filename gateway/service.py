@@ -69,7 +69,7 @@ class GatewayService:
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
         self._state = GatewayState(config, secrets.token_bytes(6))
-        self._contexts = Contexts(config.redis)
+        self._contexts = Contexts(config.redis, durability=config.durability)
         keys = Keyring.given(config.keys, "gateway")
         on = (self._on_frames, self._on_up, self._on_down)
         self._link = Link(config.broker, config.name, *on, keys, on_refused=self._on_refused)

@@ -21,6 +21,9 @@ BROKER_DEFAULT = "tcp://127.0.0.1:7701"
 CONTROL_DEFAULT = "tcp://127.0.0.1:7702"
 REDIS_DEFAULT = "redis://127.0.0.1:7703/0"
 
+DURABILITIES = ("memory", "disk", "replicated")
+"""What was written counts when Redis has it; when the disk of Redis has it; when a replica of Redis has it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class BrokerConfig:
@@ -47,6 +50,7 @@ class WorkerConfig:
 
     broker: str = BROKER_DEFAULT
     redis: str = REDIS_DEFAULT
+    durability: str = "memory"
     name: str = "node1"
     data_dir: str = ".liquefy/node"
     capacity: float = 1.0
@@ -82,6 +86,7 @@ class ControllerConfig:
 
     broker: str = BROKER_DEFAULT
     redis: str = REDIS_DEFAULT
+    durability: str = "memory"
     bind: str = CONTROL_DEFAULT
     advertise: str = "bind"
     name: str = "controller"
@@ -111,6 +116,7 @@ class GatewayConfig:
 
     broker: str = BROKER_DEFAULT
     redis: str = REDIS_DEFAULT
+    durability: str = "memory"
     name: str = "gateway1"
     http_host: str = "127.0.0.1"
     http_port: int = 8080
@@ -179,6 +185,8 @@ def _check(source: str, name: str, value: Any) -> None:
         raise ConfigError(text)
     if (name in _POSITIVE or name.endswith("interval_ms")) and not value:
         raise ConfigError(f"{source}: 0 is not enough\n  remedy: give more than 0")
+    if name == "durability" and value not in DURABILITIES:
+        raise ConfigError(f"{source}: {value!r} is unknown\n  remedy: give one of {', '.join(DURABILITIES)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{source}: {value} is no amount\n  remedy: give a number")
     if name == "http_port" and value > 65_535:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 import msgspec
@@ -36,7 +36,8 @@ from liquefy.commits import (
 )
 from liquefy.errors import LiquefyError
 from liquefy.graph import Graph
-from liquefy.redis_wire import ROUND_TRIP_MAX, TIMEOUT_S, Address, Line, Script
+from liquefy.redis_cluster import SCHEME, ClusterLine, Topology
+from liquefy.redis_wire import ROUND_TRIP_MAX, TIMEOUT_S, Line, Script, Servers
 
 CLOCK_SKEW_MS = 60_000
 """A bucket of seen ids outlives the retention by so much, for clocks that differ."""
@@ -49,6 +50,12 @@ PURGE_STEP = 1_000
 
 BROWSE_MAX = 1_000
 """Keys or dead letters listed unless told otherwise."""
+
+_CONTROL = "{lq}:leader"
+"""One of the keys of what controllers share."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _KEEP_MS = DEDUPE_RETENTION_MS + CLOCK_SKEW_MS
 
@@ -63,9 +70,19 @@ class Contexts:
     """The store. All methods raise StoreUnavailable when Redis is away, does not answer within `timeout_s`, or is in
     no state to do it (loading, read-only, out of memory): the work may then have happened or not."""
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
-        address = Address(url)
-        self._commits, self._reads, self._rest = (Line(address, timeout_s) for _ in range(3))
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, durability: str = "memory") -> None:
+        """`url`: of a server; of several of which one is the primary, with commas; or of some of a cluster's.
+        `durability`: when what was written counts."""
+        self._cluster = url.startswith(f"{SCHEME}:")
+        self._commits: Line | ClusterLine
+        self._reads: Line | ClusterLine
+        self._rest: Line | ClusterLine
+        if self._cluster:
+            topology = Topology(url, durability)
+            self._commits, self._reads, self._rest = (ClusterLine(topology, timeout_s) for _ in range(3))
+        else:
+            servers = Servers(url, durability)
+            self._commits, self._reads, self._rest = (Line(servers, timeout_s) for _ in range(3))
 
     async def ping(self) -> bool:
         """Whether Redis answers now."""
@@ -91,11 +108,14 @@ class Contexts:
         stored, besides the epoch ("" leaves that out)."""
         if not commits:
             return []
+        if self._cluster and len(commits) > 1:
+            return list(chain.from_iterable(await self._each([[c] for c in commits], lambda c: self.commit(c, owner))))
         packed = _packer.pack(_flat(commits))
         if len(packed) > COMMIT_BYTES_MAX and len(commits) > 1:
             half = len(commits) // 2
             return await self.commit(commits[:half], owner) + await self.commit(commits[half:], owner)
-        refused = await self._commits.script(_COMMIT, owner, SEEN_BUCKET_MS, _KEEP_MS, packed)
+        key = _key(commits[0].partition, "meta")
+        refused = await self._commits.script(_COMMIT, key, owner, SEEN_BUCKET_MS, _KEEP_MS, packed)
         verdicts = [Verdict(commit.partition, "ok") for commit in commits]
         for index, outcome, *duplicates in refused:
             verdicts[index - 1] = Verdict(commits[index - 1].partition, outcome.decode(), tuple(duplicates))
@@ -138,7 +158,9 @@ class Contexts:
     async def lead(self, request: LeadRequest) -> Standing:
         """Who leads from now on, for the length of the lease."""
         name, address, term, known, lease_ms, linked = request
-        reply = await self._rest.script(_LEAD, name, address, term, known, lease_ms, int(linked))
+        reply = await self._rest.script(
+            _LEAD, "{lq}:leader", name, address, term, known, lease_ms, int(linked), settled=False
+        )
         return Standing(int(reply[0]), reply[1].decode(), reply[2].decode(), bool(reply[3]))
 
     async def leader(self) -> Standing:
@@ -154,38 +176,59 @@ class Contexts:
                 Placement(partition, _text(owner), int(epoch or 0))
                 for partition, (owner, epoch) in zip(partitions, replies, strict=True)
             ]
-        read = []
-        for first in range(0, len(partitions), ROUND_TRIP_MAX):
-            chunk = partitions[first : first + ROUND_TRIP_MAX]
-            found = iter(await self._rest.script(_PROMISE, term, _packer.pack(chunk)))
-            read += [Placement(partition, next(found).decode(), int(next(found))) for partition in chunk]
-        return read
+
+        async def read(chunk: Sequence[str]) -> list[Placement]:
+            script = self._rest.script(_PROMISE, _key(chunk[0], "meta"), term, _packer.pack(chunk))
+            found = iter(await script)
+            return [Placement(partition, next(found).decode(), int(next(found))) for partition in chunk]
+
+        return list(chain.from_iterable(await self._each(self._chunks(partitions), read)))
 
     async def place(self, requests: Sequence[PlaceRequest], term: int = 0) -> list[Placement]:
         """Compare-and-set each; what is stored afterwards, in the same order. It worked (now, or at an earlier
         try) where that is the owner asked for, at the epoch given + 1 or at `least`."""
-        placed = []
-        for first in range(0, len(requests), ROUND_TRIP_MAX):
-            chunk = requests[first : first + ROUND_TRIP_MAX]
-            replies = iter(await self._rest.script(_PLACE, _packer.pack(chunk), term))
-            placed += [Placement(r.partition, next(replies).decode(), int(next(replies))) for r in chunk]
-        return placed
+
+        async def place(chunk: Sequence[PlaceRequest]) -> list[Placement]:
+            script = self._rest.script(_PLACE, _key(chunk[0].partition, "meta"), _packer.pack(chunk), term)
+            replies = iter(await script)
+            return [Placement(r.partition, next(replies).decode(), int(next(replies))) for r in chunk]
+
+        return list(chain.from_iterable(await self._each(self._chunks(requests), place)))
 
     async def unplace(self, partitions: Sequence[str], purge: bool = False, term: int = 0) -> None:
         """Take them from their owners (no owner, epoch + 1), drop outboxes and seen ids. `purge` deletes contexts,
         dead letters and epochs too. Doing it again is harmless."""
-        for first in range(0, len(partitions), ROUND_TRIP_MAX):
-            chunk = _packer.pack(partitions[first : first + ROUND_TRIP_MAX])
-            await self._rest.script(_UNPLACE, SEEN_BUCKET_MS, _KEEP_MS, chunk, term)
+
+        async def unplace(chunk: Sequence[str]) -> None:
+            key = _key(chunk[0], "meta")
+            await self._rest.script(_UNPLACE, key, SEEN_BUCKET_MS, _KEEP_MS, _packer.pack(chunk), term)
+
+        await self._each(self._chunks(partitions), unplace)
         for partition in partitions if purge else ():
-            while await self._rest.script(_PURGE, partition, PURGE_STEP):
+            while await self._rest.script(_PURGE, _key(partition, "meta"), partition, PURGE_STEP):
                 pass
+
+    def _chunks(self, some: Sequence[_Item]) -> list[Sequence[_Item]]:
+        """What one script call may be about: of a cluster, one partition."""
+        size = 1 if self._cluster else ROUND_TRIP_MAX
+        return [some[first : first + size] for first in range(0, len(some), size)]
+
+    async def _each(
+        self, chunks: Sequence[Sequence[_Item]], work: Callable[[Sequence[_Item]], Awaitable[_Result]]
+    ) -> list[_Result]:
+        """Side by side; when one fails, the others are done or failed, too."""
+        results = await asyncio.gather(*(work(chunk) for chunk in chunks), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return results  # type: ignore[return-value]
 
     # -- graphs and bundles --------------------------------------------------------------------------------
 
     async def put_graph(self, graph: Graph, term: int = 0) -> None:
         """This version is in force from now on."""
-        await self._rest.script(_FENCED, term, "HSET", "{lq}:graphs", graph.name, msgspec.msgpack.encode(graph))
+        packed = msgspec.msgpack.encode(graph)
+        await self._rest.script(_FENCED, _CONTROL, term, "HSET", "{lq}:graphs", graph.name, packed)
 
     async def graphs(self) -> list[Graph]:
         """Those in force, by name."""
@@ -193,13 +236,13 @@ class Contexts:
         return [_graph.decode(stored[name]) for name in sorted(stored)]
 
     async def delete_graph(self, name: str, term: int = 0) -> None:
-        await self._rest.script(_FENCED, term, "HDEL", "{lq}:graphs", name)
+        await self._rest.script(_FENCED, _CONTROL, term, "HDEL", "{lq}:graphs", name)
 
     async def put_bundle(self, data: bytes) -> str:
         """Store a bundle; its SHA-256 in hexadecimal, by which it is found again."""
         sha = hashlib.sha256(data).hexdigest()
         await self._rest.call("SADD", "{lq}:bundles", sha)  # first, so that none is there that is not listed
-        await self._rest.call("SET", f"{{lq}}:bundle:{sha}", data)
+        await self._rest.call("SET", f"{{lq}}:bundle:{sha}", data, settled=True)
         return sha
 
     async def drop_bundles(self, keep: Collection[str], term: int = 0) -> None:
@@ -211,8 +254,8 @@ class Contexts:
         listed: list[bytes] = list(await self._rest.call("SMEMBERS", "{lq}:bundles"))
         for sha in sorted(name.decode() for name in listed):
             if sha not in kept:
-                await self._rest.script(_FENCED, term, "DEL", f"{{lq}}:bundle:{sha}")
-                await self._rest.script(_FENCED, term, "SREM", "{lq}:bundles", sha)
+                await self._rest.script(_FENCED, _CONTROL, term, "DEL", f"{{lq}}:bundle:{sha}")
+                await self._rest.script(_FENCED, _CONTROL, term, "SREM", "{lq}:bundles", sha)
 
     async def bundle(self, sha: str) -> bytes | None:
         """Raises LiquefyError if what is stored has another digest."""
@@ -242,16 +285,17 @@ class Contexts:
     async def set_json(self, name: str, field: str, value: Any, term: int = 0) -> None:
         """Set one field of `{lq}:<name>`; None removes it."""
         if value is None:
-            await self._rest.script(_FENCED, term, "HDEL", f"{{lq}}:{name}", field)
+            await self._rest.script(_FENCED, _CONTROL, term, "HDEL", f"{{lq}}:{name}", field)
         else:
-            await self._rest.script(_FENCED, term, "HSET", f"{{lq}}:{name}", field, msgspec.json.encode(value))
+            packed = msgspec.json.encode(value)
+            await self._rest.script(_FENCED, _CONTROL, term, "HSET", f"{{lq}}:{name}", field, packed)
 
     async def freeze(self, reason: str | None, term: int = 0) -> None:
         """No automatic moves, and why; None allows them again."""
         if reason is None:
-            await self._rest.script(_FENCED, term, "DEL", "{lq}:freeze")
+            await self._rest.script(_FENCED, _CONTROL, term, "DEL", "{lq}:freeze")
         else:
-            await self._rest.script(_FENCED, term, "SET", "{lq}:freeze", reason)
+            await self._rest.script(_FENCED, _CONTROL, term, "SET", "{lq}:freeze", reason)
 
     async def frozen(self) -> str | None:
         """The reason, or None while automatic moves are allowed."""
@@ -310,7 +354,9 @@ class Contexts:
         """Store the record for `ttl_s` seconds unless there is one for that key: then that one is returned."""
         name = f"lq:idem:{graph}:{key}"
         while True:
-            stored, found = await self._rest.many([("SET", name, record, "EX", ttl_s, "NX"), ("GET", name)])
+            stored, found = await self._rest.many(
+                [("SET", name, record, "EX", ttl_s, "NX"), ("GET", name)], settled=True
+            )
             if stored is not None:
                 return None
             if found is not None:
@@ -319,7 +365,7 @@ class Contexts:
 
     async def idem_end(self, graph: str, key: str, record: bytes, ttl_s: int) -> None:
         """Replace the record; it is kept for `ttl_s` seconds from now."""
-        await self._rest.call("SET", f"lq:idem:{graph}:{key}", record, "EX", ttl_s)
+        await self._rest.call("SET", f"lq:idem:{graph}:{key}", record, "EX", ttl_s, settled=True)
 
     async def idem_get(self, graph: str, key: str) -> bytes | None:
         reply: bytes | None = await self._rest.call("GET", f"lq:idem:{graph}:{key}")

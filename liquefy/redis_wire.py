@@ -1,6 +1,7 @@
 """Connections to Redis, and scripts: what `liquefy.contexts` speaks through, and nobody else.
 
-Knows the wire and the errors, not what is stored. It waits for nothing and tries nothing twice: a call has an answer
+Knows the wire and the errors, not what is stored; and how safe what was written has to be before its answer counts
+(`DURABILITIES`). It waits for nothing and tries nothing twice: a call has an answer
 or raises StoreUnavailable within its timeout, and the caller decides when to try again.
 
 It speaks through `hiredis` on an asyncio protocol: a third less CPU per call than `redis.asyncio`; and
@@ -26,19 +27,32 @@ from liquefy.errors import ConfigError, Deposed, LiquefyError, StoreUnavailable
 TIMEOUT_S = 5.0
 """A call that has no answer by then raises StoreUnavailable, and its connection is given up."""
 
+CONNECT_S = 1.0
+"""One of several servers that cannot be connected to by then is passed over."""
+
+REPLICA_MS = 1_000
+"""A write that no replica has by then has not been done, for all that we know."""
+
 ROUND_TRIP_MAX = 1_000
 """Commands sent before the answers to them are awaited."""
 
 _MORE = object()
 
 _CONDITION = re.compile(
-    r"(?:^|[-\s])(?:LOADING|READONLY|OOM|MISCONF|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|UNKILLABLE|NOREPLICAS"
+    r"(?:^|[-\s])(?:LOADING|READONLY|OOM|MISCONF|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|ASK|BUSY|UNKILLABLE|NOREPLICAS"
     r"|NOAUTH|WRONGPASS|NOPERM)\s|max number of clients|invalid password"
 )
 """Error replies that tell of the state the store is in; others are faults of ours, or of what is stored."""
 
+_NO_PRIMARY = re.compile(r"(?:^|[-\s])(?:READONLY|MASTERDOWN)\s")
+"""This server is not the primary any more: another one is looked for."""
+
 _DEPOSED = re.compile(r"DEPOSED (\d+)")
 """What scripts say to a controller that another one has followed."""
+
+
+class Moved(StoreUnavailable):
+    """Of a Redis Cluster another server has the key; nothing was done."""
 
 
 class Script:
@@ -167,34 +181,101 @@ class Address:
         return connection
 
 
-class Line:
-    """A connection that is made when it is needed, and again after it broke."""
+class Servers:
+    """A server, or several of which one is the primary; their addresses with commas between them. `durability`: what a
+    server must be able to do to be used."""
 
-    def __init__(self, address: Address, timeout_s: float) -> None:
+    def __init__(self, urls: str, durability: str = "memory") -> None:
+        self._addresses = [Address(url) for url in urls.split(",")]
+        self.durability = durability
+        self.name = ", ".join(address.name for address in self._addresses)
+
+    async def connect(self) -> _Connection:
+        """A connection to the primary. Raises OSError, StoreUnavailable."""
+        if len(self._addresses) == 1 and self.durability == "memory":
+            return await self._addresses[0].connect()
+        problems = []
+        for address in list(self._addresses):
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    connection = await address.connect()
+                    problem = await self._unfit(connection)
+            except (OSError, TimeoutError, StoreUnavailable) as error:
+                problem = str(error) or "no answer"
+            else:
+                if not problem:
+                    # Where it was found it is looked for first.
+                    self._addresses.sort(key=lambda other: other is not address)
+                    return connection
+                connection.give_up()
+            problems.append(f"{address.name}: {problem}")
+        raise StoreUnavailable(f"no Redis can be used ({'; '.join(problems)})")
+
+    async def _unfit(self, connection: _Connection) -> str:
+        """Why this server cannot be used, or ""."""
+        role = _checked(await connection.send(pack("ROLE"), 1))[0]
+        if role[0] != b"master":
+            return "it is a replica"
+        if self.durability == "replicated" and not role[2]:
+            return "it has no replica, and durability is replicated"
+        if self.durability == "disk":
+            setting = _checked(await connection.send(pack("CONFIG", "GET", "appendfsync"), 1))[0]
+            kept = _checked(await connection.send(pack("CONFIG", "GET", "appendonly"), 1))[0]
+            if (setting[1:], kept[1:]) != ([b"always"], [b"yes"]):
+                return "its appendfsync is not always, and durability is disk"
+        return ""
+
+
+class Line:
+    """A connection that is made when it is needed, and again after it broke. `settled`: what is written is to be as
+    safe as the servers' `durability` says before there is an answer."""
+
+    def __init__(self, address: Servers, timeout_s: float) -> None:
         self._address, self._timeout_s = address, timeout_s
+        self._waits = address.durability == "replicated"
         self._connection: _Connection | None = None
         self._lock = asyncio.Lock()
 
-    async def call(self, *arguments: str | int | bytes) -> Any:
+    async def call(self, *arguments: str | int | bytes, settled: bool = False) -> Any:
         """The reply to one command. Raises StoreUnavailable; LiquefyError if Redis refuses the command itself."""
-        return _checked(await self._exchange(pack(*arguments), 1))[0]
+        return self._checked(await self._settled(pack(*arguments), 1, settled))[0]
 
-    async def many(self, commands: Sequence[Sequence[str | int | bytes]]) -> list[Any]:
+    async def many(self, commands: Sequence[Sequence[str | int | bytes]], settled: bool = False) -> list[Any]:
         """The replies to all commands, in one round trip for each ROUND_TRIP_MAX."""
         replies: list[Any] = []
         for first in range(0, len(commands), ROUND_TRIP_MAX):
             chunk = commands[first : first + ROUND_TRIP_MAX]
-            replies += _checked(await self._exchange(b"".join([pack(*c) for c in chunk]), len(chunk)))
+            packed = b"".join([pack(*c) for c in chunk])
+            replies += self._checked(await self._settled(packed, len(chunk), settled))
         return replies
 
-    async def script(self, script: Script, *arguments: str | int | bytes) -> Any:
-        """What the script returns; it is loaded if Redis does not have it (any more)."""
-        command = pack("EVALSHA", script.sha, 0, *arguments)
-        replies = await self._exchange(command, 1)
+    async def script(self, script: Script, key: str, *arguments: str | int | bytes, settled: bool = True) -> Any:
+        """What the script returns; it is loaded if Redis does not have it (any more). `key`: one that it uses."""
+        command = pack("EVALSHA", script.sha, 1, key, *arguments)
+        replies = await self._settled(command, 1, settled)
         if isinstance(replies[0], hiredis.ReplyError) and str(replies[0]).startswith("NOSCRIPT"):
             loaded = pack("SCRIPT", "LOAD", script.body) + command
-            replies = (await self._exchange(loaded, 2))[1:]
-        return _checked(replies)[0]
+            replies = (await self._settled(loaded, 2, settled))[1:]
+        return self._checked(replies)[0]
+
+    async def _settled(self, commands: bytes, count: int, settled: bool) -> list[Any]:
+        """Exchange; and then wait, if that is asked for, until a replica has all that was written until then, by
+        whomever: also what an earlier try of these commands wrote, upon another connection."""
+        if not (settled and self._waits):
+            return await self._exchange(commands, count)
+        replies = await self._exchange(commands + pack("WAIT", 1, REPLICA_MS), count + 1)
+        if not isinstance(replies[-1], int) or replies[-1] < 1:
+            self.close()  # perhaps another one is the primary by now
+            raise StoreUnavailable(f"Redis at {self._address.name}: no replica has what was written")
+        return replies[:-1]
+
+    def _checked(self, replies: list[Any]) -> list[Any]:
+        try:
+            return _checked(replies)
+        except StoreUnavailable as error:
+            if _NO_PRIMARY.search(str(error)):
+                self.close()
+            raise
 
     async def _exchange(self, commands: bytes, count: int) -> list[Any]:
         connection = self._connection
@@ -226,6 +307,8 @@ def pack(*arguments: str | int | bytes) -> bytes:
 def _checked(replies: list[Any]) -> list[Any]:
     for reply in replies:
         if isinstance(reply, hiredis.ReplyError):
+            if str(reply).startswith("MOVED "):
+                raise Moved("Redis Cluster: a slot is elsewhere")
             if _CONDITION.search(str(reply)):
                 raise StoreUnavailable(f"Redis: {reply}")
             if deposed := _DEPOSED.search(str(reply)):

@@ -52,7 +52,7 @@ class Service:
         keys = Keyring.given(config.keys, "worker")
         on = (self._on_frames, self._on_up, self._on_down)
         self._link = Link(config.broker, config.name, *on, keys, on_refused=self._on_refused)
-        self._contexts = Contexts(config.redis)
+        self._contexts = Contexts(config.redis, durability=config.durability)
         self._hosts: dict[str, HostProcess] = {}
         self._vouching = Vouching(Keyring.given(config.keys, "worker"))
         hidden = secret_files(config.keys, config.redis, os.environ)

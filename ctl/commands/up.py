@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ctl import deploying, local, record, render, running
+from liquefy.config import DURABILITIES
 from liquefy.errors import UserError
 
 DETACH_S = 400.0
@@ -34,11 +35,17 @@ def up(
         record.FOLDER_DEFAULT
     ),
     redis: Annotated[
-        str, typer.Option(metavar="URL", help="A Redis that runs already.", show_default="start one")
+        str, typer.Option(
+            metavar="URL", help="A Redis that runs already; or a primary and its replicas, with commas.",
+            show_default="start one",
+        )
     ] = "",
     redis_sync: Annotated[
         str, typer.Option(help="everysec, or always: before each answer, so that no end of Redis loses any.")
     ] = local.SYNCS[0],
+    durability: Annotated[
+        str, typer.Option(help="When a commit counts: in Redis' memory, on its disk, or replicated (needs --redis).")
+    ] = DURABILITIES[0],
     http_port: Annotated[
         int | None,
         typer.Option(help="The port of the gateway.", show_default="8080, or the next free one", min=1, max=65_535),
@@ -60,11 +67,11 @@ def up(
     """
     size = local.Size(nodes, controllers, gateways)
     if detach:
-        _detach(app, application, size, state, redis, redis_sync, http_port, ready, keys)
+        _detach(app, application, size, state, redis, redis_sync, durability, http_port, ready, keys)
         return
     options = running.Options(
         state, app, size, redis, http_port, not background, ready, redis_sync=redis_sync, application=application,
-        keys=keys,
+        keys=keys, durability=durability,
     )  # fmt: skip
     code = running.run(options, render.console())
     if code and (failed := record.read(state)) is not None:
@@ -82,6 +89,7 @@ def _detach(
     state: Path,
     redis: str,
     redis_sync: str,
+    durability: str,
     http_port: int | None,
     ready: float,
     keys: bool,
@@ -100,6 +108,7 @@ def _detach(
     command += [f"--{role}={number}" for role, number in size._asdict().items()]
     command += [f"--state={state}", f"--ready={ready}", f"--redis-sync={redis_sync}"]
     command += ["--keys"] if keys else []
+    command += [f"--durability={durability}"]
     command += [f"--redis={redis}"] if redis else []
     command += [f"--http-port={http_port}"] if http_port is not None else []
     command += [f"--app={application}"] if application else []

@@ -33,8 +33,9 @@ from liquefy.contexts import Contexts
 from liquefy.contexts_memory import MemoryContexts
 from liquefy.errors import Deposed, LiquefyError, StoreUnavailable, UserError
 from liquefy.graph import Fluxion, Graph, Group, Input
+from liquefy.redis_cluster import SCHEME, ClusterLine, Topology
 from liquefy.redis_server import RedisServer
-from liquefy.redis_wire import Address, Line
+from liquefy.redis_wire import Line, Servers
 
 KEYS = ("alice", "bob", "Zoë", "a:b}{c", "")
 FIELDS = ("count", "name", "é", "")
@@ -55,9 +56,9 @@ def run(test: Callable[[Contexts], Coroutine[Any, Any, None]], url: str, timeout
 
 
 @contextlib.asynccontextmanager
-async def raw(url: str) -> AsyncIterator[Line]:
+async def raw(url: str) -> AsyncIterator[Line | ClusterLine]:
     """Redis itself, to look at what is stored."""
-    line = Line(Address(url), 5.0)
+    line = ClusterLine(Topology(url, "memory")) if url.startswith(SCHEME) else Line(Servers(url), 5.0)
     try:
         yield line
     finally:
@@ -167,7 +168,7 @@ class Commands:
         return self.random.randbytes(self.random.choice((0, 1, 31, 32, 33, 255, 256, 257, 70_000)))
 
 
-async def stored(line: Line, partition: str) -> dict[str, Any]:
+async def stored(line: Line | ClusterLine, partition: str) -> dict[str, Any]:
     """As MemoryContexts.snapshot, read from Redis by its keys."""
     prefix = f"lq:{{{partition}}}:"
     pattern = prefix.replace("[", "\\[").replace("*", "\\*")
@@ -208,12 +209,12 @@ def comparable(answer: Any) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_redis_and_the_twin_agree(redis_url: str, seed: int) -> None:
+def test_redis_and_the_twin_agree(any_redis_url: str, seed: int) -> None:
     async def test(store: Contexts) -> None:
         twin = MemoryContexts(now_ms)
         partitions = [f"g{uuid.uuid4().hex[:8]}/store/{i}" for i in range(3)]
         commands = Commands(seed, partitions, twin)
-        async with raw(redis_url) as line:
+        async with raw(any_redis_url) as line:
             outcomes: set[str] = set()
             for step in range(150):
                 name, arguments = commands.next()
@@ -227,10 +228,10 @@ def test_redis_and_the_twin_agree(redis_url: str, seed: int) -> None:
                         assert await stored(line, partition) == twin.snapshot(partition), f"after step {step}"
             assert outcomes >= {"ok", "fenced", "gap"}
 
-    run(test, redis_url)
+    run(test, any_redis_url)
 
 
-def test_what_is_larger_than_one_call_takes(redis_url: str) -> None:
+def test_what_is_larger_than_one_call_takes(any_redis_url: str) -> None:
     async def test(store: Contexts) -> None:
         twin, partition, bucket = (
             MemoryContexts(now_ms),
@@ -255,7 +256,7 @@ def test_what_is_larger_than_one_call_takes(redis_url: str) -> None:
             acknowledged=list(range(9_000)),
             replayed=[b"%d" % i for i in range(9_000)],
         )
-        async with raw(redis_url) as line:
+        async with raw(any_redis_url) as line:
             for call in (
                 ("place", [PlaceRequest(partition, 0, "node1")]),
                 ("commit", [first]),
@@ -273,7 +274,7 @@ def test_what_is_larger_than_one_call_takes(redis_url: str) -> None:
                 assert comparable(real) == comparable(memory), name
                 assert await stored(line, partition) == twin.snapshot(partition), name
 
-    run(test, redis_url)
+    run(test, any_redis_url)
 
 
 def test_a_batch_too_large_for_one_call_is_split(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +292,7 @@ def test_a_batch_too_large_for_one_call_is_split(redis_url: str, monkeypatch: py
     run(test, redis_url)
 
 
-def test_everything_that_is_not_of_a_partition(redis_url: str) -> None:
+def test_everything_that_is_not_of_a_partition(any_redis_url: str) -> None:
     async def test(store: Contexts) -> None:
         twin = MemoryContexts(now_ms)
         graph = Graph(
@@ -320,13 +321,13 @@ def test_everything_that_is_not_of_a_partition(redis_url: str) -> None:
         await store.drop_bundles([sha])
         assert await store.bundle(other) is None
         assert await store.bundle(sha) == binary
-        async with raw(redis_url) as line:
+        async with raw(any_redis_url) as line:
             assert 0 < await line.call("TTL", "lq:idem:g:k") <= 60
             await line.call("SET", f"{{lq}}:bundle:{sha}", b"damaged")
             with pytest.raises(LiquefyError, match="damaged"):
                 await store.bundle(sha)
 
-    run(test, redis_url)
+    run(test, any_redis_url)
 
 
 # -- when Redis is away --------------------------------------------------------------------------------------------
@@ -550,8 +551,8 @@ async def none_writes_after_another(store: Any, partition: str) -> None:
     await store.lead(asks("one", new, lease_ms=0))
 
 
-def test_who_leads(redis_url: str) -> None:
-    run(lambda store: leaders_come_and_go(store, lambda ms: asyncio.sleep(ms / 1000)), redis_url)
+def test_who_leads(any_redis_url: str) -> None:
+    run(lambda store: leaders_come_and_go(store, lambda ms: asyncio.sleep(ms / 1000)), any_redis_url)
 
     async def on_the_twin() -> None:
         clock = [now_ms()]
@@ -564,7 +565,7 @@ def test_who_leads(redis_url: str) -> None:
     asyncio.run(on_the_twin())
 
 
-def test_who_led_before_writes_no_more(redis_url: str) -> None:
+def test_who_led_before_writes_no_more(any_redis_url: str) -> None:
     partition = f"g{uuid.uuid4().hex[:8]}/store/0"
-    run(lambda store: none_writes_after_another(store, partition), redis_url)
+    run(lambda store: none_writes_after_another(store, partition), any_redis_url)
     asyncio.run(none_writes_after_another(MemoryContexts(now_ms), partition))

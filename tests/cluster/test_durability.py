@@ -1,0 +1,140 @@
+"""When a commit counts: in the memory of Redis, on its disk, or when a replica has it. On real servers: a replica that
+lags, a primary that is lost and its replica promoted; and a whole cluster on it, and on a Redis Cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import redis_processes
+from live_cluster import ROOT, LiveCluster, wait_for
+from redis_processes import Server, primary_and_replicas, promote
+from steady_load import SteadyLoad
+
+from liquefy.commits import ContextChange, ContextQuery, PartitionCommit, PlaceRequest, Verdict
+from liquefy.contexts import Contexts
+from liquefy.errors import StoreUnavailable
+
+VISITS = ROOT / "examples" / "visits"
+RATE = 100.0
+
+
+def visit(partition: str, sequence: int) -> PartitionCommit:
+    change = ContextChange("alice", {"count": b"%d" % sequence}, created=sequence == 0)
+    return PartitionCommit(partition, 1, sequence, [change], [], [], [], [], [])
+
+
+@contextlib.asynccontextmanager
+async def opened(urls: str, durability: str) -> AsyncIterator[Contexts]:
+    store = Contexts(urls, 3.0, durability)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def placed(store: Contexts) -> str:
+    partition = f"g{uuid.uuid4().hex[:8]}/store/0"
+    await store.place([PlaceRequest(partition, 0, "node1")])
+    return partition
+
+
+def test_a_replicated_commit_counts_when_a_replica_has_it(tmp_path: Path) -> None:
+    async def body(primary: Server, replica: Server) -> None:
+        async with opened(primary.url, "replicated") as safe, opened(primary.url, "memory") as fast:
+            partition = await placed(safe)
+            ok = [Verdict(partition, "ok")]
+            assert await safe.commit([visit(partition, 0)], "node1") == ok
+            with replica.stopped():
+                assert await fast.commit([visit(partition, 1)], "node1") == ok, "nobody waits for the replica"
+                for _ in range(2):  # the second time it has been applied, and no connection knows of it
+                    with pytest.raises(StoreUnavailable, match="no replica has"):
+                        await safe.commit([visit(partition, 2)], "node1")
+                async with opened(primary.url, "replicated") as other:
+                    with pytest.raises(StoreUnavailable):
+                        await other.commit([visit(partition, 2)], "node1")
+            assert await safe.commit([visit(partition, 2)], "node1") == ok
+            replica.ask("REPLICAOF", "NO", "ONE")
+            async with opened(replica.url, "memory") as store:
+                (answer,) = await store.read([ContextQuery(partition, ("alice",))])
+                assert answer.contexts == {"alice": {"count": b"2"}}
+
+    with primary_and_replicas(tmp_path, 1) as (primary, replica):
+        asyncio.run(body(primary, replica))
+
+
+def test_the_primary_is_found_among_the_servers_given(tmp_path: Path) -> None:
+    async def body(primary: Server, one: Server, two: Server) -> None:
+        urls = ",".join(server.url for server in (one, primary, two))
+        async with opened(urls, "replicated") as store:
+            partition = await placed(store)
+            primary.kill()
+            with pytest.raises(StoreUnavailable):
+                await store.commit([visit(partition, 0)], "node1")
+            promote([one, two])
+            end_s = time.monotonic() + 20
+            while True:
+                with contextlib.suppress(StoreUnavailable):
+                    assert await store.commit([visit(partition, 0)], "node1") == [Verdict(partition, "ok")]
+                    return
+                assert time.monotonic() < end_s
+                await asyncio.sleep(0.1)
+
+    with primary_and_replicas(tmp_path, 2) as (primary, one, two):
+        asyncio.run(body(primary, one, two))
+
+
+@pytest.mark.parametrize(("sync", "fits"), [("everysec", False), ("always", True)])
+def test_disk_asks_for_a_redis_that_syncs_before_it_answers(tmp_path: Path, sync: str, fits: bool) -> None:
+    async def body(url: str) -> None:
+        async with opened(url, "disk") as store:
+            if fits:
+                await placed(store)
+                return
+            with pytest.raises(StoreUnavailable, match="appendfsync is not always"):
+                await placed(store)
+
+    server = Server(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", sync)
+    with redis_processes.servers(server):
+        asyncio.run(body(server.url))
+
+
+def test_no_accepted_message_is_lost_with_the_primary(tmp_path: Path) -> None:
+    """Killed under load, its data lost; a replica is promoted by hand."""
+    with primary_and_replicas(tmp_path / "redis", 2) as (primary, one, two):
+        urls = ",".join(server.url for server in (primary, one, two))
+        more = (f"--redis={urls}", "--durability=replicated")
+        with LiveCluster(tmp_path / "state", VISITS, 2, more=more) as cluster:
+            wait_for(cluster.whole, "the cluster to be whole")
+            with SteadyLoad(cluster.http, RATE, seed=time.time_ns() % 10**9) as load:
+                wait_for(lambda: load.answered > 100, "answers")
+                primary.kill()
+                time.sleep(0.5)
+                promote([one, two])
+                before = load.answered
+                wait_for(lambda: load.answered > before + 100, "answers from the replica", 30.0)
+                load.stop()
+                verdict = load.check(cluster.contexts("visits", "store", load.users))
+                assert verdict.clean, f"{verdict} {load.statuses}"
+
+
+def test_a_whole_cluster_on_a_redis_cluster(tmp_path: Path, redis_cluster_url: str) -> None:
+    """Partitions on three masters: moves, a killed node, a killed controller, under load."""
+    with LiveCluster(tmp_path / "state", VISITS, 2, more=(f"--redis={redis_cluster_url}",)) as cluster:
+        wait_for(cluster.whole, "the cluster to be whole")
+        with SteadyLoad(cluster.http, RATE, seed=time.time_ns() % 10**9) as load:
+            wait_for(lambda: load.answered > 100, "answers")
+            moved = cluster.ctl("migrate", "visits/store", "node2")
+            assert moved["failed"] == 0
+            cluster.kill("node2")
+            wait_for(cluster.whole, "the cluster to be whole", 40.0)
+            cluster.kill("controller")
+            wait_for(cluster.whole, "the cluster to be whole", 40.0)
+            load.stop()
+            verdict = load.check(cluster.contexts("visits", "store", load.users))
+            assert verdict.clean, f"{verdict} {load.statuses}"
