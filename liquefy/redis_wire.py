@@ -190,23 +190,24 @@ class Servers:
         self.durability = durability
         self.name = ", ".join(address.name for address in self._addresses)
 
-    async def connect(self) -> _Connection:
+    async def connect(self, timeout_s: float) -> _Connection:
         """A connection to the primary. Raises OSError, StoreUnavailable."""
         if len(self._addresses) == 1 and self.durability == "memory":
-            return await self._addresses[0].connect()
+            return await self._addresses[0].connect(timeout_s)
         problems = []
         for address in list(self._addresses):
+            connection = None
             try:
                 async with asyncio.timeout(CONNECT_S):
-                    connection = await address.connect()
+                    connection = await address.connect(timeout_s)
                     problem = await self._unfit(connection)
             except (OSError, TimeoutError, StoreUnavailable) as error:
                 problem = str(error) or "no answer"
-            else:
-                if not problem:
-                    # Where it was found it is looked for first.
-                    self._addresses.sort(key=lambda other: other is not address)
-                    return connection
+            if connection is not None and not problem:
+                # Where it was found it is looked for first.
+                self._addresses.sort(key=lambda other: other is not address)
+                return connection
+            if connection is not None:
                 connection.give_up()
             problems.append(f"{address.name}: {problem}")
         raise StoreUnavailable(f"no Redis can be used ({'; '.join(problems)})")

@@ -337,7 +337,7 @@ class Service:
 def secret_files(keys: str, redis: str, environment: Mapping[str, str]) -> list[str]:
     """The files and folders that users' code is not to see: our keys, and those of other roles if they are beside them;
     the file of settings, which may hold the password of Redis; our key for its TLS."""
-    tls_key = parse_qs(urlsplit(redis).query).get("key", [])
+    tls_key = [key for url in redis.split(",") for key in parse_qs(urlsplit(url).query).get("key", [])]
     whole = Path(keys).resolve().parent
     if keys and (whole / LIST).is_file():
         keys = str(whole)
