@@ -16,6 +16,7 @@ from controller.leading import Leading
 from controller.state import TICK_MS, ControllerState
 from liquefy import log
 from liquefy.admission import Refusals, exposure
+from liquefy.clock import SteadyClock
 from liquefy.config import ControllerConfig
 from liquefy.contexts import Contexts
 from liquefy.control import Reply, decode_request, encode
@@ -46,7 +47,7 @@ class Service:
         self._leading = Leading(config.name, address)
         self._leases = Contexts(config.redis, ld.LEASE_MS / 1000, config.durability)
         self._asks: set[asyncio.Task[None]] = set()
-        self._offset_s = time.time() - time.monotonic()
+        self._time = SteadyClock(lambda: time.time() * 1000, lambda: time.monotonic() * 1000)
         self._wake: asyncio.TimerHandle | None = None
         # While this controller leads:
         self._state: ControllerState | None = None
@@ -142,8 +143,7 @@ class Service:
     # -- events --------------------------------------------------------------------------------------------
 
     def _now_ms(self) -> int:
-        """Unix milliseconds that never go back."""
-        return int((time.monotonic() + self._offset_s) * 1000)
+        return self._time.now_ms()
 
     async def _clock(self) -> None:
         while True:

@@ -43,6 +43,7 @@ from gateway.http1 import Exchange, Limits, Server
 from gateway.pending import GatewayState
 from gateway.routes import RESERVED, Match, NoMatch
 from liquefy import log, messages, values
+from liquefy.clock import SteadyClock
 from liquefy.config import GatewayConfig
 from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
@@ -68,6 +69,7 @@ class GatewayService:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
+        self._time = SteadyClock(lambda: time.time() * 1000, lambda: time.monotonic() * 1000)
         self._state = GatewayState(config, secrets.token_bytes(6))
         self._contexts = Contexts(config.redis, durability=config.durability)
         keys = Keyring.given(config.keys, "gateway")
@@ -131,7 +133,7 @@ class GatewayService:
     # -- the state ----------------------------------------------------------------------------------------
 
     def _step(self, event: Event) -> None:
-        for effect in self._state.step(event, time.time_ns() // 1_000_000):
+        for effect in self._state.step(event, self._time.now_ms()):
             self._perform[type(effect)](effect)  # type: ignore[operator]
         if not self._flushing:
             self._flushing = True
@@ -139,7 +141,7 @@ class GatewayService:
 
     def _flush(self) -> None:
         """Once per turn of the loop: all that was posted in it leaves in as few frames as can be."""
-        for effect in self._state.step(Flush(), time.time_ns() // 1_000_000):
+        for effect in self._state.step(Flush(), self._time.now_ms()):
             self._perform[type(effect)](effect)  # type: ignore[operator]
         self._flushing = False
 

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 
 from liquefy import confine, log, nodejs, signing
+from liquefy.clock import SteadyClock
 from liquefy.config import WorkerConfig
 from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
@@ -48,6 +49,7 @@ class Service:
     def __init__(self, config: WorkerConfig, stop: asyncio.Event) -> None:
         self._config = config
         self._stop = stop
+        self._time = SteadyClock(lambda: time.time() * 1000, lambda: time.monotonic() * 1000)
         self._state = WorkerState(config)
         keys = Keyring.given(config.keys, "worker")
         on = (self._on_frames, self._on_up, self._on_down)
@@ -124,7 +126,7 @@ class Service:
 
     def _step(self, event: ev.Event) -> None:
         """Handle the event now; what it causes leaves once all that is ready in the loop has been handled too."""
-        for effect in self._state.handle(event, time.time_ns() // 1_000_000):
+        for effect in self._state.handle(event, self._time.now_ms()):
             self._perform[type(effect)](effect)
         if not self._flush_due:
             self._flush_due = True
@@ -132,7 +134,7 @@ class Service:
 
     def _flush(self) -> None:
         self._flush_due = False
-        for effect in self._state.flush(time.time_ns() // 1_000_000):
+        for effect in self._state.flush(self._time.now_ms()):
             self._perform[type(effect)](effect)
 
     async def _clock(self) -> None:
@@ -142,7 +144,7 @@ class Service:
             if time.monotonic() - measured_s >= self._config.report_interval_ms / 1000:
                 measured_s = time.monotonic()
                 self._step(self._measure())
-                if self._state.connected(time.time_ns() // 1_000_000):
+                if self._state.connected(self._time.now_ms()):
                     self._touch()
             self._step(ev.Tick())
 

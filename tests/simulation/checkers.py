@@ -115,6 +115,12 @@ class Found:
         ask = self.world.clients.asks[int(path.split(".")[0])]
         return ask.graph in self.world.void_ms
 
+    def _before_loss(self, path: str) -> bool:
+        """What its handling emitted was perhaps sent again, behind later messages that were there already though the
+        store had lost their cause."""
+        ask = self.world.clients.asks[int(path.split(".")[0])]
+        return any(at <= self.world.store.lost_ms for _, at in ask.posted)
+
     def _context(self, graph: str, group: str, key: str, fields: dict[str, bytes]) -> None:
         where = f"{graph}/{group}/{key}"
         if group == "toggle":
@@ -132,7 +138,7 @@ class Found:
                 raise Violation(f"{entry.path} took effect twice", entry.path, entry.id.hex())
             self.entries[entry.path] = entry
             src = re.sub("@[^>]*", "", entry.src) if self.calm else entry.src
-            if src and not (self.spread_anew and ">" in src) and not void:
+            if src and not (self.spread_anew and ">" in src) and not void and not self._before_loss(entry.path):
                 if last.get(src, []) >= entry.n:
                     text = f"{where}: from {src}, {entry.n} ({entry.path}) after {last[src]}"
                     raise Violation(text, entry.path, entry.id.hex())

@@ -142,7 +142,7 @@ class Fault:
         process.lag_ms = 0.0
 
     def clock_jump(self) -> None:
-        """Of one machine: known to those who start there from now on."""
+        """Of one machine: it is set."""
         name = self.rng.choice([*self.world.workers, *self.world.gateways, "controller1"])
         self.world.skews[name] = self.rng.randint(-5_000, 5_000)
         self.sim.tell(name, f"CLOCK: {self.world.skews[name]} ms off")

@@ -18,6 +18,7 @@ from network import Frames, Link
 from broker import state as br
 from liquefy import effects as fx
 from liquefy import messages as m
+from liquefy.clock import SteadyClock
 from liquefy.config import BrokerConfig, WorkerConfig
 from worker import events as ev
 from worker.state import WorkerState
@@ -44,15 +45,14 @@ class Process:
         self.lag_ms = 0.0
         """So long it takes to come to the next thing that happens to it."""
         self._coming_to = False
-        self.skew_ms = world.skews.get(name, 0)
-        """A process keeps the time it has found at its start; jumps of its machine's clock are for those after it."""
+        self._clock = SteadyClock(lambda: self.sim.unix_ms + world.skews.get(name, 0), lambda: self.sim.now)
         self.link: Link | None = None
         self.store_life = world.store.life
         """Of the store that it is connected to."""
 
     @property
     def unix_ms(self) -> int:
-        return self.sim.unix_ms + self.skew_ms
+        return self._clock.now_ms()
 
     def deliver(self, action: Callable[..., None], *args: Any) -> None:
         """Something happens to this process."""
