@@ -1,0 +1,162 @@
+"""A client that speaks to the broker as a gateway does, without HTTP: so many messages outstanding, the next one when an
+answer comes. What it measures is from sending to having the answer in hand.
+
+It keeps the gateway's promises (order, acknowledgement, sending again), as its messages are to be as safe as any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from liquefy.graph import Graph
+from liquefy.messages import (
+    Ack,
+    Beat,
+    Fenced,
+    Hello,
+    Message,
+    Routes,
+    Welcome,
+    decode_control,
+    decode_header,
+    decode_payload,
+    encode,
+    partition_index,
+    partition_name,
+)
+from liquefy.sending import Acks, Outgoing
+from liquefy.transport import Link
+from liquefy.values import pack, unpack
+
+DEADLINE_MS = 30_000
+BEAT_S = 0.1
+READY_S = 20.0
+
+
+class Client:
+    """One session with the broker. `graph`: whose input is asked; used within a running loop."""
+
+    def __init__(self, broker: str, graph: Graph, fluxion: str) -> None:
+        self._name = f"bench-{secrets.token_hex(3)}"
+        self._graph, self._fluxion = graph, fluxion
+        group = graph.group_by_name[graph.fluxion_by_name[fluxion].group]
+        self._destinations = [partition_name(graph.name, group.name, i) for i in range(group.partitions)]
+        self._link = Link(broker, self._name, self._on_frames, self._on_up, lambda: self._outgoing.on_disconnected())
+        self._outgoing, self._acks = Outgoing(), Acks()
+        self._ready = asyncio.Event()
+        self._prefix = secrets.token_bytes(6)
+        self._number = 0
+        self._waiting: dict[bytes, tuple[float, str]] = {}
+        self._next: Callable[[], tuple[str, Any] | None] = lambda: None
+        self._idle = asyncio.Event()
+        self._flush_due = False
+        self.latencies_s: list[float] = []
+        self.answers = 0
+        self.last: dict[str, Any] = {}
+        """The highest answer for each key; answers are numbers."""
+        self.errors: list[str] = []
+
+    async def __aenter__(self) -> Client:
+        self._link.open()
+        self._beats = asyncio.create_task(self._beat())
+        await asyncio.wait_for(self._ready.wait(), READY_S)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._beats.cancel()
+        self._link.close()
+
+    async def run(self, outstanding: int, seconds: float, next_: Callable[[], tuple[str, Any]]) -> float:
+        """Keeps so many outstanding for so long, then waits for the last of them. `next_` gives key and body. Returns
+        how long it took, to the last answer that counts."""
+        self.latencies_s, self.answers = [], 0
+        begin = time.perf_counter()
+        end = begin + seconds
+        self._next = lambda: next_() if time.perf_counter() < end else None
+        self._idle.clear()
+        for _ in range(outstanding):
+            self._send()
+        self._flush_soon()
+        await self._idle.wait()
+        return time.perf_counter() - begin
+
+    # -- one message -------------------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        found = self._next()
+        if found is None:
+            if not self._waiting:
+                self._idle.set()
+            return
+        key, body = found
+        self._number += 1
+        root = self._prefix + self._number.to_bytes(6, "big")
+        now_ms = time.time_ns() // 1_000_000
+        message = Message(
+            root, self._fluxion, key, pack(body), now_ms, root, self._name, deadline_ms=now_ms + DEADLINE_MS
+        )
+        self._waiting[root] = (time.perf_counter(), key)
+        self._outgoing.post(self._destinations[partition_index(key, len(self._destinations))], message, None)
+
+    def _answered(self, message: Message) -> None:
+        found = self._waiting.pop(message.root, None)
+        if found is None:
+            return
+        began, key = found
+        self.latencies_s.append(time.perf_counter() - began)
+        self.answers += 1
+        if message.status not in (0, 200):
+            self.errors.append(f"{key}: {message.status} {unpack(message.body)}")
+        else:
+            count = unpack(message.body)
+            if count <= self.last.get(key, 0):
+                self.errors.append(f"{key}: {count} was answered after {self.last[key]}")
+            self.last[key] = count
+        self._send()
+
+    # -- the link ----------------------------------------------------------------------------------------------
+
+    def _on_up(self, session: bytes) -> None:
+        self._link.send([encode(Hello("gateway", self._name))])
+
+    def _on_frames(self, frames: list[bytes]) -> None:
+        if len(frames) == 3:
+            decode_header(frames[1])
+            for part in decode_payload(frames[2]):
+                for posted in part:
+                    self._acks.add(frames[0], posted.seq)
+                    self._answered(posted.message)
+        else:
+            message = decode_control(frames[-1])
+            if type(message) is Ack:
+                self._outgoing.acked(message.seqs)
+            elif type(message) is Welcome or type(message) is Routes:
+                self._outgoing.on_routes(message.routes, whole=type(message) is Welcome)
+                if all(self._outgoing.route(each) for each in self._destinations):
+                    self._ready.set()
+            elif type(message) is Fenced:
+                self.errors.append("the broker does not know us any more")
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        now_ms = time.time_ns() // 1_000_000
+        for frame in self._outgoing.flush(now_ms):
+            self._link.send([b"", encode(frame.header), encode(frame.parts)])
+        for relay in self._acks.flush(now_ms):
+            self._link.send([relay.to, encode(relay.message)])
+
+    async def _beat(self) -> None:
+        while True:
+            self._link.send([encode(Beat())])
+            self._flush_soon()
+            await asyncio.sleep(BEAT_S)

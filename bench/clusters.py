@@ -1,0 +1,72 @@
+"""Clusters to be measured, and what their processes use. Knows how a cluster is started, and not what is asked of it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from bench.report import ROOT
+
+sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+
+from live_cluster import LiveCluster  # noqa: E402
+
+GRAPHS = ROOT / "bench" / "graphs"
+
+
+@contextlib.contextmanager
+def cluster(app: Path, nodes: int = 1, **settings: str) -> Iterator[LiveCluster]:
+    """A cluster of its own that runs the service in this folder; `settings` are of the roles, as LIQUEFY_... has them."""
+    folder = Path(tempfile.mkdtemp(prefix="liquefy-bench-"))
+    environment = {f"LIQUEFY_{name.upper()}": value for name, value in settings.items()}
+    try:
+        with LiveCluster(folder / "state", app, nodes, environment) as running:
+            yield running
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Spent:
+    """Processor time of all processes of a system, from here on."""
+
+    def __init__(self, processes: list[psutil.Process]) -> None:
+        self._before = {process: _cpu_s(process) for process in _all(processes)}
+
+    def seconds(self) -> dict[str, float]:
+        """By kind of process, those that descend from the ones given included."""
+        spent: dict[str, float] = {}
+        for process, before in self._before.items():
+            with contextlib.suppress(psutil.Error):
+                kind = _kind(process)
+                spent[kind] = spent.get(kind, 0.0) + _cpu_s(process) - before
+        return spent
+
+
+def _all(processes: list[psutil.Process]) -> list[psutil.Process]:
+    found = list(processes)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found += process.children(recursive=True)
+    return list(dict.fromkeys(found))
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.Error):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
+
+
+def _kind(process: psutil.Process) -> str:
+    words = process.cmdline()
+    if "-m" in words:
+        return words[words.index("-m") + 1].removeprefix("liquefy.")
+    if any("host.mjs" in word for word in words):
+        return "host"
+    return Path(words[0]).name.split()[0] if words else "gone"
