@@ -6,6 +6,8 @@
 # make simulate-mutants           bugs planted one at a time: does the simulation find each within 2,000 seeds?
 # make chaos [ROUNDS=200]         kill -9 at random moments, for so many rounds
 # make prove-migration            20 migrations in a row at 2,000 requests/s: answers, counters, pauses
+# make bench [BENCH=counter]      what is measured, with the figures that docs/PERFORMANCE.md has
+# make bench-compare BASE=commit  the same of two commits, in turns
 # make equivalence CORPUS=folder  services as they are and compiled: the same answers
 # make prove-balance              a skew on one node: even within 15 s, and quiet for five minutes
 # make docker-check               what README.md says about Docker, tried on the engine that is there (four minutes)
@@ -27,7 +29,7 @@ ROUNDS ?= 200
 NODES ?= 3
 CORPUS ?= tests/equivalence/services
 
-.PHONY: up install test lint simulate simulate-mutants chaos equivalence prove-migration prove-balance docker-check clean
+.PHONY: up install test lint simulate simulate-mutants chaos equivalence prove-migration prove-balance bench bench-compare docker-check clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -59,6 +61,13 @@ chaos: $(DEV)
 
 equivalence: $(DEV)
 	$(PY) tests/equivalence/equivalence.py $(CORPUS)
+
+BENCH ?= all
+bench: $(DEV)
+	$(PY) -m bench $(BENCH)
+
+bench-compare: $(DEV)
+	$(PY) -m bench.compare $(BASE) $(filter-out all,$(BENCH))
 
 prove-migration: $(DEV)
 	$(PY) tests/chaos/migration.py

@@ -1,5 +1,5 @@
-"""A client that speaks to the broker as a gateway does, without HTTP: so many messages outstanding, the next one when an
-answer comes. What it measures is from sending to having the answer in hand.
+"""A client that speaks to the broker as a gateway does, without HTTP: so many messages outstanding, the next one when
+an answer comes. What it measures is from sending to having the answer in hand.
 
 It keeps the gateway's promises (order, acknowledgement, sending again), as its messages are to be as safe as any.
 """

@@ -1,4 +1,4 @@
-"""Clusters to be measured, and what their processes use. Knows how a cluster is started, and not what is asked of it."""
+"""Clusters to be measured, and what their processes use. Knows how one is started, and not what is asked of it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bench.report import ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
-from live_cluster import LiveCluster  # noqa: E402
+from live_cluster import LiveCluster
 
 GRAPHS = ROOT / "bench" / "graphs"
 
 
 @contextlib.contextmanager
 def cluster(app: Path, nodes: int = 1, **settings: str) -> Iterator[LiveCluster]:
-    """A cluster of its own that runs the service in this folder; `settings` are of the roles, as LIQUEFY_... has them."""
+    """A cluster of its own that runs the service in this folder; `settings` are those of the roles (LIQUEFY_...)."""
     folder = Path(tempfile.mkdtemp(prefix="liquefy-bench-"))
     environment = {f"LIQUEFY_{name.upper()}": value for name, value in settings.items()}
     try:
