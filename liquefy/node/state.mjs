@@ -48,8 +48,12 @@ export class Keyed {
   constructor(variables, base) {
     this.base = base;
     this.here = new Map(); // key as text -> requests that have its entries here
+    this.missed = null; // an entry that was looked for, and is not here: what was found was wrong
     this.collections = variables.map(([id, { get }]) => ({ id, get, initial: new Map() }));
-    for (const collection of this.collections) this.clear(collection);
+    for (const collection of this.collections) {
+      this.clear(collection);
+      watch(collection.get(), (key) => this.look(collection.id, key));
+    }
   }
 
   clear({ id, get, initial }) {
@@ -58,6 +62,10 @@ export class Keyed {
       initial.set(key, this.text(id, held, key));
       remove(held, key);
     }
+  }
+
+  look(id, key) {
+    if (this.here.size && !this.here.has(String(key))) this.missed ??= [id, String(key)];
   }
 
   text(id, held, key) {
@@ -93,6 +101,8 @@ export class Keyed {
     const left = this.here.get(String(key)) - 1;
     if (left) this.here.set(String(key), left);
     else this.here.delete(String(key));
+    const { missed } = this;
+    this.missed = null;
     for (const { id, get } of this.collections) {
       const others = keysOf(get(), id).filter((other) => !this.here.has(String(other)));
       if (!others.length) continue;
@@ -100,8 +110,38 @@ export class Keyed {
       const told = others.slice(0, 3).map(String).join(", ");
       throw new Error(`${id}: the entry of ${told} was written while a request for ${String(key)} was handled`);
     }
+    if (missed !== null) {
+      throw new Error(`${missed[0]}: the entry of ${missed[1]} was read while a request for ${String(key)} was handled`);
+    }
   }
 }
+
+// What prototypes of plain objects are asked for by who looks at any object.
+const ASKED = new Set(["then", "toJSON", "inspect", "constructor", "nodeType", "$$typeof", "asymmetricMatch", "length"]);
+
+// Calls `look` with each key that is looked for in the collection and is not there.
+function watch(held, look) {
+  if (held instanceof Map || held instanceof Set) {
+    for (const name of held instanceof Map ? ["get", "has"] : ["has"]) {
+      const method = held[name];
+      const value = function (key) {
+        if (!has(held, key)) look(key);
+        return method.call(this, key);
+      };
+      Object.defineProperty(held, name, { value, writable: true, configurable: true });
+    }
+    return;
+  }
+  const found = (target, key) => typeof key === "symbol" || key in target || ASKED.has(key) || look(key);
+  const prototype = new Proxy(Object.getPrototypeOf(held) ?? Object.create(null), {
+    get: (target, key, receiver) => (found(target, key), Reflect.get(target, key, receiver)),
+    has: (target, key) => (found(target, key), Reflect.has(target, key)),
+  });
+  watching.add(prototype);
+  if (Object.isExtensible(held)) Object.setPrototypeOf(held, prototype);
+}
+
+const watching = new WeakSet();
 
 // The key as the collection has it: names of properties are texts.
 function place(held, key) {
@@ -116,16 +156,17 @@ function fieldOf(id, key) {
 function keysOf(held, id) {
   if (held instanceof Map || held instanceof Set) return [...held.keys()];
   const prototype = typeof held === "object" && held !== null ? Object.getPrototypeOf(held) : undefined;
-  if (prototype === null || prototype === Object.prototype) return Object.keys(held);
+  if (prototype === null || prototype === Object.prototype || watching.has(prototype)) return Object.keys(held);
   throw new Error(`${id} is no plain object, Map or Set: its entries cannot be kept apart`);
 }
 
 function has(held, key) {
-  return held instanceof Map || held instanceof Set ? held.has(key) : Object.hasOwn(held, key);
+  if (held instanceof Map) return Map.prototype.has.call(held, key);
+  return held instanceof Set ? Set.prototype.has.call(held, key) : Object.hasOwn(held, key);
 }
 
 function read(held, key) {
-  return held instanceof Map ? held.get(key) : held instanceof Set ? true : held[key];
+  return held instanceof Map ? Map.prototype.get.call(held, key) : held instanceof Set ? true : held[key];
 }
 
 function put(held, key, value) {

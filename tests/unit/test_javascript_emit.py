@@ -217,6 +217,8 @@ app.get('/users/([^/]+)', (req, res) => {
   user.visits++;
   tags.set(req.params.id, new Set([user.visits]));
   if (req.params.id === 'evil') users.other = 1;
+  if (req.params.id === 'spy') console.log(users.bob, tags.has('spy'), 'spy' in users, JSON.stringify(user));
+  if (req.params.id === 'peek') tags.get('bob');
   if (req.params.id === 'gone') delete users[req.params.id];
   res.end(req.params.id + user.visits);
 });
@@ -288,6 +290,13 @@ def test_methods_of_one_path_are_inputs_each(tmp_path: Path) -> None:
 def test_another_entry_written_is_an_error(tmp_path: Path) -> None:
     with nodes(keyed(), tmp_path / "b", 1) as cluster:
         assert "app.users: the entry of other was written" in cluster.ask("visit", "/users/evil", key="evil")["error"]
+        assert cluster.ask("visit", "/users/ann", key="ann")["body"] == "ann1"
+
+
+def test_another_entry_read_is_an_error(tmp_path: Path) -> None:
+    with nodes(keyed(), tmp_path / "b", 1) as cluster:
+        assert "app.users: the entry of bob was read" in cluster.ask("visit", "/users/spy", key="spy")["error"]
+        assert "app.tags: the entry of bob was read" in cluster.ask("visit", "/users/peek", key="peek")["error"]
         assert cluster.ask("visit", "/users/ann", key="ann")["body"] == "ann1"
 
 
