@@ -127,7 +127,7 @@ class Gather:
             if record is None:
                 continue
             waits = waits or record.waits or inner.asynchronous
-            if inner in self._handlers and self._late.silent(inner):
+            if inner in self._handlers and self._late.silent(inner) and self._touches_state(inner, set()):
                 # Where its context is, others would wait for an answer that does not come; as it is, none do.
                 hazards[Hazard(Harm.HELD, "never answers", inner.node.place, "answer each request")] = None
             for place in self._late.places(inner, handles=inner in self._handlers):

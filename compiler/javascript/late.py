@@ -339,7 +339,7 @@ class Late:
         return self._answers[function]
 
     def silent(self, function: Function) -> bool:
-        """It handles a request, and never so much as names what it could answer or go on with."""
+        """It handles a request, and never throws, nor so much as names what it could answer or go on with."""
         given = function.parameters[2:] if len(function.parameters) == 4 else function.parameters[1:]  # (error, ...)
         body = function.node.get("body")
         if self.flow.framework not in ("express", "http") or function.uses_arguments or body is None:
@@ -347,7 +347,10 @@ class Late:
         if any(parameter.type != "identifier" for parameter in function.parameters):
             return False
         names = {parameter.text for parameter in given} | {"res", "next"}
-        return not any(node.text in names for node in body.walk() if "identifier" in node.type)
+        nodes = list(body.walk())
+        if any(node.type == "throw_statement" for node in nodes):
+            return False
+        return not any(node.text in names for node in nodes if "identifier" in node.type)
 
     def _record_answers(self, function: Function) -> bool:
         return function in self.flow.records and self.flow.records[function].answers
