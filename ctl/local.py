@@ -181,7 +181,8 @@ def compose(
     def role(name: str, kind: str, address: str, stage: int, **settings: object) -> Spec:
         # -P: a `worker.py` in the folder one happens to be in must not stand in for the role.
         command = roles.get(kind) or [sys.executable, "-P", "-m", kind]
-        settings |= {"keys": Path(keys) / kind} if keys else {}
+        # Said in any case: our environment may name keys of another cluster.
+        settings["keys"] = Path(keys) / kind if keys else ""
         # A password is nothing for `ps` to show.
         environment = {"LIQUEFY_REDIS": str(settings.pop("redis"))} if "@" in str(settings.get("redis", "")) else {}
         flags = [f"--{flag.replace('_', '-')}={value}" for flag, value in settings.items()]

@@ -166,6 +166,45 @@ def test_relays_reach_the_session_and_no_other() -> None:
     assert counted(out, "relays_dropped") == 1
 
 
+def test_each_role_says_its_own_to_other_peers_and_nothing_else() -> None:
+    b = Broker()
+    node, gw, controller = b.worker("node1"), b.gateway(), b.controller()
+    for sender, to, message in (
+        (controller, node, m.Graphs([])),
+        (node, controller, m.Leaving()),
+        (gw, node, m.Hangup(b"root")),
+        (gw, controller, m.LogLine(0.0, "info", "gw", "text")),
+    ):
+        payload = m.encode(message)
+        assert b.step(RelayFrom(sender, to, payload)) == [Forward(to, [sender, payload])]
+    for message in (m.Graphs([]), m.Hello("controller", "x")):
+        b = Broker()
+        node, gw = b.worker("node1"), b.gateway()
+        b.controller()
+        out = b.step(RelayFrom(node, gw, m.encode(message)))
+        assert not [e for e in out if type(e) is Forward]
+        assert counted(out, "bad_frames") == 1
+        assert m.Fenced() in [e.message for e in out if type(e) is SendTo and e.session == node]
+
+
+@pytest.mark.parametrize("role", ["controller", "gateway"])
+def test_the_key_of_a_worker_says_hello_as_nothing_else(role: m.Role) -> None:
+    b = Broker()
+    controller = b.controller()
+    logs = []
+    for number in range(3):
+        session = f"evil#{number}@worker".encode()
+        out = b.step(FromPeer(session, m.Hello(role, "evil", term=99), "worker"))
+        assert counted(out, "impostors") == 1
+        assert {type(e.message) for e in out if type(e) is SendTo} == {m.Fenced}
+        logs += [e.text for e in out if type(e) is Log]
+        assert not [e for e in b.say(session, m.Hello("worker", "evil")) if type(e) is Log]
+    assert logs == [f"evil is refused: it says Hello as {role} with the key worker, a worker's"]
+    assert list(b.state.controllers) == [controller]
+    out = b.step(FromPeer(b"good#1@worker", m.Hello("worker", "good"), "worker"))
+    assert any(type(e) is SendTo and type(e.message) is m.Welcome for e in out)
+
+
 # -- migration --------------------------------------------------------------------------------------------
 
 

@@ -24,10 +24,20 @@ def test_a_cluster_in_the_order_in_which_it_starts_with_the_flags_of_the_roles(t
     assert worker[1:4] == ["-P", "-m", "worker"]
     assert worker[4:] == [
         "--name=node1", "--broker=tcp://127.0.0.1:1", "--redis=redis://127.0.0.1:3/0", f"--data-dir={tmp_path}/node1",
+        "--keys=",
     ]  # fmt: skip
     # Stopped in this order: gateway, controller, nodes, broker, redis.
     stages = {s.role: s.stage for s in cluster.specs}
     assert sorted(stages, key=stages.__getitem__) == ["gateway", "controller", "worker", "broker", "redis"]
+
+
+def test_each_role_has_its_own_keys_and_no_command_line_the_password_of_redis(tmp_path: Path) -> None:
+    url = "redis://me:secret@elsewhere:6379/1"
+    cluster = local.compose(tmp_path, Ports(1, 2, 0, 4, []), Size(1), url, keys="/k")
+    keys = {spec.role: next(word for word in spec.command if word.startswith("--keys=")) for spec in cluster.specs}
+    assert keys == {role: f"--keys=/k/{role}" for role in ("broker", "controller", "worker", "gateway")}
+    assert not [word for spec in cluster.specs for word in spec.command if "secret" in word]
+    assert {s.environment.get("LIQUEFY_REDIS", "") for s in cluster.specs if s.role != "broker"} == {url}
 
 
 def test_a_redis_that_runs_already_is_not_started(tmp_path: Path) -> None:
