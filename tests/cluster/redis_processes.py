@@ -23,6 +23,7 @@ class Server:
     def __init__(self, folder: Path, *words: str) -> None:
         self.folder, self._words = folder, words
         self.port = free_port()
+        self.first: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -31,7 +32,8 @@ class Server:
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        words = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), "--save", ""]
+        words = [*self.first, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        words += [] if self.first else ["--save", ""]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([find_server(), *words, *self._words], stdout=log, stderr=log)
         end_s = time.monotonic() + START_S
@@ -107,6 +109,22 @@ def promote(chosen: list[Server]) -> Server:
     for other in others:
         assert other.ask("REPLICAOF", "127.0.0.1", str(first.port)) == "+OK"
     return first
+
+
+@contextlib.contextmanager
+def watched(folder: Path, primary: Server) -> Iterator[Server]:
+    """A Sentinel that promotes a replica a second after the primary is gone."""
+    sentinel = Server(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"sentinel monitor primary 127.0.0.1 {primary.port} 1",
+        "sentinel down-after-milliseconds primary 1000",
+        "sentinel failover-timeout primary 5000",
+    ]
+    (folder / "sentinel.conf").write_text("\n".join(lines))
+    sentinel.first = [str(folder / "sentinel.conf"), "--sentinel"]
+    with servers(sentinel):
+        yield sentinel
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis_processes
 from live_cluster import ROOT, LiveCluster, wait_for
-from redis_processes import Server, primary_and_replicas, promote
+from redis_processes import Server, primary_and_replicas, promote, watched
 from steady_load import SteadyLoad
 
 from liquefy.commits import ContextChange, ContextQuery, PartitionCommit, PlaceRequest, Verdict
@@ -118,6 +118,30 @@ def test_no_accepted_message_is_lost_with_the_primary(tmp_path: Path) -> None:
                 promote([one, two])
                 before = load.answered
                 wait_for(lambda: load.answered > before + 100, "answers from the replica", 30.0)
+                load.stop()
+                verdict = load.check(cluster.contexts("visits", "store", load.users))
+                assert verdict.clean, f"{verdict} {load.statuses}"
+
+
+def test_sentinel_promotes_a_replica_and_the_former_primary_comes_back(tmp_path: Path) -> None:
+    """With all that it had, and as a primary at first: nobody uses it."""
+    with (
+        primary_and_replicas(tmp_path / "redis", 2) as (primary, one, two),
+        watched(tmp_path / "sentinel", primary),
+    ):
+        urls = ",".join(server.url for server in (primary, one, two))
+        more = (f"--redis={urls}", "--durability=replicated")
+        with LiveCluster(tmp_path / "state", VISITS, 2, more=more) as cluster:
+            wait_for(cluster.whole, "the cluster to be whole")
+            with SteadyLoad(cluster.http, RATE, seed=time.time_ns() % 10**9) as load:
+                wait_for(lambda: load.answered > 100, "answers")
+                primary.kill()
+                before = load.answered
+                wait_for(lambda: load.answered > before + 100, "answers from the replica", 40.0)
+                primary.start()
+                before = load.answered
+                wait_for(lambda: "role:slave" in primary.ask("INFO", "replication"), "it to follow", 40.0)
+                wait_for(lambda: load.answered > before + 50, "answers")
                 load.stop()
                 verdict = load.check(cluster.contexts("visits", "store", load.users))
                 assert verdict.clean, f"{verdict} {load.statuses}"
