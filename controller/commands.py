@@ -166,6 +166,7 @@ class Commands:
                 "redis_ok": desk.redis_ok,
                 "broker_ok": desk.linked,
                 "http": sorted(filter(None, self._cluster.gateways.values())),
+                "leader": desk.config.name,
                 "uptime_s": (desk.now_ms - since_ms) / 1000,
                 "migrations": desk.migrations,
                 "failovers": desk.failovers,

@@ -205,7 +205,7 @@ def status_table(status: dict[str, Any]) -> RenderableType:
     head = Text.assemble(
         "redis ", ok if status["redis_ok"] else away,
         "   broker ", ok if status["broker_ok"] else away,
-        f"   up {duration_text(status['uptime_s'])}",
+        f"   {status.get('leader', 'controller')} leads for {duration_text(status['uptime_s'])}",
         f"   {count_text(_number(status['migrations']), 'migration')}",
         f"   {count_text(_number(status['failovers']), 'failover')}",
         f"   {count_text(_number(status['moves']), 'move')} under way",

@@ -34,7 +34,8 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     logs        {follow, last, source}           -> items {time_s, level, source, text}
 
     Status       {graphs: [{name, version, fluxions, partitions, unplaced}], nodes: [NodeStatus], frozen, moves,
-                  redis_ok, broker_ok, http: [url], uptime_s, migrations, failovers, dead}
+                  redis_ok, broker_ok, http: [url], leader: the controller that answers, uptime_s (since it leads),
+                  migrations, failovers, dead}
     NodeStatus   {name, state: "up"|"hung"|"gone"|"cordoned"|"drained", partitions, load, capacity, utilisation,
                   rate, queued, rss, hosts, since_s}
     GraphStatus  {name, version, deadline_ms, inputs: [{name, method, path, to}],

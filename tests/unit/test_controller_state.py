@@ -592,7 +592,7 @@ def test_status_has_its_shape() -> None:
     world = cluster(2)
     status = world.result("status")
     assert status.keys() == {
-        "graphs", "nodes", "frozen", "moves", "redis_ok", "broker_ok", "http", "uptime_s", "migrations",
+        "graphs", "nodes", "frozen", "moves", "redis_ok", "broker_ok", "http", "leader", "uptime_s", "migrations",
         "failovers", "dead",
     }  # fmt: skip
     assert status["graphs"] == [{"name": "visits", "version": 1, "fluxions": 1, "partitions": 8, "unplaced": 0}]
