@@ -17,6 +17,7 @@ from compiler.python.libraries import (
     SIGNED,
     STARTS_WORK,
     UNSIGNED,
+    VALUES,
     Kind,
     about,
     gives_data,
@@ -49,6 +50,9 @@ from compiler.python.model import (
 
 if TYPE_CHECKING:
     from compiler.python.evaluate import Frame, Machine
+
+OPERATOR_ROUNDS_MAX = 8
+"""So often an operator of an own class is looked at again, as it is used on more inside itself."""
 
 _HARMS = {
     Kind.OPAQUE: (Harm.OPAQUE, "uses {}"),
@@ -263,6 +267,7 @@ def make(m: Machine, cls: Class, args: Args, node: ast.AST, frame: Frame) -> Ato
         m.call(Func(atom.info, ref), args)
     if not functions:
         _plain_fields(m, cls, obj, args, where)
+        after_fields(m, cls, ref)
     for name in cls.libraries():
         m.hooks.instance(m, name, where)
         kind, words = about(name)
@@ -270,6 +275,31 @@ def make(m: Machine, cls: Class, args: Args, node: ast.AST, frame: Frame) -> Ato
             harm, text = _HARMS[kind]
             m.hazard(harm, text.format(words), where)
     return ref
+
+
+CHECKS = "checks"
+"""Decorates what a library runs whenever an instance is made or shown."""
+_AFTER_FIELDS = ("__post_init__", "__attrs_post_init__", "model_post_init")
+
+
+def after_fields(m: Machine, cls: Class, ref: Atoms, seen: frozenset[Class] = frozenset()) -> None:
+    """What runs when the fields of a dataclass or a model have their values: of it, and of models inside it."""
+    if cls in seen or len(seen) > 4:
+        return
+    for one in cls.lineage():
+        for name, inner in list(one.scope.names.items()):
+            for atom in inner:
+                if isinstance(atom, Func) and (name in _AFTER_FIELDS or CHECKS in atom.info.decorators):
+                    of = frozenset({ClassAtom(cls)}) if atom.info.kind == "classmethod" else ref
+                    count = max(len(atom.info.node.args.args) - 1, 0)
+                    m.call(Func(atom.info, of), Args((PLAIN,) * count))
+        for statement in one.node.body:
+            if isinstance(statement, ast.AnnAssign):
+                for node in ast.walk(statement.annotation):
+                    found = one.module.scope.names.get(node.id, NOTHING) if isinstance(node, ast.Name) else NOTHING
+                    for atom in found:
+                        if isinstance(atom, ClassAtom):
+                            after_fields(m, atom.info, PLAIN, seen | {cls})
 
 
 def _instance(atom: Atom) -> bool:
@@ -356,7 +386,28 @@ def implicit(m: Machine, value: Atoms, node: ast.AST) -> None:
                     if name.startswith("__") and name not in ("__init__", "__new__", "__class__", "__call__"):
                         for function in inner:
                             if isinstance(function, Func):
-                                m.call(Func(function.info, frozenset({atom})), Args((value, PLAIN)))
+                                _operate(m, function.info, frozenset({atom}), value)
+
+
+def _operate(m: Machine, info: Function, of: Atoms, with_: Atoms) -> None:
+    """Operators that are used inside operators are run one after the other, until nothing new is used on any."""
+    before = m.operators.get(info, (NOTHING, NOTHING))
+    m.operators[info] = before[0] | of, before[1] | with_
+    if m.operating:
+        return
+    m.operating = True
+    done: dict[Function, tuple[Atoms, Atoms]] = {}
+    for _ in range(OPERATOR_ROUNDS_MAX):
+        todo = {one: given for one, given in m.operators.items() if done.get(one) != given}
+        for one, given in todo.items():
+            done[one] = given
+            m.call(Func(one, given[0]), Args((given[1], PLAIN)))
+        if not todo:
+            break
+    else:
+        m.hazard(Harm.OPAQUE, "is too entangled to be followed", Place(info.module.file, info.node.lineno))
+    m.operators.clear()
+    m.operating = False
 
 
 def parent(m: Machine, frame: Frame) -> Atoms:
@@ -417,6 +468,7 @@ def _foreign_decorator(m: Machine, atom: Atom, value: Atoms, node: ast.expr) -> 
 
     for inner in value:
         if isinstance(inner, Func):
+            inner.info.decorators += (CHECKS,) if library.startswith("pydantic.") else ()
             if kind in _HARMS:
                 harm, text = _HARMS[kind]
                 inner.info.hazards += (Hazard(harm, text.format(words), m.here(node)),)
@@ -528,6 +580,8 @@ def _library_at_load(m: Machine, name: str, args: Args, node: ast.AST, kind: Kin
     if kind is Kind.ONCE:
         return frozenset({Once(words, m.here(node))})
     once = [atom for atom in args.every() if isinstance(atom, Once)]
+    if name in VALUES:
+        return PLAIN | frozenset(once)
     short = name.rsplit(".", 1)[-1]
     if kind is Kind.PURE and not short[:1].isupper():
         return frozenset(once) | ({Foreign(name, True)} if not once else NOTHING)

@@ -115,6 +115,9 @@ class Machine:
         """Applications and their settings that are made once (`config.SECRET_KEY`), of what and where."""
         self.signs_always = False
         """Whether every request may look at what is signed."""
+        self.operators: dict[Function, tuple[Atoms, Atoms]] = {}
+        """Operators of own classes that are being run, and on what."""
+        self.operating = False
         self.making: list[Class] = []
         """Classes whose statements are through, and whose metaclass or parents have not done their part."""
         self.values: dict[tuple[ast.AST, str], Atoms] = {}

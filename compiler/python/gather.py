@@ -12,7 +12,7 @@ from pathlib import Path
 
 from compiler.facts import Facts, Harm, Hazard, Initial, Mode, Place, Start, Unit, Use, Variable
 from compiler.python import keys, memory
-from compiler.python.calls import Args
+from compiler.python.calls import Args, after_fields
 from compiler.python.evaluate import Machine
 from compiler.python.model import (
     NOTHING,
@@ -390,6 +390,7 @@ def _body(m: Machine, base: Atoms, path: tuple[str, ...]) -> Atoms:
                         name = statement.target.id
                         value = frozenset({Req((*path, name), "", name)}) if plain else PLAIN
                         obj.attrs.setdefault(name, value)
+            after_fields(m, cls, frozenset({Ref(obj)}))
             return frozenset({Ref(obj)})
     return PLAIN
 
@@ -586,7 +587,7 @@ def _variables(m: Machine) -> dict[str, Variable]:
         value = scope.names.get(name, NOTHING)
         initial, detail = memory.initial_of(m, value)
         rebound = name in scope.rebound
-        if rebound and initial is Initial.CODE:
+        if rebound and initial in (Initial.CODE, Initial.STATELESS):
             initial = Initial.VALUE
         if scope.kind == "function" and name not in scope.captured:
             initial, detail = Initial.OPAQUE, "something that no name leads to when the service runs"

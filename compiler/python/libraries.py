@@ -351,6 +351,13 @@ DATA_METHODS = words(
 STARTS_WORK = words("create_task ensure_future call_later call_soon call_at run_in_executor add_job submit apply_async")
 
 
+VALUES = frozenset(
+    {
+        *("decimal.Decimal", "fractions.Fraction", "datetime.datetime", "datetime.date", "datetime.time"),
+        *("datetime.timedelta", "datetime.timezone", "uuid.UUID", "zoneinfo.ZoneInfo"),
+    }
+)
+"""Classes whose instances cannot change."""
 NEVER_RETURN = frozenset(
     {
         *("flask.abort", "flask.helpers.abort", "werkzeug.abort", "werkzeug.exceptions.abort", "quart.abort"),

@@ -91,7 +91,9 @@ class Codec:
         waiting = [(root, name)]
         while waiting:
             value, place = waiting.pop()
-            if type(value) in IMMUTABLE or id(value) in self._based or isinstance(value, _REFERABLE):
+            if type(value) in IMMUTABLE or id(value) in self._based:
+                continue
+            if isinstance(value, _REFERABLE) and self.name_of(value):
                 continue
             if type(value) not in (tuple, frozenset):
                 self._based[id(value)] = place
