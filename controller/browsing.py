@@ -10,6 +10,7 @@ from controller.events import CountDead, DropDead, Failed, FindDead, ReadContext
 from controller.naming import Meant, graph_named, meant
 from liquefy.errors import BadFrame, UserError
 from liquefy.letters import DeadLetter, decode_letter
+from liquefy.liquid.shown import readable
 from liquefy.messages import Replay, partition_index
 from liquefy.values import unpack
 
@@ -169,9 +170,11 @@ def _line(letter: DeadLetter) -> dict[str, Any]:
 
 def _shown(packed: bytes) -> Any:
     try:
-        return _plain(unpack(packed))
+        value = unpack(packed)
     except BadFrame:
         return repr(packed)
+    captured = readable(value) if isinstance(value, bytes) else None  # of a compiled service
+    return _plain(value if captured is None else captured)
 
 
 def _plain(value: Any) -> Any:

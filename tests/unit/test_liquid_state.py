@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liquefy.liquid.shown import readable
 from liquefy.liquid.slots import ABSENT, SlotError, find_slot
 from liquefy.liquid.state import Codec, Unstorable
 
@@ -284,3 +285,16 @@ def test_named_tuples_and_frozen_dataclasses() -> None:
     back = again(module, {Point(1): Pair([1], Kind.A)})
     assert back == {Point(1): Pair([1], Kind.A)}
     assert type(back[Point(1)]) is Pair
+
+
+def test_what_is_kept_can_be_told_to_people(module: ModuleType) -> None:
+    todo = module.Todo("a")
+    todo.next = todo
+    kept = {"todos": [todo, {1: (2, slice(0, 3))}], "n": 3, "made": defaultdict(list, x=[1]), "f": module.helper}
+    assert readable(codec(module).capture(kept)) == {
+        "todos": [{"<Todo>": {"title": "a", "next": "..."}}, {"1": [2, "slice(0, 3, None)"]}],
+        "n": 3,
+        "made": {"x": [1]},
+        "f": "<app:helper>",
+    }
+    assert readable(b"else") is None
