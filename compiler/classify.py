@@ -157,18 +157,19 @@ def _unite(
             found.append(len(members) - 1)  # static files are served from there, too
         union.join(found)
     everything = "all requests"
-    for hazard, more in _told_once(list(facts.hazards)):
-        kept.append(Kept(everything, f"line {hazard.place.line} {hazard.what}{more}", hazard.place, hazard.remedy))
-    for hazard, more in _told_once(list(common.hazards)):
+    for hazard, more, also in _told_once(list(facts.hazards)):
+        why = f"line {hazard.place.line} {hazard.what}{more}"
+        kept.append(Kept(everything, why, hazard.place, hazard.remedy, also))
+    for hazard, more, also in _told_once(list(common.hazards)):
         why = f"line {hazard.place.line} {hazard.what}{more}, and every request runs through it"
-        kept.append(Kept(everything, why, hazard.place, hazard.remedy))
+        kept.append(Kept(everything, why, hazard.place, hazard.remedy, also))
     for touch in _first_touches(common, state):
         why = f"line {touch.use.place.line} {_verb(touch, state)}, and every request runs through it"
         kept.append(Kept(everything, why, touch.use.place))
     dynamic = [h for m in members for h in m.reach.hazards if h.harm is Harm.DYNAMIC]
-    for hazard, more in _told_once(list(dict.fromkeys(dynamic))):
+    for hazard, more, also in _told_once(list(dict.fromkeys(dynamic))):
         why = f"line {hazard.place.line} {hazard.what}{more}: it may touch anything"
-        kept.append(Kept(everything, why, hazard.place, hazard.remedy))
+        kept.append(Kept(everything, why, hazard.place, hazard.remedy, also))
     if kept:
         union.join(every)
     return union, kept
@@ -248,7 +249,10 @@ def _keeping(
 ) -> tuple[Keeping, dict[str, tuple[str, str]], str]:
     """How the group is kept, the key of each member, and why not better."""
     what = ", ".join(member.name for member in cluster)
-    reasons = [Kept(what, f"line {h.place.line} {h.what}{more}", h.place, h.remedy) for h, more in _told_once(hazards)]
+    reasons = [
+        Kept(what, f"line {h.place.line} {h.what}{more}", h.place, h.remedy, also)
+        for h, more, also in _told_once(hazards)
+    ]
     for variable in (state[v] for v in held if state[v].initial is Initial.OPAQUE):
         detail = variable.detail or "something whose state is not seen"
         why = f"line {variable.place.line} makes {variable.name}: it is {detail}"
@@ -268,13 +272,13 @@ def _keeping(
     return Keeping.WHOLE, {}, against[0]
 
 
-def _told_once(hazards: list[Hazard]) -> list[tuple[Hazard, str]]:
-    """Each kind of hazard at its first place, and how often it comes again."""
+def _told_once(hazards: list[Hazard]) -> list[tuple[Hazard, str, tuple[Place, ...]]]:
+    """Each kind of hazard at its first place, how often it comes again, and where."""
     places: dict[tuple[Harm, str], list[Hazard]] = {}
     for hazard in hazards:
         places.setdefault((hazard.harm, hazard.what), []).append(hazard)
     return [
-        (found[0], f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+        (found[0], f" (and {len(found) - 1} more)" if len(found) > 1 else "", tuple(h.place for h in found[1:]))
         for found in (sorted(same, key=lambda h: h.place) for same in places.values())
     ]
 

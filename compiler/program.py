@@ -119,6 +119,8 @@ class Kept:
     why: str
     place: Place
     remedy: str = ""
+    also: tuple[Place, ...] = ()
+    """Where the same is done again."""
 
 
 @dataclass(frozen=True)

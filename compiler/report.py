@@ -44,7 +44,14 @@ def as_json(program: Program) -> dict[str, Any]:
             for v in program.variables
         ],
         "kept": [
-            {"what": k.what, "why": k.why, "remedy": k.remedy, **_place_json(k.place)} for k in program.kept
+            {
+                "what": k.what,
+                "why": k.why,
+                "remedy": k.remedy,
+                **_place_json(k.place),
+                "also": [_place_json(place) for place in k.also],
+            }
+            for k in program.kept
         ],
         "env": list(program.env),
     }  # fmt: skip

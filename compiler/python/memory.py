@@ -548,7 +548,7 @@ def set_library_entry(m: Machine, obj: Obj, name: str, value: Atoms, where: Plac
     if about(obj.name)[0] not in (Kind.PURE, Kind.DATABASE):
         return
     if "*app" not in obj.attrs and "*state" not in obj.attrs:
-        m.hazard(Harm.OPAQUE, f"changes {short} of a {obj.name}", where)
+        m.hazard(Harm.OPAQUE, f"changes {short if name != '[None]' else 'an entry'} of a {obj.name}", where)
         return
     keep_check(m, value, where, id_)
     opaque = not reachable(m, obj.owner) or "<" in name

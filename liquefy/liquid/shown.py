@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from liquefy.errors import BadFrame
-from liquefy.liquid import state
+from liquefy.liquid import kinds
 from liquefy.values import unpack
 
 DEPTH_MAX = 40
@@ -67,19 +67,19 @@ class _Reader:
 
 
 _SHOW: dict[int, Callable[[_Reader, list[Any]], Any]] = {
-    **dict.fromkeys((state._LIST, state._SET, state._TUPLE, state._FROZEN, state._DEQUE), lambda r, n: r.each(n[2])),
-    **dict.fromkeys((state._ODICT, state._COUNTER, state._DEFAULT), lambda r, n: r.node(n[2])),
-    **dict.fromkeys((state._REF, state._BASE), lambda r, n: f"<{n[2]}>"),
-    state._DICT: _Reader.named,
-    state._PAIRS: _Reader.pairs,
-    state._OBJECT: _Reader.object,
-    state._NAMED: lambda r, n: {f"<{n[2].partition(':')[2]}>": r.each(n[3])},
-    state._BYTES: lambda r, n: n[2],
-    state._COUNT: lambda r, n: f"count({n[2]}, {n[3]})",
-    state._PATTERN: lambda r, n: n[2],
-    state._PATH: lambda r, n: n[2],
-    state._RANGE: lambda r, n: f"range({n[2]}, {n[3]}, {n[4]})",
-    state._SLICE: lambda r, n: f"slice({', '.join(str(each) for each in r.each(n[2:5]))})",
-    state._RANDOM: lambda r, n: "<random numbers>",
-    state._LOCK: lambda r, n: f"<{n[2]}>",
+    **dict.fromkeys((kinds.LIST, kinds.SET, kinds.TUPLE, kinds.FROZEN, kinds.DEQUE), lambda r, n: r.each(n[2])),
+    **dict.fromkeys((kinds.ODICT, kinds.COUNTER, kinds.DEFAULT), lambda r, n: r.node(n[2])),
+    **dict.fromkeys((kinds.REF, kinds.BASE), lambda r, n: f"<{n[2]}>"),
+    kinds.DICT: _Reader.named,
+    kinds.PAIRS: _Reader.pairs,
+    kinds.OBJECT: _Reader.object,
+    kinds.NAMED: lambda r, n: {f"<{n[2].partition(':')[2]}>": r.each(n[3])},
+    kinds.BYTES: lambda r, n: n[2],
+    kinds.COUNT: lambda r, n: f"count({n[2]}, {n[3]})",
+    kinds.PATTERN: lambda r, n: n[2],
+    kinds.PATH: lambda r, n: n[2],
+    kinds.RANGE: lambda r, n: f"range({n[2]}, {n[3]}, {n[4]})",
+    kinds.SLICE: lambda r, n: f"slice({', '.join(str(each) for each in r.each(n[2:5]))})",
+    kinds.RANDOM: lambda r, n: "<random numbers>",
+    kinds.LOCK: lambda r, n: f"<{n[2]}>",
 }

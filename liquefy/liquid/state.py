@@ -25,11 +25,9 @@ from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from liquefy.errors import BadFrame
+from liquefy.liquid import kinds
 from liquefy.liquid.slots import ABSENT
 from liquefy.values import IMMUTABLE, pack, unpack
-
-_LIST, _DICT, _PAIRS, _SET, _TUPLE, _FROZEN, _OBJECT, _REF, _BASE, _NAMED = range(10)
-_DEQUE, _ODICT, _DEFAULT, _COUNTER, _BYTES, _COUNT, _PATTERN, _PATH, _RANGE, _RANDOM, _LOCK, _SLICE = range(10, 22)
 
 _CONTENT = (list, dict, set, deque, OrderedDict, defaultdict, Counter)
 """Built-in containers; instances of classes derived from one have its content as well as attributes."""
@@ -220,7 +218,7 @@ class _Writer:
         encode = _ENCODE.get(type(value))
         node = self._other(value, type(value)) if encode is None else encode(self, value)
         base = self._based.get(id(value))
-        if base is not None and node[0] != _BASE:
+        if base is not None and node[0] != kinds.BASE:
             node[1] = base
         nodes[number] = node
         return number
@@ -228,20 +226,20 @@ class _Writer:
     def _other(self, value: Any, kind: type) -> list[Any]:
         codec = self._codec
         if isinstance(value, Enum):
-            return [_REF, None, f"{codec.name_of(kind)}.{value.name}"]
+            return [kinds.REF, None, f"{codec.name_of(kind)}.{value.name}"]
         if isinstance(value, _REFERABLE):
             if name := codec.name_of(value):
-                return [_REF, None, name]
+                return [kinds.REF, None, name]
         elif codec._is_own(kind):
             return self._own(value, kind)
         place = codec._based.get(id(value))
         if place is not None:
-            return [_BASE, None, place]
+            return [kinds.BASE, None, place]
         place = codec._places.get(id(value))
         if place is not None:
-            return [_REF, None, place]
+            return [kinds.REF, None, place]
         if kind.__name__ in _LOCKS and not _is_locked(value):
-            return [_LOCK, None, kind.__name__]
+            return [kinds.LOCK, None, kind.__name__]
         raise Unstorable(f"a {kind.__module__}.{kind.__qualname__}".replace("builtins.", ""))
 
     def _own(self, value: Any, kind: type) -> list[Any]:
@@ -249,7 +247,7 @@ class _Writer:
         if not name:
             raise Unstorable(f"of the class {kind.__qualname__}, which is no class of a module")
         if isinstance(value, tuple):
-            return [_NAMED, None, name, self._sequence(value)]
+            return [kinds.NAMED, None, name, self._sequence(value)]
         content = next((base for base in _CONTENT if isinstance(value, base)), None)
         attributes = {}
         for key, each in _attributes(value).items():
@@ -257,7 +255,7 @@ class _Writer:
                 attributes[key] = self.child(each)
             except Unstorable as problem:
                 raise problem.at(f".{key}") from None
-        node: list[Any] = [_OBJECT, None, name, attributes]
+        node: list[Any] = [kinds.OBJECT, None, name, attributes]
         if content is not None:
             inner = content if content in (list, set, deque) else dict
             node.append(_ENCODE[inner](self, value))
@@ -283,13 +281,13 @@ class _Writer:
                     break
                 found[key] = each if type(each) in IMMUTABLE else self.child(each)
             else:
-                return [_DICT, None, found]
+                return [kinds.DICT, None, found]
             pairs = []
             for key, each in value.items():
                 pairs += [self.child(key), self.child(each)]
         except Unstorable as problem:
             raise problem.at(f"[{key!r}]") from None
-        return [_PAIRS, None, pairs]
+        return [kinds.PAIRS, None, pairs]
 
     def _set(self, value: Iterable[Any]) -> list[Any]:
         # In an order of their own where they have one: equal sets, equal bytes.
@@ -308,23 +306,23 @@ def _is_locked(lock: Any) -> bool:
 
 _ENCODE: dict[type, Callable[[_Writer, Any], list[Any]]] = {
     dict: _Writer._dict,
-    list: lambda w, v: [_LIST, None, w._sequence(v)],
-    set: lambda w, v: [_SET, None, w._set(v)],
-    frozenset: lambda w, v: [_FROZEN, None, w._set(v)],
-    tuple: lambda w, v: [_TUPLE, None, w._sequence(v)],
-    deque: lambda w, v: [_DEQUE, None, w._sequence(v), v.maxlen],
-    OrderedDict: lambda w, v: [_ODICT, None, w._dict(v)],
-    Counter: lambda w, v: [_COUNTER, None, w._dict(v)],
-    defaultdict: lambda w, v: [_DEFAULT, None, w._dict(v), w.child(v.default_factory)],
-    bytearray: lambda w, v: [_BYTES, None, bytes(v)],
-    SimpleNamespace: lambda w, v: [_OBJECT, None, "", w._dict(vars(v))[2]],
-    itertools.count: lambda w, v: [_COUNT, None, *_count(v)],
-    re.Pattern: lambda w, v: [_PATTERN, None, v.pattern, v.flags],
-    PosixPath: lambda w, v: [_PATH, None, str(v), True],
-    PurePosixPath: lambda w, v: [_PATH, None, str(v), False],
-    range: lambda w, v: [_RANGE, None, v.start, v.stop, v.step],
-    slice: lambda w, v: [_SLICE, None, *w._sequence((v.start, v.stop, v.step))],
-    random.Random: lambda w, v: [_RANDOM, None, w._sequence(v.getstate())],
+    list: lambda w, v: [kinds.LIST, None, w._sequence(v)],
+    set: lambda w, v: [kinds.SET, None, w._set(v)],
+    frozenset: lambda w, v: [kinds.FROZEN, None, w._set(v)],
+    tuple: lambda w, v: [kinds.TUPLE, None, w._sequence(v)],
+    deque: lambda w, v: [kinds.DEQUE, None, w._sequence(v), v.maxlen],
+    OrderedDict: lambda w, v: [kinds.ODICT, None, w._dict(v)],
+    Counter: lambda w, v: [kinds.COUNTER, None, w._dict(v)],
+    defaultdict: lambda w, v: [kinds.DEFAULT, None, w._dict(v), w.child(v.default_factory)],
+    bytearray: lambda w, v: [kinds.BYTES, None, bytes(v)],
+    SimpleNamespace: lambda w, v: [kinds.OBJECT, None, "", w._dict(vars(v))[2]],
+    itertools.count: lambda w, v: [kinds.COUNT, None, *_count(v)],
+    re.Pattern: lambda w, v: [kinds.PATTERN, None, v.pattern, v.flags],
+    PosixPath: lambda w, v: [kinds.PATH, None, str(v), True],
+    PurePosixPath: lambda w, v: [kinds.PATH, None, str(v), False],
+    range: lambda w, v: [kinds.RANGE, None, v.start, v.stop, v.step],
+    slice: lambda w, v: [kinds.SLICE, None, *w._sequence((v.start, v.stop, v.step))],
+    random.Random: lambda w, v: [kinds.RANDOM, None, w._sequence(v.getstate())],
 }
 
 
@@ -370,32 +368,32 @@ class _Reader:
 
     def _fill(self, target: Any, node: list[Any]) -> None:
         kind = node[0]
-        if kind == _OBJECT:
+        if kind == kinds.OBJECT:
             self._fill_object(target, node)
-        elif kind == _LIST:
+        elif kind == kinds.LIST:
             target[:] = self.values(node[2])
-        elif kind == _SET:
+        elif kind == kinds.SET:
             found = self.values(node[2])
             target.clear()
             target.update(found)
-        elif kind == _DEQUE:
+        elif kind == kinds.DEQUE:
             found = self.values(node[2])
             target.clear()
             target.extend(found)
-        elif kind == _BYTES:
+        elif kind == kinds.BYTES:
             target[:] = node[2]
-        elif kind in (_DICT, _PAIRS):
+        elif kind in (kinds.DICT, kinds.PAIRS):
             self._fill_dict(target, node)
-        elif kind in (_ODICT, _COUNTER, _DEFAULT):
+        elif kind in (kinds.ODICT, kinds.COUNTER, kinds.DEFAULT):
             self._fill_dict(target, node[2])
-            if kind == _DEFAULT:
+            if kind == kinds.DEFAULT:
                 target.default_factory = self.value(node[3])
-        elif kind == _RANDOM:
+        elif kind == kinds.RANDOM:
             version, state, gauss = self.values(node[2])
             target.setstate((version, tuple(state), gauss))
 
     def _fill_dict(self, target: Any, node: list[Any]) -> None:
-        if node[0] == _DICT:
+        if node[0] == kinds.DICT:
             items = {key: self.value(child) for key, child in node[2].items()}
         else:
             found = self.values(node[2])
@@ -421,7 +419,8 @@ class _Reader:
             elif own is not None:
                 own[name] = value
         if len(node) > 4:
-            self._fill(target, node[4]) if node[4][0] in (_LIST, _SET, _DEQUE) else self._fill_dict(target, node[4])
+            listed = node[4][0] in (kinds.LIST, kinds.SET, kinds.DEQUE)
+            self._fill(target, node[4]) if listed else self._fill_dict(target, node[4])
 
 
 def _slot_of(kind: type, name: str) -> Any:
@@ -442,10 +441,10 @@ def _delete(target: Any, name: str) -> None:
 
 def _hashes(node: list[Any]) -> bool:
     """Whether filling it asks its content for hashes, which their attributes may decide."""
-    inner = node[4] if node[0] == _OBJECT and len(node) > 4 else node
-    if inner[0] in (_ODICT, _COUNTER, _DEFAULT):
+    inner = node[4] if node[0] == kinds.OBJECT and len(node) > 4 else node
+    if inner[0] in (kinds.ODICT, kinds.COUNTER, kinds.DEFAULT):
         inner = inner[2]
-    return inner[0] in (_SET, _PAIRS)
+    return inner[0] in (kinds.SET, kinds.PAIRS)
 
 
 def _new(reader: _Reader, node: list[Any]) -> Any:
@@ -457,17 +456,17 @@ def _new(reader: _Reader, node: list[Any]) -> Any:
 
 
 _ALLOCATE: dict[int, Callable[[_Reader, list[Any]], Any]] = {
-    _LIST: lambda r, n: [],
-    _DICT: lambda r, n: {},
-    _PAIRS: lambda r, n: {},
-    _SET: lambda r, n: set(),
-    _DEQUE: lambda r, n: deque(maxlen=n[3]),
-    _ODICT: lambda r, n: OrderedDict(),
-    _COUNTER: lambda r, n: Counter(),
-    _DEFAULT: lambda r, n: defaultdict(),
-    _BYTES: lambda r, n: bytearray(),
-    _OBJECT: _new,
-    _RANDOM: lambda r, n: random.Random(),
+    kinds.LIST: lambda r, n: [],
+    kinds.DICT: lambda r, n: {},
+    kinds.PAIRS: lambda r, n: {},
+    kinds.SET: lambda r, n: set(),
+    kinds.DEQUE: lambda r, n: deque(maxlen=n[3]),
+    kinds.ODICT: lambda r, n: OrderedDict(),
+    kinds.COUNTER: lambda r, n: Counter(),
+    kinds.DEFAULT: lambda r, n: defaultdict(),
+    kinds.BYTES: lambda r, n: bytearray(),
+    kinds.OBJECT: _new,
+    kinds.RANDOM: lambda r, n: random.Random(),
 }
 
 
@@ -488,15 +487,15 @@ def _named_tuple(reader: _Reader, node: list[Any]) -> Any:
 
 
 _MAKE: dict[int, Callable[[_Reader, list[Any]], Any]] = {
-    _TUPLE: lambda r, n: tuple(r.values(n[2])),
-    _FROZEN: lambda r, n: frozenset(r.values(n[2])),
-    _REF: _referred,
-    _BASE: lambda r, n: r._codec._base[n[2]],
-    _NAMED: _named_tuple,
-    _COUNT: lambda r, n: itertools.count(n[2], n[3]),
-    _PATTERN: lambda r, n: re.compile(n[2], n[3]),
-    _PATH: lambda r, n: (PosixPath if n[3] else PurePosixPath)(n[2]),
-    _RANGE: lambda r, n: range(n[2], n[3], n[4]),
-    _SLICE: lambda r, n: slice(*r.values(n[2:5])),
-    _LOCK: _lock,
+    kinds.TUPLE: lambda r, n: tuple(r.values(n[2])),
+    kinds.FROZEN: lambda r, n: frozenset(r.values(n[2])),
+    kinds.REF: _referred,
+    kinds.BASE: lambda r, n: r._codec._base[n[2]],
+    kinds.NAMED: _named_tuple,
+    kinds.COUNT: lambda r, n: itertools.count(n[2], n[3]),
+    kinds.PATTERN: lambda r, n: re.compile(n[2], n[3]),
+    kinds.PATH: lambda r, n: (PosixPath if n[3] else PurePosixPath)(n[2]),
+    kinds.RANGE: lambda r, n: range(n[2], n[3], n[4]),
+    kinds.SLICE: lambda r, n: slice(*r.values(n[2:5])),
+    kinds.LOCK: _lock,
 }

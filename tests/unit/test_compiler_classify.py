@@ -100,6 +100,13 @@ def test_what_cannot_be_seen_pins_its_group_alone() -> None:
     assert keepings(found) == {"a": "a pinned", "b": "b whole", "app": "app none"}
 
 
+def test_a_reason_that_comes_again_says_where() -> None:
+    files = tuple(Hazard(Harm.LOCAL, "writes a file", at(line)) for line in (11, 14, 12))
+    (reason,) = split([], [unit("a", hazards=files)], ["a"]).kept
+    assert reason.why == "line 11 writes a file (and 2 more)"
+    assert reason.also == (at(12), at(14))
+
+
 def test_files_are_shared_with_all_that_may_serve_them() -> None:
     hazard = Hazard(Harm.LOCAL, "writes the file x", at(11))
     found = split([], [unit("a", hazards=(hazard,)), unit("b", hazards=(hazard,)), unit("c")], ["a", "b", "c"])

@@ -1,0 +1,7 @@
+"""Of what kinds the nodes are that a captured state is made of, see `state`. Numbers that are stored: none is given
+another meaning."""
+
+from __future__ import annotations
+
+LIST, DICT, PAIRS, SET, TUPLE, FROZEN, OBJECT, REF, BASE, NAMED = range(10)
+DEQUE, ODICT, DEFAULT, COUNTER, BYTES, COUNT, PATTERN, PATH, RANGE, RANDOM, LOCK, SLICE = range(10, 22)
