@@ -138,6 +138,8 @@ def add(folder: Path, role: str, name: str, public: str = "") -> Key:
     allowed = _whole(folder)
     if role not in ROLES:
         raise UserError(f"{role!r} is no role\n  remedy: give one of {', '.join(ROLES)}")
+    if not admission.NAME.fullmatch(name):
+        raise UserError(f"{name[:80]!r} is no name\n  remedy: give 1 to 64 letters, digits, '-', '_' and '.'")
     if known := allowed.named(name):
         what = "was revoked; its name is not given again" if known.revoked else f"is there already, a {known.role}'s"
         raise UserError(f"the key {name} {what}\n  remedy: choose another name")

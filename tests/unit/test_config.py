@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from liquefy.config import ControllerConfig, GatewayConfig, WorkerConfig, load
+from liquefy.admission import exposure
+from liquefy.config import BrokerConfig, ControllerConfig, GatewayConfig, WorkerConfig, load
 from liquefy.errors import ConfigError
 
 
@@ -51,3 +52,9 @@ def test_zero_is_a_setting_where_it_means_something() -> None:
     assert load(ControllerConfig, flags, {}).move_gap_ms == 0
     assert load(GatewayConfig, {"http_port": "0"}, {}).http_port == 0
     assert load(WorkerConfig, {"name": "node-0af3.example"}, {}).name == "node-0af3.example"
+
+
+def test_nothing_listens_beyond_this_machine_unless_told_to() -> None:
+    for endpoint in (BrokerConfig().bind, ControllerConfig().bind):
+        assert exposure(endpoint, "") is None
+    assert GatewayConfig().http_host == "127.0.0.1"
