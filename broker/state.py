@@ -21,6 +21,7 @@ from liquefy.config import BrokerConfig
 from liquefy.effects import Count, Log
 from liquefy.errors import BadFrame
 from liquefy.messages import Part, Session
+from liquefy.wording import counted
 
 GRANT_INTERVAL_MS = 50
 """Gateways are told of changed windows at most so often."""
@@ -320,7 +321,7 @@ class BrokerState:
                 self._table.place(f"@{hello.name}", hello.name, session, 0, active=True)
             self._windows_changed = True
             claims = self._claims(peer)
-            owns = f" with {len(claims)} partitions" if claims else ""
+            owns = f" with {counted(len(claims), 'partition')}" if claims else ""
             owns += f" ({refused} claims refused)" if refused else ""
             out.append(Log("info", f"{hello.name} ({hello.role}) connected{owns}", "peer"))
             self._push_routes(out, but=session)

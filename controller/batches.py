@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from liquefy.wording import counted
+
 if TYPE_CHECKING:
     from controller.migration import Migration
 
@@ -60,7 +62,7 @@ def _ways(moves: Sequence[Migration]) -> str:
     else:
         groups = {move.partition.rpartition("/")[0] for move in moves}
         names = groups if len(groups) == 1 else {group.partition("/")[0] for group in groups}
-        what = f"{len(moves)} partitions of {' and '.join(sorted(names))}"
+        what = f"{counted(len(moves), 'partition')} of {' and '.join(sorted(names))}"
     return f"{what} from {_nodes(move.source for move in moves)} to {_nodes(move.target for move in moves)}"
 
 

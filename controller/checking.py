@@ -13,6 +13,7 @@ import msgspec
 
 from liquefy.errors import UserError
 from liquefy.graph import OUTPUT, PARTITIONS_MAX, Fluxion, Graph, Group
+from liquefy.wording import counted
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _PARAMETER = re.compile(r"\{[^}]*\}")
@@ -69,7 +70,7 @@ def _check_names(graph: Graph) -> None:
     for group in graph.groups:
         if not 1 <= group.partitions <= PARTITIONS_MAX:
             raise UserError(
-                f"{graph.name}: group {group.name} has {group.partitions} partitions\n"
+                f"{graph.name}: group {group.name} has {counted(group.partitions, 'partition')}\n"
                 f"  remedy: give 1 to {PARTITIONS_MAX}"
             )
 
@@ -95,7 +96,7 @@ def _check_contexts(graph: Graph, old: Graph) -> None:
         if not group.stateful:
             change = "has no context any more"
         elif before.partitions != group.partitions:
-            change = f"has {group.partitions} partitions instead of {before.partitions}"
+            change = f"has {counted(group.partitions, 'partition')} instead of {before.partitions}"
         elif _keyed(graph.fluxions, group) != _keyed(old.fluxions, before):
             change = "has a key" if _keyed(graph.fluxions, group) else "has no key any more"
         else:

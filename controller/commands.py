@@ -23,6 +23,7 @@ from controller.rebalancing import Rebalancing
 from liquefy.control import Reply
 from liquefy.errors import UserError
 from liquefy.graph import Graph
+from liquefy.wording import counted
 
 ASKED_MS = 60_000
 """What a person moved is not moved again for so long to even numbers out or to save traffic; loads still move it."""
@@ -260,7 +261,7 @@ class Commands:
 
         def begin(_: object) -> None:
             node.cordoned = node.drained = True
-            text = f"draining {node.name}: {owned} partitions; expected: it will have none"
+            text = f"draining {node.name}: {counted(owned, 'partition')}; expected: it will have none"
             self._desk.log("info", text, "drain", node=node.name)
             self._rebalancing.drain(node.name, done)
 

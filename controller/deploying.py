@@ -21,6 +21,7 @@ from liquefy.commits import Placement
 from liquefy.errors import UserError
 from liquefy.graph import Graph
 from liquefy.messages import Prepare, Prepared, Unassign
+from liquefy.wording import counted
 
 LAND_WAIT_MS = 5_000
 """A deployment is answered when its new partitions are active, or after so long."""
@@ -216,7 +217,7 @@ class Deploying:
             self._retire_ms[graph.name] = self._desk.now_ms + self._desk.config.retire_after_ms
         result = self._result(graph, sorted(deployment.prepared))
         ms = self._desk.now_ms - deployment.began_ms
-        text = f"deployed {graph.name} version {graph.version}: {len(names)} partitions, in {ms} ms"
+        text = f"deployed {graph.name} version {graph.version}: {counted(len(names), 'partition')}, in {ms} ms"
         self._desk.log("info", text, "deployed", **result)
         for group in deployment.forgotten:
             text = f"{graph.name}/{group} begins anew: what it remembered was in the process of the version before"

@@ -10,6 +10,7 @@ from typing import Any
 
 from controller import balance
 from controller.balance import Plan, Step, View
+from liquefy.wording import counted
 
 
 def as_fields(step: Step) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def decided(plan: Plan) -> str:
     else:
         pairs = Counter((step.source, step.target) for step in moves)
         ways = ", ".join(f"{count} from {at(source)} to {at(target)}" for (source, target), count in pairs.items())
-        what = f"{len(moves)} partitions" + (f", {ways}" if len(pairs) > 1 else ways.lstrip("0123456789"))
+        what = counted(len(moves), "partition") + (f", {ways}" if len(pairs) > 1 else ways.lstrip("0123456789"))
     if plan.aim is None:
         why = f"the busiest node is {_above(plan.highest, plan.mean)} the mean of {plan.mean:.0%}"
     else:
@@ -71,7 +72,7 @@ def brought(before: Plan, moved: int, after: Plan, view: View) -> tuple[str, dic
     if aim.graph:
         counts = balance.counts(view, aim.graph)
         text = (
-            f"rebalancing moved {moved} partitions; those of {aim.graph} are now: {_each(counts)} "
+            f"rebalancing moved {counted(moved, 'partition')}; those of {aim.graph} are now: {_each(counts)} "
             f"(expected {_each(aim.counts[1])})"
         )
         return text, {"graph": aim.graph, "before": aim.counts[0], "after": counts, "expected": aim.counts[1]}

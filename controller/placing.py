@@ -17,6 +17,7 @@ from controller.desk import Desk
 from controller.events import Place, ReadPlacements
 from liquefy.commits import Placement, PlaceRequest
 from liquefy.messages import Claim, Landed, Route, Unassign
+from liquefy.wording import counted
 
 REST_MS = 2_000
 """What was assigned or moved so lately is not suspected to be elsewhere."""
@@ -98,7 +99,7 @@ class Placing:
             if group is not None and group.pinned:
                 text = f"{partition} begins anew: what it remembered was in a process of {name} ({group.pinned})"
                 self._desk.log("warning", text, "forgotten", partition=partition)
-        text = f"{why}: failing over {_count(len(lost))}; expected: all on nodes that live"
+        text = f"{why}: failing over {counted(len(lost), 'partition')}; expected: all on nodes that live"
         self._desk.log("warning", text, "lost", node=name, partitions=len(lost))
         self.homeless.update(dict.fromkeys(sorted(lost), f"failover: {why}"))
 
@@ -144,7 +145,8 @@ class Placing:
             self._desk.store(Place(requests), lambda placements: self._placed(requests, placements))
         elif not self._waiting_logged and not any(n.takes for n in self._cluster.nodes.values()):
             self._waiting_logged = True
-            self._desk.log("warning", f"{_count(len(waiting))} wait: there is no node to take them", "waiting")
+            text = f"{counted(len(waiting), 'partition')} wait: there is no node to take them"
+            self._desk.log("warning", text, "waiting")
 
     def _request(self, partition: str, node: str) -> PlaceRequest:
         epoch, heard = self._cluster.epoch(partition), self._heard.get(partition, 0)
@@ -269,7 +271,7 @@ class Placing:
     def _failed_over(self, failover: _Failover) -> None:
         ms = self._desk.now_ms - failover.since_ms
         to = ", ".join(f"{name or 'nowhere'} ({count})" for name, count in sorted(failover.to.items()))
-        text = f"{failover.node}: {_count(failover.count)} now at {to}, after {ms} ms"
+        text = f"{failover.node}: {counted(failover.count, 'partition')} now at {to}, after {ms} ms"
         fields: dict[str, Any] = {
             "node": failover.node,
             "partitions": failover.count,
@@ -305,7 +307,8 @@ class Placing:
             unowned = [p for p in graph.partition_names() if p not in self._cluster.where and p not in self.homeless]
             self.check(unowned)
             if unowned:
-                self._desk.log("warning", f"{name}: {_count(len(unowned))} without a node", "lost", graph=name)
+                text = f"{name}: {counted(len(unowned), 'partition')} without a node"
+                self._desk.log("warning", text, "lost", graph=name)
 
     # -- what is, against what is stored -------------------------------------------------------------------
 
@@ -373,7 +376,3 @@ class Placing:
         for node in self._cluster.alive():
             if node.inventory is not None:
                 node.inventory.pop(partition, None)
-
-
-def _count(partitions: int) -> str:
-    return f"{partitions} partition{'' if partitions == 1 else 's'}"

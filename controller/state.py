@@ -40,6 +40,7 @@ from liquefy.messages import (
     Session,
     Welcome,
 )
+from liquefy.wording import counted
 
 TICK_MS = 50
 """How often the service ticks."""
@@ -161,7 +162,10 @@ class ControllerState:
         self._loaded = True
         self._migrations.resume(found.moves)
         self._deploying.started()
-        text = f"{len(found.graphs)} graphs, {len(cluster.where)} partitions placed, {len(found.moves)} moves half done"
+        text = (
+            f"{counted(len(found.graphs), 'graph')}, {counted(len(cluster.where), 'partition')} placed, "
+            f"{counted(len(found.moves), 'move')} half done"
+        )
         self._desk.log("info", f"read the store: {text}")
         self._say_hello()
 
@@ -259,7 +263,7 @@ class ControllerState:
         self._placing.node_back(node, peer.claims, anew)
         self._rebalancing.settle()
         if anew:
-            owns = f" with {len(peer.claims)} partitions" if peer.claims else ""
+            owns = f" with {counted(len(peer.claims), 'partition')}" if peer.claims else ""
             text = f"{node.name} joined{owns} ({node.capacity:g} cores)"
             self._desk.log("info", text, "joined", node=node.name, partitions=len(peer.claims))
 
@@ -326,7 +330,7 @@ class ControllerState:
         if not node.leaving:
             node.leaving = True
             owned = len(self._cluster.owned.get(node.name, ()))
-            text = f"{node.name} wants to stop: moving its {owned} partitions; expected: it will have none"
+            text = f"{node.name} wants to stop: moving its {counted(owned, 'partition')}; expected: it will have none"
             self._desk.log("info", text, "leaving")
             self._rebalancing.required()
 

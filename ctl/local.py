@@ -259,7 +259,10 @@ def hints(graph: Graph | None, app: Path | None, http: str, nodes: int, flag: st
     made = [("call it", curl_line(graph, http))] if graph.inputs else []
     group = next((g for g in graph.groups if g.stateful and not g.pinned), graph.groups[0])
     fluxion = next(f.name for f in graph.fluxions if f.group == group.name)
-    made.append(("move a fluxion", f"{ctl} migrate {fluxion} node{nodes}{flag}"))
+    if group.pinned:
+        made.append(("why it stays where it is", f"{ctl} explain {fluxion}{flag}"))
+    else:
+        made.append(("move a fluxion", f"{ctl} migrate {fluxion} node{nodes}{flag}"))
     made.append(("watch", f"{ctl} top{flag}"))
     load = app / "load.py"
     if load.is_file():

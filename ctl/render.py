@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from liquefy.log import SOURCE_COLUMNS
+from liquefy.wording import counted
 
 WIDTH_PIPED = 200
 """Columns where the output is no terminal: nobody wraps there, and cut cells help nobody."""
@@ -138,12 +139,6 @@ def moment_text(time_s: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s))
 
 
-def count_text(count: int, noun: str) -> str:
-    """1 partition, 2 partitions."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{count:,} {noun if count == 1 else plural}"
-
-
 def percent(fraction: float) -> Text:
     """Coloured by how near to full it is."""
     return Text(f"{fraction:.0%}", style="red" if fraction >= 0.9 else "yellow" if fraction >= 0.7 else "")
@@ -206,13 +201,13 @@ def status_table(status: dict[str, Any]) -> RenderableType:
         "redis ", ok if status["redis_ok"] else away,
         "   broker ", ok if status["broker_ok"] else away,
         f"   {status.get('leader', 'controller')} leads for {duration_text(status['uptime_s'])}",
-        f"   {count_text(_number(status['migrations']), 'migration')}",
-        f"   {count_text(_number(status['failovers']), 'failover')}",
-        f"   {count_text(_number(status['moves']), 'move')} under way",
+        f"   {counted(_number(status['migrations']), 'migration')}",
+        f"   {counted(_number(status['failovers']), 'failover')}",
+        f"   {counted(_number(status['moves']), 'move')} under way",
     )  # fmt: skip
     dead = _number(status["dead"])
     if dead:
-        head.append(f"   {count_text(dead, 'dead letter')} (liquefy-ctl dead list)", style="yellow")
+        head.append(f"   {counted(dead, 'dead letter')} (liquefy-ctl dead list)", style="yellow")
     parts: list[RenderableType] = [head]
     if status["http"]:
         parts.append(Text("http " + "  ".join(status["http"])))
@@ -306,20 +301,20 @@ def migration_text(result: dict[str, Any], what: str, node: str) -> Text:
         return Text(f"nothing to move: all of {what} is on {node}")
     if moved == 1 and not failed:
         only = result["moves"][0]
-        held = f"pause {only['pause_ms']:.1f} ms, {count_text(only['held'], 'message')} held"
+        held = f"pause {only['pause_ms']:.1f} ms, {counted(only['held'], 'message')} held"
         return Text(f"moved {only['partition']} to {node}: {held}")
-    line = f"moved {count_text(moved, 'partition')} of {what} to {node} in {result['seconds']:.1f} s"
+    line = f"moved {counted(moved, 'partition')} of {what} to {node} in {result['seconds']:.1f} s"
     paused = _number(result["paused"])
     if paused:
-        whose = f"{count_text(paused, 'partition')} that {'was' if paused == 1 else 'were'} waited for"
+        whose = f"{counted(paused, 'partition')} that {'was' if paused == 1 else 'were'} waited for"
         figures = ", ".join(f"{name} {result['pause_ms'][name]:.1f} ms" for name in ("p50", "p99", "max"))
-        line += f"; pause of the {whose}: {figures}; {count_text(result['held'], 'message')} held"
+        line += f"; pause of the {whose}: {figures}; {counted(result['held'], 'message')} held"
     elif moved:
         line += "; nobody waited for one of them"
     made = Text(line)
     if failed:
         errors = sorted({m["error"] for m in result["moves"] if m.get("error")})
-        made.append(f"\n{count_text(failed, 'partition')} not moved: {'; '.join(errors)}", style="red")
+        made.append(f"\n{counted(failed, 'partition')} not moved: {'; '.join(errors)}", style="red")
     return made
 
 
@@ -439,7 +434,7 @@ def keys_table(result: dict[str, Any]) -> RenderableType:
     return Group(
         made,
         Text(
-            f"and {more:,} more (--limit)" if more > 0 else count_text(result["total"], "context"),
+            f"and {more:,} more (--limit)" if more > 0 else counted(result["total"], "context"),
             style="dim",
         ),
     )

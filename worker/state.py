@@ -40,6 +40,7 @@ from liquefy.messages import (
     Welcome,
     child_id,
 )
+from liquefy.wording import counted
 from worker import events as ev
 from worker.fleet import Fleet
 from worker.flow import Flow
@@ -324,6 +325,6 @@ class WorkerState:
         over = now_ms - self.leaving_since_ms > self.config.stop_grace_ms
         if not self.flow.partitions or unasked or over:
             left = len(self.flow.partitions)
-            text = f"stops with {left} partitions left here: no node took them" if left else "stops, empty"
+            text = f"stops with {counted(left, 'partition')} left here: no node took them" if left else "stops, empty"
             self._do(Log("info", text, "leaving"))
             self._do(ev.Exit())

@@ -11,6 +11,7 @@ from rich.text import Text
 from ctl import deploying, render
 from ctl.asking import Controller
 from ctl.options import AsJson, At
+from liquefy.wording import counted
 
 
 def deploy(
@@ -55,5 +56,5 @@ def _checked(result: dict[str, Any]) -> Text:
 
 def _text(result: dict[str, Any], did: str) -> Text:
     nodes = ", ".join(result["nodes"]) or "no node yet"
-    where = f"{render.count_text(result['partitions'], 'partition')} on {nodes}"
+    where = f"{counted(result['partitions'], 'partition')} on {nodes}"
     return Text(f"{result['graph']} {did} version {result['version']}: {where}")

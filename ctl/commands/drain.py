@@ -10,6 +10,7 @@ from rich.text import Text
 from ctl import render
 from ctl.asking import Controller
 from ctl.options import REFUSED_EXIT, AsJson, At, Node
+from liquefy.wording import counted
 
 
 def drain(node: Node, controller: At = None, as_json: AsJson = False) -> None:
@@ -25,7 +26,7 @@ def drain(node: Node, controller: At = None, as_json: AsJson = False) -> None:
 
 
 def _text(result: dict[str, Any]) -> Text:
-    made = render.text(f"{result['node']} gave {render.count_text(result['moved'], 'partition')} away")
+    made = render.text(f"{result['node']} gave {counted(result['moved'], 'partition')} away")
     if result["left"]:
-        return made.append(f"; {render.count_text(result['left'], 'partition')} could not be moved", style="red")
+        return made.append(f"; {counted(result['left'], 'partition')} could not be moved", style="red")
     return made.append(" and is empty: it may stop")

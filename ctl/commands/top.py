@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -35,14 +35,24 @@ def top(
         return
     # A controller that is away at the start is a mistake; one that goes away later may be on its way back.
     Controller.found(controller).close()
-    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+    if not console.is_terminal:  # a pipe gets each look as it comes
         for _ in _looks(rounds, interval):
-            try:
-                with Controller.found(controller) as asked:
-                    shown = render.status_table(asked.ask("status"))
-            except (Unreachable, Lost) as error:
-                shown = Text(str(error), style="red")
-            live.update(Group(Text(time.strftime("%H:%M:%S"), style="dim"), shown), refresh=True)
+            console.print(_look(controller))
+            console.file.flush()
+        return
+    with Live(console=console, auto_refresh=False, screen=True) as live:
+        for _ in _looks(rounds, interval):
+            live.update(_look(controller), refresh=True)
+
+
+def _look(controller: str | None) -> Group:
+    shown: RenderableType
+    try:
+        with Controller.found(controller) as asked:
+            shown = render.status_table(asked.ask("status"))
+    except (Unreachable, Lost) as error:
+        shown = Text(str(error), style="red")
+    return Group(Text(time.strftime("%H:%M:%S"), style="dim"), shown)
 
 
 def _looks(rounds: int, interval: float) -> Iterator[int]:

@@ -10,6 +10,7 @@ from rich.text import Text
 from ctl import render
 from ctl.asking import Controller
 from ctl.options import AsJson, At
+from liquefy.wording import counted
 
 
 def undeploy(
@@ -29,5 +30,5 @@ def undeploy(
 
 def _text(result: dict[str, Any]) -> Text:
     kept = "contexts kept" if result["contexts_kept"] else "contexts deleted"
-    dropped = render.count_text(result["partitions"], "partition")
+    dropped = counted(result["partitions"], "partition")
     return Text(f"{result['graph']} undeployed: {dropped} dropped, {kept}")

@@ -188,7 +188,7 @@ def test_controllers_are_told_of_a_dead_peer_at_once_and_of_the_log(brokers: Bro
         node.link.close()
         await until(lambda: m.PeerDown("worker", "node1", node.session) in controller.control)
         lines = [message.text for message in controller.control if isinstance(message, m.LogLine)]
-        assert "node1 (worker) connected with 1 partitions" in lines
+        assert "node1 (worker) connected with 1 partition" in lines
         controller.link.close()
 
     brokers.start()
