@@ -284,12 +284,21 @@ class Operator:
     def deploy(self, graph: Graph, tries: int = 200) -> None:
         """Ask for it, and again if that has not worked, or nobody has answered, for a while."""
         controller = self.world.controller
+        heard = controller.alive and not controller.paused
         # Noted before it is asked: the answer may come at once.
-        self.wanted[graph.name] = asked = (self.number + 1, graph, tries)
+        self.wanted[graph.name] = asked = (self.number + 1 if heard else 0, graph, tries)
         self.world.sim.after(5_000, self._late, asked)
-        if controller.alive and not controller.paused:
+        if heard:
             bundle = self.world.bundles[graph.bundle]
             controller.ask("deploy", graph=msgspec.to_builtins(graph), bundle=bundle, dry_run=False)
+
+    def look(self) -> None:
+        """What the store has lost, and no controller that lived on knew of, is deployed again."""
+        memory = self.world.store.memory
+        stored = {graph.name for graph in memory.graphs_now()} if memory.available else set()
+        for name, versions in self.world.graphs.items():
+            if memory.available and name not in stored and name not in self.wanted:
+                self.deploy(versions[0])
 
     def _late(self, asked: tuple[int, Graph, int]) -> None:
         _, graph, tries = asked
