@@ -298,6 +298,7 @@ class Operator:
         stored = {graph.name for graph in memory.graphs_now()} if memory.available else set()
         for name, versions in self.world.graphs.items():
             if memory.available and name not in stored and name not in self.wanted:
+                self.world.void_ms[name] = float("inf")  # gateways have given up what they could not deliver
                 self.deploy(versions[0])
 
     def _late(self, asked: tuple[int, Graph, int]) -> None:

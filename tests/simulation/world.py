@@ -37,6 +37,9 @@ PROBE_MS = 5_000.0
 LOOK_MS = 5_000.0
 """So long after the last fault the operator looks whether all graphs are there."""
 
+HANG_SEEN_MS = 8_000.0
+"""In so long a host that hangs is ended, also by a worker whose clock was just put back."""
+
 SKEW_MS_MAX = 5_000
 LOSSY = 0.2
 """In so many seeds the store loses what was written last."""
@@ -301,6 +304,7 @@ class World:
         while not ask.answers and not ask.refused and self.sim.now < until_ms:
             self.sim.run(self.sim.now + 5.0)
         if ask.refused == [504] and tries > 1:
+            self.sim.run(self.sim.now + HANG_SEEN_MS)
             self._probe(graph, fluxion, tries - 1)
         elif not ask.answers:
             what = f"refused with {ask.refused}" if ask.refused else "not answered"
