@@ -80,6 +80,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=250.0, help="requests a second")
     parser.add_argument("--roles", default=",".join(TARGETS), help="which to kill")
     parser.add_argument("--back-max", type=float, default=2.0, help="seconds within which the service must be back")
+    parser.add_argument("--controllers", type=int, default=1, help="how many; one leads, any may be killed")
     parser.add_argument("--no-moves", action="store_true", help="move nothing meanwhile")
     parser.add_argument("--keep", type=Path, default=None, help="a folder to leave logs and data in")
     options = parser.parse_args()
@@ -87,7 +88,9 @@ def main() -> int:
     print(f"{options.rounds} rounds, seed {seed}, {options.rate:g} requests/s", flush=True)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="liquefy-chaos-"))
     try:
-        with LiveCluster(folder / "state", ROOT / "examples" / "visits", redis_sync="always") as cluster:
+        more = (f"--controllers={options.controllers}",)
+        visits = ROOT / "examples" / "visits"
+        with LiveCluster(folder / "state", visits, redis_sync="always", more=more) as cluster:
             return chaos(cluster, options, seed)
     finally:
         if options.keep is None:
@@ -108,6 +111,8 @@ def chaos(cluster: LiveCluster, options: argparse.Namespace, seed: int) -> int:
         for number in range(1, options.rounds + 1):
             role = chance.choice(options.roles.split(","))
             name = chance.choice(TARGETS[role])
+            if role == "controller" and (which := chance.randint(1, options.controllers)) > 1:
+                name = f"controller{which}"
             time.sleep(chance.uniform(0, MOMENT_MAX_S))  # the moment is the experiment
             rounds.append(Round(role, one(cluster, load, name)))
             say(number, name, rounds[-1].outage, load, options.back_max)
