@@ -336,8 +336,8 @@ def unsettled(world: World) -> list[str]:
                 if figures[name]:
                     left.append(f"{gateway.name}: {figures[name]} {name}")
     for gateway in world.gateways.values():
-        shut = [name for name, window in gateway.windows.items() if window <= 0]
-        left += [f"{gateway.name} lets nobody in to {name}" for name in shut or ["any node"] * (not gateway.windows)]
+        shut = [name for name in world.workers if gateway.windows.get(name, 0) <= 0]
+        left += [f"{gateway.name} lets nobody in to {name}" for name in shut]
     memory = world.store.memory
     if not memory.available:
         return [*left, "the store is away"]

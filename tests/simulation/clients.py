@@ -81,6 +81,7 @@ class GatewayProcess(PeerProcess):
 
     def on_down(self) -> None:
         self.sim.tell(self.name, "DOWN")
+        self.windows = {}
         self.step(gw.Down())
 
     def on_frames(self, frames: Frames) -> None:
