@@ -171,13 +171,13 @@ def contexts_kept_after_refusal(patch: Patch) -> None:
 def same_epoch_at_failover(patch: Patch) -> None:
     real = MemoryContexts.place_now
 
-    def place(self: Any, requests: Any) -> Any:
+    def place(self: Any, requests: Any, term: int = 0) -> Any:
         for partition, epoch, owner, _ in requests:
             stored = self._find(partition)
             if stored.epoch == epoch and epoch > 0:
                 stored.owner = owner
                 return self.placements_now([r.partition for r in requests])
-        return real(self, requests)
+        return real(self, requests, term)
 
     patch(MemoryContexts, "place_now", place)
 
@@ -216,9 +216,9 @@ def no_terms(patch: Patch) -> None:
     patch(MemoryContexts, "_fence_partition", lambda self, stored, term: None)
 
 
-def _only_here(self: Any, host: Any, graph: Any, fluxion: str, message: Any) -> bool:
+def _only_here(self: Any, host: Any, graph: Any, fluxion: str, message: Any) -> Any:
     target = self._partitions.get(target_of(graph, fluxion, message.key))
-    return target is not None and target.life is Life.ACTIVE
+    return target if target is not None and target.life is Life.ACTIVE and not target.stateful else None
 
 
 MUTANTS = [

@@ -149,7 +149,7 @@ class World:
         plan_faults(self)
         plan_leader_faults(self)
         jumps = any("clock_jump" in planned.what for planned in self.plan)
-        self.skew_max_ms = SKEW_MS_MAX if jumps else max(map(abs, self.skews.values()), default=0)
+        self.skew_max_ms = 1 + (SKEW_MS_MAX if jumps else max(map(abs, self.skews.values()), default=0))  # rounded
 
     def enter(self, at_ms: float, what: str, action: Callable[..., object], *args: Any) -> None:
         """It is part of the plan; and happens, unless it is left out."""
