@@ -168,7 +168,8 @@ class FakeHost:
 
     def _do(self, item: Item, fields: dict[str, bytes], within: Item) -> Done:
         world = self.worker.world
-        by, slack_ms = self._handled_by(within), 2 * world.skew_max_ms
+        # And one, as each clock is told in whole milliseconds.
+        by, slack_ms = self._handled_by(within), 2 * world.skew_max_ms + 1
         try:
             return handle(item, fields, by, self.sim.unix_ms, slack_ms, world.store.life)
         except TooEarly as early:
