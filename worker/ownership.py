@@ -267,8 +267,11 @@ class Ownership:
                 self._reload(partition, "a new version came")
 
     def _reload(self, partition: Partition, why: str) -> None:
-        """Own it as if it had just come, with all that waits."""
+        """Own it as if it had just come, with all that waits; also what the broker holds for a move."""
+        moving = partition.name in self._moving
         self._end_move(partition, why)
+        if moving:
+            self._effects.append(ToBroker(Release(partition.name, partition.epoch)))
         self.drop(partition)
         fresh = Partition(partition.name, partition.epoch, self._flow.next_read)
         self._flow.partitions[fresh.name] = fresh

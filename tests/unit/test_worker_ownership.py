@@ -261,6 +261,21 @@ def test_a_store_that_lost_commits_makes_the_worker_load_the_partition_anew() ->
     assert bench.seen == {b"m1"}
 
 
+def test_a_store_that_lost_commits_ends_a_move_and_what_was_held_for_it_comes_back() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.answer_runs()
+    moving(bench)
+    bench.step(ev.FromBroker(Held(P, 1)))
+    bench.auto = True
+    bench.answer_commits("gap")
+    [(_, ended)] = bench.relayed(MoveEnded)
+    assert "lost" in ended.error
+    assert bench.to_broker(Release) == [Release(P, 1)]
+
+
 def test_a_move_of_what_is_not_owned_is_refused_with_a_reason() -> None:
     bench = Bench().ready(P)
     bench.step(ev.FromPeer(CONTROLLER, Move(P, 9, "node3")))
