@@ -84,7 +84,12 @@ def test_that_a_slow_machine_runs_fewer_seeds_but_enough(seconds_a_seed: float, 
     assert BLOCK_MIN * SEEDS // BLOCK >= SEEDS_MIN
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def _one(mutant: Callable[..., Any]) -> Any:
+    rare = mutant.__name__ in ("evicted_while_read", "no_terms", "given_up_too_late", "lost_epochs_given_again")
+    return pytest.param(mutant, id=mutant.__name__, marks=[pytest.mark.slow] if rare else [])
+
+
+@pytest.mark.parametrize("mutant", map(_one, MUTANTS))
 def test_that_a_planted_bug_is_found(mutant: Callable[..., Any]) -> None:
     assert find(mutant, 0, MUTANT_SEEDS) is not None, f"{MUTANT_SEEDS} seeds did not find it: {mutant.__doc__}"
 
