@@ -89,7 +89,7 @@ def _one(mutant: Callable[..., Any]) -> Any:
     return pytest.param(mutant, id=mutant.__name__, marks=[pytest.mark.slow] if rare else [])
 
 
-@pytest.mark.parametrize("mutant", map(_one, MUTANTS))
+@pytest.mark.parametrize("mutant", [_one(mutant) for mutant in MUTANTS])
 def test_that_a_planted_bug_is_found(mutant: Callable[..., Any]) -> None:
     assert find(mutant, 0, MUTANT_SEEDS) is not None, f"{MUTANT_SEEDS} seeds did not find it: {mutant.__doc__}"
 
