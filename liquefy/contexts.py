@@ -379,29 +379,30 @@ _packer = msgpack.Packer(use_bin_type=False)
 def _flat(commits: Iterable[PartitionCommit]) -> list[str | int | bytes]:
     """What commit.lua takes; its head says how it is laid out."""
     items: list[Any] = []
-    add, extend, flatten = items.append, items.extend, chain.from_iterable
     for partition, epoch, sequence, contexts, seen, outbox, acknowledged, dead, replayed, move in commits:
         start = len(items)
-        extend((0, partition, epoch, sequence, *(move or ("", 0))))
+        target, target_epoch = move or ("", 0)
         buckets = _by_bucket(seen)
-        add(len(buckets))
+        items += (0, partition, epoch, sequence, target, target_epoch, len(buckets))
         for bucket, ids in buckets.items():
-            extend((str(bucket), len(ids)))
-            extend(ids)
-        add(len(contexts))
+            items += (str(bucket), len(ids))
+            items += ids
+        items.append(len(contexts))
         for key, sets, removes, created, emptied in contexts:
-            extend((key, 2 if emptied else 1 if created else 0, 2 * len(sets), len(removes)))
-            extend(flatten(sets.items()))
-            extend(removes)
-        add(2 * len(outbox))
+            items += (key, 2 if emptied else 1 if created else 0, 2 * len(sets), len(removes))
+            for field in sets.items():
+                items += field
+            items += removes
+        items.append(2 * len(outbox))
         for seq, message in outbox:
-            extend((str(seq), message))
-        add(len(acknowledged))
-        extend(map(str, acknowledged))
-        add(2 * len(dead))
-        extend(flatten(dead))
-        add(len(replayed))
-        extend(replayed)
+            items += (str(seq), message)
+        items.append(len(acknowledged))
+        items += map(str, acknowledged)
+        items.append(2 * len(dead))
+        for letter in dead:
+            items += letter
+        items.append(len(replayed))
+        items += replayed
         items[start] = len(items) - start - 1
     return items
 
@@ -426,5 +427,8 @@ def _fields(flat: Iterable[bytes]) -> dict[str, bytes]:
 def _by_bucket(ids: Iterable[tuple[int, bytes]]) -> dict[int, list[bytes]]:
     buckets: dict[int, list[bytes]] = {}
     for bucket, id_ in ids:
-        buckets.setdefault(bucket, []).append(id_)
+        if bucket in buckets:
+            buckets[bucket].append(id_)
+        else:
+            buckets[bucket] = [id_]
     return buckets

@@ -17,6 +17,7 @@ This module knows neither sockets nor what anybody does with a message. Decoding
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Literal, NamedTuple, TypeVar
 
@@ -440,9 +441,8 @@ _posted = msgspec.msgpack.Decoder(list[Posted])
 _message = msgspec.msgpack.Decoder(Message)
 
 
-def encode(value: object) -> bytes:
-    """Any of the types above, or lists of them, as MessagePack."""
-    return _encoder.encode(value)
+encode: Callable[[object], bytes] = _encoder.encode
+"""Any of the types above, or lists of them, as MessagePack."""
 
 
 def decode_control(frame: bytes) -> Control:
@@ -488,10 +488,13 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
         raise BadFrame(f"{len(frame)} bytes: {error}") from None
 
 
+_BYTES = [bytes((value,)) for value in range(255)]
+
+
 def child_id(parent: bytes, index: int) -> bytes:
     """The id of the `index`-th message that the handling of `parent` emits: derived, so that handling a
     message twice names its children the same."""
-    derived = parent + (bytes((index,)) if index < 255 else b"\xff" + index.to_bytes(4, "big"))
+    derived = parent + (_BYTES[index] if index < 255 else b"\xff" + index.to_bytes(4, "big"))
     return derived if len(derived) <= ID_BYTES_MAX else blake2b(derived, digest_size=20).digest()
 
 

@@ -42,11 +42,10 @@ class Acks:
 
     def add(self, session: Session, seq: int) -> None:
         """The message that `session` sent as `seq` is safe."""
-        seqs = self._seqs.get(session)
-        if seqs is None:
+        try:
+            self._seqs[session].append(seq)
+        except KeyError:
             self._seqs[session] = [seq]
-        else:
-            seqs.append(seq)
 
     def flush(self, now_ms: int) -> list[Relay]:
         """What is due: all once the oldest has waited, else those that are many."""
@@ -94,30 +93,38 @@ class Outgoing:
         seq = self._next_seq
         self._next_seq += 1
         posted = Posted(seq, message, resend)
-        self._unacked.setdefault(destination, {})[seq] = posted
+        waiting = self._unacked.get(destination)
+        if waiting is None:
+            self._unacked[destination] = {seq: posted}
+        else:
+            waiting[seq] = posted
         self._by_seq[seq] = (destination, token)
         if local:
             self._local.setdefault(destination, set()).add(seq)
+        elif (fresh := self._fresh.get(destination)) is not None:
+            fresh.append(posted)
         else:
-            self._fresh.setdefault(destination, []).append(posted)
+            self._fresh[destination] = [posted]
         return seq
 
     def acked(self, seqs: Iterable[int]) -> list[Any]:
         """Tokens of those seqs; unknown ones (acknowledged before, forgotten) are passed over."""
         tokens = []
+        by_seq, unacked, local, quiet = self._by_seq, self._unacked, self._local, self._quiet_since_ms
         for seq in seqs:
-            entry = self._by_seq.pop(seq, None)
+            entry = by_seq.pop(seq, None)
             if entry is None:
                 continue
             destination, token = entry
-            waiting = self._unacked[destination]
+            waiting = unacked[destination]
             del waiting[seq]
             if not waiting:
-                del self._unacked[destination]
-                self._local.pop(destination, None)
-            elif destination in self._local:
-                self._local[destination].discard(seq)
-            self._quiet_since_ms.pop(destination, None)
+                del unacked[destination]
+                local.pop(destination, None)
+            elif destination in local:
+                local[destination].discard(seq)
+            if quiet:
+                quiet.pop(destination, None)
             tokens.append(token)
         return tokens
 

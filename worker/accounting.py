@@ -36,7 +36,7 @@ class Accounting:
         used.cpu_us += done.cpu_us
         used.elapsed_us += done.elapsed_us
         used.messages += 1
-        if isinstance(done, Done) and done.sets:
+        if type(done) is Done and done.sets:
             used.context_bytes += sum(map(len, done.sets.values()))
 
     def sent(self, source: str, destination: str) -> None:

@@ -9,20 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from liquefy import values
-from liquefy.commits import ContextChange, PartitionCommit
+from liquefy.commits import SEEN_BUCKET_MS, ContextChange, PartitionCommit
 from liquefy.graph import OUTPUT, Graph
 from liquefy.hosting import Done, Emitted, Step
 from liquefy.letters import DeadLetter, encode_letter
 from liquefy.messages import Message, child_id, encode, partition_index, partition_name
-from worker.mailbox import Entry, Partition, bucketed
+from worker.mailbox import Entry, Partition
 
-
-class Outgoing(NamedTuple):
-    """A message that leaves once the commit is applied. `outbox`: its seq in the partition's outbox."""
-
-    outbox: int
-    destination: str
-    message: Message
+Outgoing = tuple[int, str, Message]
+"""A message that leaves once the commit is applied: its seq in the partition's outbox, its destination, itself."""
 
 
 class Built(NamedTuple):
@@ -42,7 +37,14 @@ def children(
 ) -> list[tuple[str, Message, str]]:
     """What leaves once `source` has handled the parent (`ticket`): destination, message, and the partition that sends
     it. A message that went on in the host does not leave; its own children do, with the ids they have in any case."""
-    return _children(parent, parent.id, parent.hops, done, graph, born_ms, now_ms, source, ticket)
+    if done.onward:
+        return _children(parent, parent.id, parent.hops, done, graph, born_ms, now_ms, source, ticket)
+    leaving = []
+    for index, emitted in enumerate(done.emitted):
+        destination, message = child(parent, index, emitted, graph, born_ms, now_ms, ticket)
+        if destination:
+            leaving.append((destination, message, source))
+    return leaving
 
 
 def _children(
@@ -74,31 +76,24 @@ def child(
     """The `index`-th message that handling the parent emitted, and its destination ("" when it is an answer for
     which nobody waits). `born_ms` is the parent's, or the time of the commit (see `docs/PROTOCOL.md`, section 4).
     `id`, `hops`: the parent's, where it is further on than its message says."""
+    to = emitted.to
     due_ms = now_ms + emitted.delay_ms if emitted.delay_ms > 0 else 0
-    if emitted.to != OUTPUT and graph is not None and emitted.to in graph.fluxion_by_name:
-        key = graph.key_of(emitted.to, emitted.key, parent.key, parent.root)
+    if to == OUTPUT:
+        key, destination = parent.key, "@" + parent.gateway if parent.gateway else ""
+    elif graph is not None and to in graph.fluxion_by_name:
+        key = graph.key_of(to, emitted.key, parent.key, parent.root)
+        destination = target_of(graph, to, key)
     else:
-        key = parent.key
+        key, destination = parent.key, ""
     if emitted.piece:
         index = PIECES_INDEX + ticket % PIECES_INDEX
-    message = Message(
-        id=child_id(id or parent.id, index),
-        fluxion=emitted.to,
-        key=key,
-        body=emitted.body,
-        born_ms=due_ms or born_ms,
-        root=parent.root,
-        gateway=parent.gateway,
-        deadline_ms=parent.deadline_ms,
-        due_ms=due_ms,
-        hops=(parent.hops if hops < 0 else hops) + 1,
-        trace=parent.trace,
-        remember=parent.remember,
-        status=emitted.status,
-        headers=emitted.headers,
-        piece=emitted.piece,
-    )
-    return destination_of(message, graph), message
+    if hops < 0:
+        hops = parent.hops
+    return destination, Message(  # in the order of its fields: by name it takes half as long again
+        child_id(id or parent.id, index), to, key, emitted.body, due_ms or born_ms, parent.root, parent.gateway,
+        parent.deadline_ms, due_ms, hops + 1, parent.trace, parent.remember, emitted.status,
+        emitted.headers, emitted.piece,
+    )  # fmt: skip
 
 
 def destination_of(message: Message, graph: Graph | None) -> str:
@@ -142,44 +137,46 @@ def build(partition: Partition, graph: Graph | None, now_ms: int) -> Built:
     whose source this is, the commit hands the partition to the target."""
     entries, partition.ran = partition.ran, []
     changes: dict[str, ContextChange] = {}
+    seen: list[tuple[int, bytes]] = []
     dead: list[tuple[bytes, bytes]] = []
     replayed: list[bytes] = []
     outgoing: list[Outgoing] = []
+    outbox, name = partition.next_out, partition.name
     for entry in entries:
-        done: Done = entry.result
+        message, done = entry.message, entry.result
+        seen.append((message.born_ms // SEEN_BUCKET_MS, message.id))
         if done.error:
             letter_id, letter, answer = failure(entry, done, now_ms)
             dead.append((letter_id, letter))
             done = Done(0, [answer], {}, ())
         elif done.sets or done.removes:
-            _merge(changes, partition, entry.message.key, done)
+            _merge(changes, partition, message.key, done)
         if entry.replays:
             replayed.append(entry.replays)
-        for destination, message, _ in children(
-            entry.message, done, graph, now_ms, now_ms, partition.name, entry.ticket
-        ):
-            outgoing.append(Outgoing(partition.next_out, destination, message))
-            partition.next_out += 1
+        for destination, emitted, _ in children(message, done, graph, now_ms, now_ms, name, entry.ticket):
+            outgoing.append((outbox, destination, emitted))
+            outbox += 1
+    partition.next_out = outbox
     acknowledged, partition.acknowledged = partition.acknowledged, []
     move = partition.move
     commit = PartitionCommit(
-        partition=partition.name,
-        epoch=partition.epoch,
-        sequence=partition.sequence,
-        contexts=list(changes.values()),
-        seen=[bucketed(entry.message) for entry in entries],
-        outbox=[(each.outbox, encode(each.message)) for each in outgoing],
-        acknowledged=acknowledged,
-        dead=dead,
-        replayed=replayed,
-        move=(move.target, partition.epoch + 1) if move and move.committing else None,
+        name,
+        partition.epoch,
+        partition.sequence,
+        list(changes.values()),
+        seen,
+        [(outbox, encode(message)) for outbox, _, message in outgoing],
+        acknowledged,
+        dead,
+        replayed,
+        (move.target, partition.epoch + 1) if move and move.committing else None,
     )
     return Built(commit, entries, outgoing)
 
 
 def _merge(changes: dict[str, ContextChange], partition: Partition, key: str, done: Done) -> None:
     record = partition.contexts[key]
-    before = changes.get(key)
+    before = changes.get(key) if changes else None
     if before is None:
         change = ContextChange(key, done.sets, done.removes, not record.exists, done.empty)
     else:

@@ -82,9 +82,11 @@ class Flow:
                 continue
             for posted in posteds:
                 self._take(partition, posted.message, sender, posted.seq, posted.resend)
+            self.schedule(partition)
         return strangers
 
     def _take(self, partition: Partition, message: Message, sender: Session, seq: int, resend: bool) -> None:
+        """Into the mailbox; to be scheduled."""
         present = partition.working.get(message.id)
         if present is not None:
             present.sent_again(sender, seq)
@@ -99,9 +101,11 @@ class Flow:
         if entry.message.id not in partition.working:
             partition.take(entry)
             self.admit(entry)
+            self.schedule(partition)
 
     def admit(self, entry: Entry) -> None:
-        """The message takes its place in the queue of its key, or goes to the dead letters unhandled."""
+        """The message takes its place in the queue of its key, or goes to the dead letters unhandled. The partition
+        is to be scheduled afterwards."""
         partition = entry.partition
         if not entry.doomed:
             entry.doomed = self._unfit(partition, entry.message)
@@ -109,9 +113,7 @@ class Flow:
             entry.stage = Stage.RAN
             entry.result = Done(0, [], {}, (), entry.doomed)
             self._to_commit(partition, entry)
-        elif partition.admit(entry):
-            self.schedule(partition)
-        elif partition.queries:
+        elif not partition.admit(entry) and partition.queries:
             self._asking[partition] = None
 
     def _unfit(self, partition: Partition, message: Message) -> str:
@@ -215,7 +217,7 @@ class Flow:
         entry.result = done
         if partition.stateful:
             self._cache.resized(partition, entry.message.key, done.context_bytes)
-        if partition.stateful or done.error or entry.replays or any(e.delay_ms for e in done.emitted):
+        if partition.stateful or done.error or entry.replays or _is_delayed(done):
             entry.stage = Stage.RAN
             self._to_commit(partition, entry)
         elif graph is not None:
@@ -229,7 +231,7 @@ class Flow:
         """What went on in the host, as far as it counts, is in the books of those who did it."""
 
         def fits(fluxion: str, step: Step) -> bool:
-            delayed = any(e.delay_ms for e in step.emitted)
+            delayed = _is_delayed(step)
             if delayed:  # that takes a commit, of the partition whose it is
                 self._onward.bar(graph, fluxion)
             return not delayed and not self._oversized(step)
@@ -244,9 +246,10 @@ class Flow:
         config = self._config
         if len(done.emitted) > config.emits_max:
             return f"it emitted {len(done.emitted)} messages (limit emits_max {config.emits_max})"
-        largest = max((len(e.body) for e in done.emitted), default=0)
-        if largest > config.body_bytes_max:
-            return f"it emitted a body of {largest} bytes (limit body_bytes_max {config.body_bytes_max})"
+        for emitted in done.emitted:
+            if len(emitted.body) > config.body_bytes_max:
+                size = len(emitted.body)
+                return f"it emitted a body of {size} bytes (limit body_bytes_max {config.body_bytes_max})"
         return ""
 
     def _oversized_context(self, done: Done) -> str:
@@ -268,25 +271,30 @@ class Flow:
 
     def _post(self, destination: str, message: Message, token: Token, source: str, resend: bool = False) -> int:
         """Send it on its way: into the mailbox if that is here and nothing can be overtaken, else to the broker."""
-        if destination[0] != "@":
-            self.accounting.sent(source, destination)
+        if destination[0] == "@":
+            return self.outgoing.post(destination, message, token, resend)
+        self.accounting.sent(source, destination)
         partition = self.partitions.get(destination)
         here = partition is not None and partition.life is Life.ACTIVE and partition.move is None
         if here and not resend and self.outgoing.clear_of(destination):
             assert partition is not None
             seq = self.outgoing.post(destination, message, token, local=True)
             self._take(partition, message, LOCAL, seq, False)
+            self.schedule(partition)
             return seq
         return self.outgoing.post(destination, message, token, resend)
 
     def _finish(self, entry: Entry) -> None:
         """The message is safe: acknowledge it."""
         entry.partition.let_go(entry)
-        if entry.sender is None:
-            return
-        self._acknowledge(entry.sender, entry.seq)
-        for sender, seq in entry.others or ():
-            self._acknowledge(sender, seq)
+        sender = entry.sender
+        if sender:
+            self._acks.add(sender, entry.seq)
+        elif sender is not None:
+            self._local_acks.append(entry.seq)
+        if entry.others:
+            for sender, seq in entry.others:
+                self._acknowledge(sender, seq)
 
     def _acknowledge(self, sender: Session, seq: int) -> None:
         if sender == LOCAL:
@@ -297,7 +305,7 @@ class Flow:
     def acknowledged(self, seqs: list[int]) -> None:
         """Receivers have these safe."""
         for token in self.outgoing.acked(seqs):
-            if isinstance(token, Entry):
+            if type(token) is Entry:
                 token.children -= 1
                 if not token.children and token.stage is Stage.EMITTED:
                     self._finish(token)
@@ -371,18 +379,18 @@ class Flow:
 
     def _applied(self, partition: Partition, built: Built) -> None:
         partition.sequence += 1
+        stateful, contexts = partition.stateful, partition.contexts
         for entry in built.entries:
-            if partition.stateful and not entry.doomed:  # doomed ones never used it
-                record = partition.contexts.get(entry.message.key)
+            if stateful and not entry.doomed:  # doomed ones never used it
+                record = contexts.get(entry.message.key)
                 if record is not None and record.users:
                     record.users -= 1
             self._finish(entry)
-        moving = built.commit.move is not None
-        if moving and partition.move is not None:
-            partition.move.unsent = [(outbox, message) for outbox, _, message in built.outgoing]
+        if built.commit.move is not None:  # the target finds in the outbox what is to leave
+            if partition.move is not None:
+                partition.move.unsent = [(outbox, message) for outbox, _, message in built.outgoing]
+            return
         for outbox, destination, message in built.outgoing:
-            if moving:
-                continue  # the target finds it in the outbox
             if message.due_ms:
                 self.delay(partition, outbox, message)
             else:
@@ -549,3 +557,10 @@ class Flow:
         for partition in self.partitions.values():
             if partition.acknowledged and self.now_ms - partition.acknowledged_since_ms >= ACKNOWLEDGED_FLUSH_MS:
                 self.want_commit(partition)
+
+
+def _is_delayed(done: Done | Step) -> bool:
+    for emitted in done.emitted:  # noqa: SIM110  (any() would cost a generator a message)
+        if emitted.delay_ms:
+            return True
+    return False

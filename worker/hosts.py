@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import NamedTuple
+
+import msgspec
 
 from liquefy.graph import Graph
 from liquefy.hosting import Item
@@ -26,6 +27,8 @@ SOLO_AFTER_CRASHES = 2
 
 Streams = dict[str, tuple[str, ...]]
 """From a fluxion to others, as in Item."""
+
+NOTHING: Streams = {}
 
 
 class HostLife(Enum):
@@ -52,7 +55,7 @@ Line = deque[Entry]
 """What waits behind a coroutine, in order."""
 
 
-class Underway(NamedTuple):
+class Underway(msgspec.Struct, frozen=True, eq=False):
     """One message in a host. `batch` is None while a coroutine may work on it. `lines`: the places of its key, in its
     own partition and in those of coroutines that it may go on to, that are taken for so long."""
 
@@ -179,8 +182,12 @@ class Dispatcher:
     def _take(self, host: Host, partition: Partition, batch: Batch, items: list[Item]) -> None:
         """Move messages of one partition into the batch."""
         ready = partition.ready
-        while ready and len(items) < self._batch_max and self.may_run(partition, host):
+        if not ready or not self.may_run(partition, host):
+            return
+        while ready and len(items) < self._batch_max:
             entry = ready[0]
+            if entry.message.fluxion not in host.fluxions:
+                return
             line = partition.awaiting.get(entry.message.key) if partition.awaiting else None
             if line is not None:
                 line.append(ready.popleft())
@@ -202,10 +209,13 @@ class Dispatcher:
         entry.stage = Stage.RUNNING
         partition.busy += 1
         fields = None
+        onward: Streams = NOTHING
+        coroutines: tuple[Partition, ...] = ()
         if partition.stateful:
             record = partition.contexts[message.key]
             fields, record.fields = record.fields, None
-        onward, coroutines = self._onward(host, partition, entry)
+        else:
+            onward, coroutines = self._onward(host, partition, entry)
         if coroutines or message.fluxion in host.asynchronous:
             own = partition.awaiting[message.key] = Line()
             lines = [(partition, own)]

@@ -134,6 +134,7 @@ class Ownership:
                 self._send_again(partition, seq, decode_message(packed))
             for entry in partition.unstarted():
                 self._flow.admit(entry)
+            self._flow.schedule(partition)
 
     def _send_again(self, partition: Partition, seq: int, message: Message) -> None:
         if message.due_ms > self._flow.now_ms:
