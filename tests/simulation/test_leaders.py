@@ -65,7 +65,7 @@ def test_a_leader_that_dies_in_a_phase_of_a_move_is_followed_by_one_that_ends_it
 
 def test_that_the_judge_of_terms_bites() -> None:
     with planted(no_terms):
-        for seed in several(250):
+        for seed in (290, *several(250)):  # one that has found it first
             if try_seed(seed)[1] is not None:
                 return
     raise AssertionError("no seed found it")
