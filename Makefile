@@ -4,7 +4,7 @@
 # make lint                       the part of it that runs nothing
 # make simulate [SEEDS=10000]     the simulation with so many seeds
 # make simulate-mutants           bugs planted one at a time: does the simulation find each within 2,000 seeds?
-# make chaos [ROUNDS=200]         kill -9 at random moments, for so many rounds
+# make chaos [ROUNDS=200] [KINDS=kill,cut]  faults of all kinds at random moments, for so many rounds
 # make prove-migration            20 migrations in a row at 2,000 requests/s: answers, counters, pauses
 # make bench [BENCH=counter]      what is measured, with the figures that docs/PERFORMANCE.md has
 # make bench-compare BASE=commit  the same of two commits, in turns
@@ -57,7 +57,7 @@ simulate-mutants: $(DEV)
 	$(PY) tests/simulation/run.py --seeds 2000 --mutants
 
 chaos: $(DEV)
-	$(PY) tests/chaos/run.py --rounds $(ROUNDS)
+	$(PY) tests/chaos/run.py --rounds $(ROUNDS) --kinds "$(KINDS)"
 
 equivalence: $(DEV)
 	$(PY) tests/equivalence/equivalence.py $(CORPUS)

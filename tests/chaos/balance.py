@@ -10,20 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
+import proving
+from live_cluster import LiveCluster, wait_for
+from proving import ROOT
 
-from live_cluster import LiveCluster, wait_for  # noqa: E402
-
-from ctl.asking import Controller  # noqa: E402
+from ctl.asking import Controller
 
 SAMPLE_S = 1.0
 SKEWED = 0.5
@@ -39,12 +35,8 @@ def main() -> int:
     parser.add_argument("--band", type=float, default=0.15, help="how far the highest may be above the mean")
     parser.add_argument("--even-s", type=float, default=15.0, help="within how many seconds")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="liquefy-balance-"))
-    try:
-        with LiveCluster(folder / "state", ROOT / "examples" / "hot") as cluster:
-            return prove(cluster, options)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with proving.folder("balance") as folder, LiveCluster(folder / "state", ROOT / "examples" / "hot") as cluster:
+        return prove(cluster, options)
 
 
 def prove(cluster: LiveCluster, options: argparse.Namespace) -> int:
@@ -101,10 +93,7 @@ def _judge(
           f"{len(moves)} decisions, {len(late)} of them later")  # fmt: skip
     if late:
         problems.append(f"{len(late)} decisions after it was even: {[e['text'] for e in late]}")
-    for problem in problems:
-        print(f"VIOLATION  {problem}", file=sys.stderr)
-    print("NOT all right" if problems else "all right")
-    return 1 if problems else 0
+    return proving.verdict(problems)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
-
-from live_cluster import LiveCluster, wait_for  # noqa: E402
+import proving
+from live_cluster import LiveCluster, wait_for
 
 WARM_S = 4
 """Load before the first move and after the last."""
@@ -34,17 +29,13 @@ def main() -> int:
     parser.add_argument("--moves", type=int, default=20, help="how often all partitions of the group are moved")
     parser.add_argument("--pause-max-ms", type=float, default=20.0, help="what the 99th percentile may be")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="liquefy-migration-"))
-    try:
-        with LiveCluster(folder / "state", ROOT / "examples" / "visits") as cluster:
-            return prove(cluster, options)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with proving.folder("migration") as folder, LiveCluster(folder / "state", proving.VISITS) as cluster:
+        return prove(cluster, options)
 
 
 def prove(cluster: LiveCluster, options: argparse.Namespace) -> int:
     seconds = 2 * WARM_S + options.moves * 2 * MOVE_S
-    command = [sys.executable, str(ROOT / "examples/visits/load.py"), "--json", "--url", cluster.http]
+    command = [sys.executable, str(proving.VISITS / "load.py"), "--json", "--url", cluster.http]
     command += ["--rate", f"{options.rate:g}", "--seconds", f"{seconds:g}"]
     moves: list[dict[str, Any]] = []
     failed = 0
@@ -71,7 +62,7 @@ def _rate(cluster: LiveCluster) -> float:
 def _line(paused_ms: list[float]) -> str:
     if not paused_ms:
         return "nobody waited"
-    p50, p99 = (paused_ms[min(len(paused_ms) - 1, int(len(paused_ms) * q))] for q in (0.5, 0.99))
+    p50, p99 = (proving.quantile(paused_ms, part) for part in (0.5, 0.99))
     return f"{len(paused_ms)} paused: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {paused_ms[-1]:.1f} ms"
 
 
@@ -92,12 +83,9 @@ def _judge(
     paused = sorted(m["pause_ms"] for m in moves if m["held"])
     print(f"requests {book['requests']}, latency {book['latency_ms']}, contexts hold {counted} visits")
     print(f"{len(moves)} partitions moved, {sum(m['held'] for m in moves)} messages held; {_line(paused)}")
-    if paused and paused[min(len(paused) - 1, int(len(paused) * 0.99))] > options.pause_max_ms:
+    if paused and proving.quantile(paused, 0.99) > options.pause_max_ms:
         problems.append(f"the 99th percentile of the pauses exceeds {options.pause_max_ms:g} ms")
-    for problem in problems:
-        print(f"VIOLATION  {problem}", file=sys.stderr)
-    print("NOT all right" if problems else "all right")
-    return 1 if problems else 0
+    return proving.verdict(problems)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""kill -9 of everything, at random moments, under load that keeps book: `python tests/chaos/run.py --rounds 200`.
+"""Everything that can go wrong, while anything is done, under load that keeps book: `python tests/chaos/run.py --rounds
+200 --kinds kill,cut-worker --scenes calm,move-landing`.
 
-Each round picks a role and one of its processes, and a moment; often partitions are being moved then. A round ends
-when no answer is late any more. At the end every context must hold exactly what was acknowledged. Exit code 1 if it
-does not, if an answer was out of order, or if the service was away for longer than `--back-max` after a kill.
+Each round draws a scene (`scenes.py`), a fault (`faults.py`) and a moment, and ends when no answer is late any more.
+After so many rounds, a leg, the load ends: then each context must hold exactly what was acknowledged, nothing may be
+left in outboxes, dead letters, moves and, when the service is undeployed, in Redis, and no process after the cluster's
+end. Exit code 1 if anything is not so. A leg that fails can be had again with its seed: `--seed S --leg N`.
 """
 
 from __future__ import annotations
@@ -10,190 +12,227 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
-import shutil
 import sys
-import tempfile
-import threading
 import time
+import traceback
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
+import proving
+from faults import KINDS, Fault, Maker, chosen
+from live_cluster import wait_for
+from scenes import SCENES
+from steady_load import Outage, SteadyLoad, Verdict
+from world import World
 
-from live_cluster import LiveCluster, wait_for  # noqa: E402
-from steady_load import Outage, SteadyLoad, Verdict  # noqa: E402
-
-from ctl.asking import Lost, Refused, Unreachable  # noqa: E402
-
-TARGETS = {
-    "worker": ("node1", "node2", "node3"),
-    "host": ("node1/host", "node2/host", "node3/host"),
-    "broker": ("broker",),
-    "controller": ("controller",),
-    "gateway": ("gateway1",),
-    "redis": ("redis",),
-}
 CALM_S = 0.6
 """So long nothing may be late, for a round to end; longer than what counts as late."""
 
 ROUND_S = 60.0
 MOMENT_MAX_S = 0.5
-MOVE_PAUSE_S = 0.3
-QUIET_S = 20.0
+HELD_MAX_S = 0.5
+"""From a fault on a move is held in its phase so long, at most."""
+
+LEG_ROUNDS = 40
+QUIET_S = 40.0
+FIRST_S = 60.0
 
 
 class Round(NamedTuple):
-    role: str
+    kind: str
+    scene: str
     outage: Outage
 
 
-class Mover(threading.Thread):
-    """Moves a partition, or a few, or a whole group, now and then. What cannot be moved at the moment is not."""
+class Leg(NamedTuple):
+    """What some rounds on one cluster came to. `problems`: what is not right."""
 
-    def __init__(self, cluster: LiveCluster, seed: int) -> None:
-        super().__init__(daemon=True)
-        self.moved = self.refused = 0
-        self._cluster, self._chance, self._end = cluster, random.Random(seed), threading.Event()
+    rounds: list[Round]
+    verdict: Verdict
+    problems: list[str]
+    reached: Counter[str]
+    missed: Counter[str]
 
-    def run(self) -> None:
-        while not self._end.wait(self._chance.uniform(0, MOVE_PAUSE_S)):
-            group = self._chance.choice(("store", "store", "localProcess", "send"))
-            what = group if self._chance.random() < 0.1 else f"{group}/{self._chance.randrange(32)}"
-            try:
-                result = self._cluster.ask("migrate", what=what, node=f"node{self._chance.randint(1, 3)}")
-                self.moved += result["moved"]
-                self.refused += result["failed"]
-            except (Refused, Unreachable, Lost):
-                self.refused += 1
 
-    def stop(self) -> None:
-        self._end.set()
-        self.join(ROUND_S)
+def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    names = " ".join(name for makers in KINDS.values() for name in makers)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=None, help="of all random choices [the clock]")
+    parser.add_argument("--leg", type=int, default=None, help="only this one")
+    parser.add_argument("--rate", type=float, default=150.0, help="requests a second")
+    parser.add_argument("--kinds", default="", help=f"of faults, or how their names begin [all] of: {names}")
+    parser.add_argument("--scenes", default="", help=f"or how their names begin [all] of: {' '.join(SCENES)}")
+    parser.add_argument("--back-max", type=float, default=0.0, help="seconds within which it must be back [any]")
+    parser.add_argument("--keep", type=Path, default=None, help="a folder to leave logs and data in")
+    return parser.parse_args()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=None, help="of all random choices [the clock]")
-    parser.add_argument("--rate", type=float, default=250.0, help="requests a second")
-    parser.add_argument("--roles", default=",".join(TARGETS), help="which to kill")
-    parser.add_argument("--back-max", type=float, default=2.0, help="seconds within which the service must be back")
-    parser.add_argument("--controllers", type=int, default=1, help="how many; one leads, any may be killed")
-    parser.add_argument("--no-moves", action="store_true", help="move nothing meanwhile")
-    parser.add_argument("--keep", type=Path, default=None, help="a folder to leave logs and data in")
-    options = parser.parse_args()
+    options = options_of(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     seed = options.seed if options.seed is not None else time.time_ns() % 1_000_000
-    print(f"{options.rounds} rounds, seed {seed}, {options.rate:g} requests/s", flush=True)
-    folder = options.keep or Path(tempfile.mkdtemp(prefix="liquefy-chaos-"))
     try:
-        more = (f"--controllers={options.controllers}",)
-        visits = ROOT / "examples" / "visits"
-        with LiveCluster(folder / "state", visits, redis_sync="always", more=more) as cluster:
-            return chaos(cluster, options, seed)
-    finally:
-        if options.keep is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        kinds = chosen(options.kinds.split(","))
+    except ValueError as error:
+        sys.exit(f"--kinds: {error} is no kind of fault\n  remedy: see --help")
+    scenes = [name for name in SCENES if any(name.startswith(word) for word in options.scenes.split(","))]
+    if not scenes:
+        sys.exit(f"--scenes: {options.scenes!r} names none\n  remedy: see --help")
+    if not KINDS["clocks"]:
+        print("libfaketime is not there (Debian's package libfaketime): no clock is set")
+    print(f"{options.rounds} rounds, seed {seed}, {options.rate:g} requests/s", flush=True)
+    legs = []
+    for number, (layout, rounds) in enumerate(planned(kinds, options.rounds), 1):
+        if options.leg in (None, number):
+            print(f"leg {number}: {layout}, {rounds} rounds", flush=True)
+            legs.append(leg(options, f"{seed}/{number}", layout, kinds[layout], scenes, rounds))
+            for problem in legs[-1].problems:
+                print(f"VIOLATION  seed {seed} leg {number}: {problem}", file=sys.stderr, flush=True)
+    return report(legs, options.back_max)
 
 
-def chaos(cluster: LiveCluster, options: argparse.Namespace, seed: int) -> int:
+def planned(kinds: dict[str, dict[str, Maker]], rounds: int) -> list[tuple[str, int]]:
+    """Layout and rounds of each leg: so that each kind has its share."""
+    total = sum(len(makers) for makers in kinds.values())
+    made = []
+    for layout, makers in kinds.items():
+        left = max(1, round(rounds * len(makers) / total)) if rounds else 0
+        while left > 0:
+            made.append((layout, min(left, LEG_ROUNDS)))
+            left -= LEG_ROUNDS
+    return made
+
+
+def leg(
+    options: argparse.Namespace, seed: str, layout: str, kinds: dict[str, Maker], scenes: list[str], rounds: int
+) -> Leg:
     chance = random.Random(seed)
-    began_s = time.monotonic()
-    rounds: list[Round] = []
-    mover = Mover(cluster, seed)
-    stuck = ""
-    with SteadyLoad(cluster.http, options.rate, seed=seed) as load:
-        wait_for(lambda: load.answered > options.rate, "the first answers")
-        first_rss = cluster.rss()
-        if not options.no_moves:
-            mover.start()
-        for number in range(1, options.rounds + 1):
-            role = chance.choice(options.roles.split(","))
-            name = chance.choice(TARGETS[role])
-            if role == "controller" and (which := chance.randint(1, options.controllers)) > 1:
-                name = f"controller{which}"
-            time.sleep(chance.uniform(0, MOMENT_MAX_S))  # the moment is the experiment
-            rounds.append(Round(role, one(cluster, load, name)))
-            say(number, name, rounds[-1].outage, load, options.back_max)
-            if rounds[-1].outage.back_s >= ROUND_S:
-                stuck = f"the service did not come back within {ROUND_S:g} s of the end of {name}"
-                break
-        if not options.no_moves:
-            mover.stop()
-        load.stop()
-    problems = [stuck] if stuck else []
-    problems += afterwards(cluster)
-    verdict = load.check(cluster.contexts("visits", "store", load.users))
-    print(f"{time.monotonic() - began_s:.0f} s; partitions moved {mover.moved}, moves given up {mover.refused}")
-    memory(first_rss, cluster.rss())
-    return report(rounds, verdict, problems, options.back_max)
+    done: list[Round] = []
+    keep = options.keep and options.keep / seed.replace("/", "-")
+    verdict, problems = Verdict(0, 0, 0, 0, 0, []), ["it was interrupted"]
+    with proving.folder("chaos", keep, lambda: problems) as folder:
+        world = World(folder, chance, replicated=layout == "replicated", clocks=layout == "clocks")
+        try:
+            with world:
+                with SteadyLoad(world.urls, options.rate, seed=chance.randrange(10**6)) as load:
+                    wait_for(lambda: load.answered > options.rate / 2, "the first answers", FIRST_S)
+                    problems = rounds_of(world, load, drawn(chance, kinds, rounds), scenes, done)
+                    load.stop()
+                problems += afterwards(world)
+                verdict = load.check(world.contexts("visits", "store", load.users))
+                problems += verdict.examples[:20]
+                problems += emptied(world)
+        except Exception:  # whatever it was, the other legs tell something, too
+            problems = [traceback.format_exc()]
+        return Leg(done, verdict, problems, world.reached, world.missed)
 
 
-def one(cluster: LiveCluster, load: SteadyLoad, name: str) -> Outage:
-    """Kill it, and wait until the service is back."""
-    cluster.kill(name)
-    since_s = time.perf_counter()
-    with contextlib.suppress(AssertionError):
-        wait_for(lambda: load.settled(since_s, CALM_S), "the service", ROUND_S)
-        return load.outage(since_s)
-    return Outage(ROUND_S, ROUND_S)
+def drawn(chance: random.Random, kinds: dict[str, Maker], rounds: int) -> list[Maker]:
+    """Each kind about as often as any other."""
+    order = [name for _ in range(rounds // len(kinds) + 1) for name in chance.sample([*kinds], len(kinds))]
+    return [kinds[name] for name in order[:rounds]]
 
 
-def say(number: int, name: str, outage: Outage, load: SteadyLoad, back_max_s: float) -> None:
-    mark = "  LATE" if outage.back_s > back_max_s else ""
-    retried = sum(load.client.retries.values())
-    print(
-        f"{time.strftime('%H:%M:%S')} {number:4} kill -9 {name:<11} back {outage.back_s:5.2f} s  silent "
-        f"{outage.silence_s:5.2f} s  answered {load.answered:7}  tried again {retried:6}{mark}",
-        flush=True,
-    )
+def rounds_of(
+    world: World, load: SteadyLoad, makers: Sequence[Maker], scenes: list[str], done: list[Round]
+) -> list[str]:
+    """Adds to `done`; the problem that ended it early."""
+    for maker in makers:
+        scene = world.chance.choice(scenes)
+        fault, outage = one(world, load, maker, scene)
+        done.append(Round(fault.kind, scene, outage))
+        retried = sum(load.client.retries.values())
+        print(
+            f"{time.strftime('%H:%M:%S')} {len(done):4} {scene:<15} {fault.kind:<26} {fault.what:<60} back "
+            f"{outage.back_s:5.2f} s  silent {outage.silence_s:5.2f} s  answered {load.answered:7}  again {retried:6}",
+            flush=True,
+        )
+        if outage.back_s >= ROUND_S:
+            return [f"the service did not come back within {ROUND_S:g} s after {fault.kind}: {fault.what}, {scene}"]
+    return []
 
 
-def afterwards(cluster: LiveCluster) -> list[str]:
+def one(world: World, load: SteadyLoad, maker: Maker, scene: str) -> tuple[Fault, Outage]:
+    """A fault in a scene, and wait until the service is back."""
+    chance = world.chance
+    time.sleep(chance.uniform(0, MOMENT_MAX_S))  # the moment is the experiment
+    fault = maker(world)
+    with contextlib.closing(SCENES[scene](world)) as doing:
+        next(doing)
+        time.sleep(chance.choice((0.0, chance.uniform(0, MOMENT_MAX_S))))
+        began_s = time.perf_counter()
+        fault.begin()
+        held_s = min(fault.seconds, chance.uniform(0, HELD_MAX_S))
+        time.sleep(held_s)
+        if scene.startswith("move-"):
+            next(doing, None)
+        time.sleep(fault.seconds - held_s)
+        fault.end()
+        since_s = began_s if fault.alone else time.perf_counter()
+        with contextlib.suppress(AssertionError):
+            ended_s = time.perf_counter()
+            wait_for(lambda: load.settled(ended_s, CALM_S), "the service", ROUND_S)
+            outage = Outage(load.outage(began_s).silence_s, load.outage(since_s).back_s)
+            next(doing, None)
+            wait_for(world.one_primary, "the replicas", ROUND_S)
+            world.quiet()
+            return fault, outage
+    return fault, Outage(ROUND_S, ROUND_S)
+
+
+def afterwards(world: World) -> list[str]:
     """What is not as it was, some time after the last request."""
     problems = []
     for condition, what in (
-        (cluster.whole, "all nodes to be up and all partitions placed"),
-        (lambda: not cluster.outboxes("visits"), "the outboxes to be empty"),
+        (world.whole, "all nodes to be up and all partitions placed"),
+        (lambda: not world.outboxes("visits"), "the outboxes to be empty"),
+        (lambda: not world.moving(), "all moves to have ended"),
     ):
         try:
             wait_for(condition, what, QUIET_S)
         except AssertionError as error:
             problems.append(str(error))
-    letters = cluster.ask("dead", action="list")
+    letters = world.ask("dead", action="list")
     problems += [f"dead letter {letter['id']}: {letter['error']}" for letter in letters]
     return problems
 
 
-def memory(before: dict[str, int], after: dict[str, int]) -> None:
-    grown = (f"{name} {before[name] / 1e6:.0f} -> {after[name] / 1e6:.0f}" for name in before if name in after)
-    print("memory in MB (of a process that was killed, of its successor): " + ", ".join(grown))
+def emptied(world: World) -> list[str]:
+    """Keys that are left when nothing is deployed any more."""
+    world.ctl("undeploy", "visits", "--purge")
+    with contextlib.suppress(AssertionError):
+        wait_for(lambda: not world.left_behind(), "the keys to go", QUIET_S)
+    left = world.left_behind()
+    return [f"keys are left in Redis: {left}"] if left else []
 
 
-def report(rounds: Sequence[Round], verdict: Verdict, problems: list[str], back_max_s: float) -> int:
-    print(f"\n{'role':<11} {'rounds':>6} {'back p50':>9} {'max':>7} {'silent p50':>11} {'max':>7}   (seconds)")
-    for role in (*TARGETS, ""):
-        outages = [r.outage for r in rounds if not role or r.role == role]
-        if not outages:
-            continue
-        back = sorted(o.back_s for o in outages)
-        silent = sorted(o.silence_s for o in outages)
-        middle = len(outages) // 2
-        print(
-            f"{role or 'all':<11} {len(outages):>6} {back[middle]:>9.2f} {back[-1]:>7.2f} {silent[middle]:>11.2f} "
-            f"{silent[-1]:>7.2f}"
-        )
-    late = sum(r.outage.back_s > back_max_s for r in rounds)
+def report(legs: list[Leg], back_max_s: float) -> int:
+    rounds = [each for made in legs for each in made.rounds]
+    by_kind: dict[str, list[Outage]] = defaultdict(list)
+    for kind, _, outage in rounds:
+        by_kind[kind].append(outage)
+    print(f"\n{'fault':<26} {'rounds':>6} {'back p50':>9} {'max':>7} {'silent p50':>11} {'max':>7}   (seconds)")
+    for kind in (*sorted(by_kind), "all"):
+        outages = by_kind[kind] if kind != "all" else [each.outage for each in rounds]
+        if outages:
+            back, silent = sorted(o.back_s for o in outages), sorted(o.silence_s for o in outages)
+            print(
+                f"{kind:<26} {len(outages):>6} {proving.quantile(back, 0.5):>9.2f} {back[-1]:>7.2f} "
+                f"{proving.quantile(silent, 0.5):>11.2f} {silent[-1]:>7.2f}"
+            )
+    print("\nrounds by scene: " + ", ".join(f"{k} {n}" for k, n in sorted(Counter(r.scene for r in rounds).items())))
+    reached, missed = sum((m.reached for m in legs), Counter()), sum((m.missed for m in legs), Counter())
+    print("moves caught in their phase: " + ", ".join(f"{p} {n} of {n + missed[p]}" for p, n in sorted(reached.items())))
+    late = sum(each.outage.back_s > back_max_s > 0 for each in rounds)
+    verdicts = [made.verdict for made in legs]
+    accepted, lost, doubled, reordered, failed = (sum(v[i] for v in verdicts) for i in range(5))
     print(
-        f"\nrounds {len(rounds)}  accepted {verdict.requests}  lost {verdict.lost}  doubled {verdict.doubled}  "
-        f"reordered {verdict.reordered}  not answered {verdict.failed}  late {late}"
+        f"\nrounds {len(rounds)}  accepted {accepted}  lost {lost}  doubled {doubled}  reordered {reordered}  "
+        f"not answered {failed}  late {late}"
     )
-    for line in (*problems, *verdict.examples[:20]):
-        print(f"VIOLATION  {line}", file=sys.stderr)
-    good = verdict.clean and not problems and not late
-    print("all right" if good else "NOT all right")
-    return 0 if good else 1
+    problems = [problem.splitlines()[-1] for made in legs for problem in made.problems]
+    return proving.verdict([*problems, *([f"{late} rounds took longer than {back_max_s:g} s"] if late else [])])
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ class Server:
             assert time.monotonic() < end_s, (self.folder / "log").read_text()
             time.sleep(0.02)
 
+    def follow(self, primary: Server | None) -> None:
+        """From the next start on; nobody, if None."""
+        if "--replicaof" in self._words:
+            index = self._words.index("--replicaof")
+            self._words = self._words[:index] + self._words[index + 3 :]
+        if primary is not None:
+            self._words += ("--replicaof", "127.0.0.1", str(primary.port))
+
     def kill(self) -> None:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -61,14 +61,18 @@ class Outage(NamedTuple):
 
 
 class SteadyLoad:
-    """`rate` requests a second for `users` users, from `start` to `stop`. A context manager, which stops."""
+    """`rate` requests a second for `users` users, from `start` to `stop`, at `url`, or in turn at each of those. A
+    context manager, which stops."""
 
-    def __init__(self, url: str, rate: float = 250.0, users: int = 100, seed: int = 1, path: str = "/{user}") -> None:
+    def __init__(
+        self, url: str | list[str], rate: float = 250.0, users: int = 100, seed: int = 1, path: str = "/{user}"
+    ) -> None:
         self.entries: list[Entry] = []
         self.started = 0
         self.statuses: Counter[int] = Counter()
         """Final ones."""
-        self._url, self._rate, self._path = url, rate, path
+        self._urls = [url] if isinstance(url, str) else url
+        self._rate, self._path = rate, path
         self._chance = random.Random(seed)
         self._users = [f"u{seed}-{i}" for i in range(users)]
         self._highest: Counter[str] = Counter()
@@ -157,7 +161,7 @@ class SteadyLoad:
         return found
 
     async def _run(self) -> None:
-        self.client = loadclient.Client([self._url], connections=256, give_up_s=GIVE_UP_S)
+        self.client = loadclient.Client(self._urls, connections=256, give_up_s=GIVE_UP_S)
         begin = time.perf_counter()
         tasks: set[asyncio.Task[None]] = set()
         while not self._stop.is_set():
