@@ -3,8 +3,8 @@
     proxied.py KIND --name=NAME ... --broker=ADDRESS --redis=URL,...
     proxied.py redis FOLDER COMMAND...
 
-Where the proxies are is asked of LIQUEFY_CHAOS (see `proxies.py`). With LIQUEFY_CHAOS_CLOCKS, a folder, the process goes
-by the clock that the file of its name there has (libfaketime). Redis may write files up to the length that
+Where the proxies are is asked of LIQUEFY_CHAOS (see `proxies.py`). With LIQUEFY_CHAOS_CLOCKS, a folder, the process
+goes by the clock that the file of its name there has (libfaketime). Redis may write files up to the length that
 FOLDER/limit says. Uses the standard library alone, so that little time passes."""
 
 from __future__ import annotations

@@ -223,7 +223,8 @@ def report(legs: list[Leg], back_max_s: float) -> int:
             )
     print("\nrounds by scene: " + ", ".join(f"{k} {n}" for k, n in sorted(Counter(r.scene for r in rounds).items())))
     reached, missed = sum((m.reached for m in legs), Counter()), sum((m.missed for m in legs), Counter())
-    print("moves caught in their phase: " + ", ".join(f"{p} {n} of {n + missed[p]}" for p, n in sorted(reached.items())))
+    phases = (f"{name} {reached[name]} of {reached[name] + missed[name]}" for name in sorted(reached | missed))
+    print("moves caught in their phase: " + ", ".join(phases))
     late = sum(each.outage.back_s > back_max_s > 0 for each in rounds)
     verdicts = [made.verdict for made in legs]
     accepted, lost, doubled, reordered, failed = (sum(v[i] for v in verdicts) for i in range(5))
