@@ -18,6 +18,7 @@ from broker.routing import NOBODY, RouteTable
 from liquefy import messages as m
 from liquefy.admission import key_of
 from liquefy.config import BrokerConfig
+from liquefy.decoding import CLAIM_MAX, is_partition
 from liquefy.effects import Count, Log
 from liquefy.errors import BadFrame
 from liquefy.messages import Part, Session
@@ -213,9 +214,7 @@ class BrokerState:
 
     def _split(self, event: DataFrom, header: list[Part], now_ms: float, out: list[Effect]) -> None:
         """The parts go several ways: each to its session, to where it is held, or nowhere."""
-        parts = m.split_payload(event.payload)
-        if len(parts) != len(header):
-            raise BadFrame(f"a header of {len(header)} parts with a payload of {len(parts)}")
+        parts = m.split_payload(event.payload, header)
         frames: dict[Session, tuple[list[Part], list[msgspec.Raw]]] = {}
         orphans: list[str] = []
         stale = held = 0
@@ -267,7 +266,7 @@ class BrokerState:
         due = [
             d
             for d in dict.fromkeys(destinations)
-            if m.is_partition(d) and self._orphans_ms.get(d, -ORPHANS_INTERVAL_MS) + ORPHANS_INTERVAL_MS <= now_ms
+            if is_partition(d) and self._orphans_ms.get(d, -ORPHANS_INTERVAL_MS) + ORPHANS_INTERVAL_MS <= now_ms
         ]
         if controllers and due:
             self._orphans_ms.update((d, now_ms) for d in due)
@@ -339,7 +338,7 @@ class BrokerState:
     def _claim(self, peer: Peer, claim: m.Claim, out: list[Effect]) -> bool:
         """A worker says that it owns a partition: believed unless somebody else does, or did later."""
         partition, epoch = claim
-        if not m.is_partition(partition):
+        if not is_partition(partition) or epoch > CLAIM_MAX:
             return False
         known = self._table.by_destination.get(partition)
         if known is not None and (epoch, peer.name) != (known.epoch, known.node) and epoch <= known.epoch:
@@ -458,7 +457,7 @@ class BrokerState:
 
     def _on_assign(self, peer: Peer, assign: m.Assign, now_ms: float, out: list[Effect]) -> None:
         orphans: list[str] = []
-        if wrong := [partition for partition, _, _ in assign.claims if not m.is_partition(partition)]:
+        if wrong := [partition for partition, _, _ in assign.claims if not is_partition(partition)]:
             self._on_bad_frame(peer.session, f"{wrong[0]!r} is no partition", now_ms, out)
             return
         for partition, epoch, node in assign.claims:

@@ -16,6 +16,7 @@ from controller.cluster import Node
 from controller.desk import Desk
 from controller.events import Place, ReadPlacements
 from liquefy.commits import Placement, PlaceRequest
+from liquefy.decoding import CLAIM_MAX
 from liquefy.messages import Claim, Landed, Route, Unassign
 from liquefy.wording import counted
 
@@ -155,7 +156,7 @@ class Placing:
 
     def heard(self, partition: str, epoch: int) -> None:
         """Somebody has the partition, at that epoch."""
-        self._heard[partition] = max(epoch, self._heard.get(partition, 0))
+        self._heard[partition] = max(min(epoch, CLAIM_MAX), self._heard.get(partition, 0))
 
     def _choose(self, waiting: list[str]) -> dict[str, str]:
         view = self.view()

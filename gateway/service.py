@@ -46,6 +46,7 @@ from liquefy import log, messages, values
 from liquefy.clock import SteadyClock
 from liquefy.config import GatewayConfig
 from liquefy.contexts import Contexts
+from liquefy.decoding import decoded
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
 from liquefy.keyring import Keyring
@@ -266,8 +267,7 @@ class GatewayService:
     def _on_frames(self, frames: list[bytes]) -> None:
         try:
             if len(frames) == 3:
-                header, parts = messages.decode_header(frames[1]), messages.decode_payload(frames[2])
-                event: Event = DataFromPeer(frames[0], header, parts)
+                event: Event = DataFromPeer(frames[0], *messages.decode_data(frames[1], frames[2]))
             elif len(frames) == 2:
                 event = FromPeer(frames[0], messages.decode_control(frames[1]))
             else:
@@ -339,8 +339,8 @@ async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
 
 def _decode_kept(data: bytes | None) -> Kept | None:
     try:
-        return None if data is None else _kept.decode(data)
-    except msgspec.DecodeError:
+        return None if data is None else decoded(_kept, data)
+    except BadFrame:
         raise StoreUnavailable("a record in the store is not one of ours") from None
 
 

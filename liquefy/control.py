@@ -53,13 +53,13 @@ from typing import Any
 
 import msgspec
 
-from liquefy.errors import BadFrame
+from liquefy.decoding import Whole, decoded
 
 
 class Request(msgspec.Struct, frozen=True):
     """`id` is chosen by the asker and returned on each reply."""
 
-    id: int
+    id: Whole
     command: str
     arguments: dict[str, Any] = {}
 
@@ -68,7 +68,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """One of: `progress` (a line for people), `item` (of a stream), `result` with `end`, `error` with `end`. With
     `elsewhere` nothing was done: another controller leads, or soon will, and is asked there."""
 
-    id: int
+    id: Whole
     progress: str = ""
     item: Any = None
     result: Any = None
@@ -89,15 +89,9 @@ def encode(value: Request | Reply) -> bytes:
 
 def decode_request(data: bytes) -> Request:
     """Raises BadFrame."""
-    try:
-        return _request.decode(data)
-    except msgspec.DecodeError as error:
-        raise BadFrame(str(error)) from None
+    return decoded(_request, data)
 
 
 def decode_reply(data: bytes) -> Reply:
     """Raises BadFrame."""
-    try:
-        return _reply.decode(data)
-    except msgspec.DecodeError as error:
-        raise BadFrame(str(error)) from None
+    return decoded(_reply, data)

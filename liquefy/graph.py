@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Annotated
 
 import msgspec
+
+from liquefy.decoding import Name, Natural
 
 OUTPUT = "output"
 """The reserved name of the graph's exit: a message to it answers the request."""
@@ -21,7 +24,7 @@ class Input(msgspec.Struct, frozen=True):
     """Where requests enter: `method` ("GET", ... or "*"), `path` with `{parameters}`, and the fluxion they go to.
     `raw`: the fluxion gets the request as it came, and gives the answer as it is to go out."""
 
-    name: str
+    name: Name
     method: str
     path: str
     to: str
@@ -33,7 +36,7 @@ class Fluxion(msgspec.Struct, frozen=True):
     then it inherits the sender's), `bundle` the SHA-256 of the code. `retired`: no longer in the graph, still
     run for messages that were under way when the new version came in."""
 
-    name: str
+    name: Name
     code: str
     group: str
     key: str = ""
@@ -41,7 +44,7 @@ class Fluxion(msgspec.Struct, frozen=True):
     bundle: str = ""
     streams: tuple[str, ...] = ()
     """Names of the fluxions it may send to, and `output`."""
-    timeout_ms: int = 10_000
+    timeout_ms: Natural = 10_000
     retired: bool = False
 
 
@@ -50,24 +53,33 @@ class Group(msgspec.Struct, frozen=True):
     `pinned`: why it stays on its node ("": it does not). What it remembers is in the process that runs it, and lost
     with it."""
 
-    name: str
+    name: Name
     stateful: bool
-    partitions: int
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=PARTITIONS_MAX)]
     pinned: str = ""
 
 
 class Graph(msgspec.Struct, frozen=True, dict=True):
     """One version of one service. `version` counts deployments from 1; `deadline_ms` is how long a client waits."""
 
-    name: str
-    version: int
+    name: Name
+    version: Natural
     bundle: str
     inputs: tuple[Input, ...]
     fluxions: tuple[Fluxion, ...]
     groups: tuple[Group, ...]
-    deadline_ms: int = 30_000
+    deadline_ms: Natural = 30_000
     env: tuple[str, ...] = ()
     """Names of the variables of a worker's environment that the code is given."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if the parts do not fit together; so a graph that was decoded can be relied on."""
+        groups = {g.name for g in self.groups}
+        fluxions = {f.name for f in self.fluxions}
+        if lost := [f.name for f in self.fluxions if f.group not in groups]:
+            raise ValueError(f"the fluxion {lost[0]!r} is in a group that the graph {self.name!r} has not")
+        if lost := [i.name for i in self.inputs if i.to not in fluxions]:
+            raise ValueError(f"the input {lost[0]!r} goes to a fluxion that the graph {self.name!r} has not")
 
     @cached_property
     def fluxion_by_name(self) -> dict[str, Fluxion]:

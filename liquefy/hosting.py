@@ -7,10 +7,13 @@ trusted to be our code, but a host also runs users' code: the worker checks shap
 from __future__ import annotations
 
 import struct
+from typing import Annotated
 
 import msgspec
 
+from liquefy.decoding import Natural, Whole, decoded
 from liquefy.errors import BadFrame
+from liquefy.fluxion import DELAY_MAX_S
 from liquefy.graph import Graph
 
 FRAME_BYTES_MAX = 256 * 1024 * 1024
@@ -39,7 +42,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `onward`: fluxion -> those to which its messages may go on in the host, at once, if they inherit their key
     and have no delay; the result then says what came of it. A host need not make use of it."""
 
-    ticket: int
+    ticket: Whole
     graph: str
     fluxion: str
     partition: str
@@ -47,7 +50,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
     id: bytes
     body: bytes
     fields: dict[str, bytes] | None = None
-    deadline_ms: int = 0
+    deadline_ms: Natural = 0
     trace: str = ""
     onward: dict[str, tuple[str, ...]] = {}
 
@@ -70,13 +73,13 @@ class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
 class Gone(msgspec.Struct, frozen=True, array_like=True, tag="gone"):
     """The client who waits for the answer of this one is gone."""
 
-    ticket: int
+    ticket: Whole
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True, tag="piece"):
     """Part of an answer, ahead of its Done; only of fluxions without a context. Done brings the last one."""
 
-    ticket: int
+    ticket: Whole
     emitted: Emitted
 
 
@@ -84,7 +87,7 @@ class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):
     """The code is in. `asynchronous`: the names of those that are coroutine functions."""
 
     graph: str
-    version: int
+    version: Natural
     asynchronous: list[str]
 
 
@@ -92,7 +95,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     """The code cannot be loaded; `error` names fluxion, module and reason, `traceback` is the user's."""
 
     graph: str
-    version: int
+    version: Natural
     error: str
     traceback: str = ""
 
@@ -104,10 +107,10 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     to: str
     key: str
     body: bytes
-    delay_ms: int = 0
-    status: int = 0
+    delay_ms: Annotated[int, msgspec.Meta(ge=0, le=DELAY_MAX_S * 1000)] = 0
+    status: Natural = 0
     headers: tuple[tuple[str, str], ...] = ()
-    piece: int = 0
+    piece: Whole = 0
     """As in `messages.Message`."""
 
 
@@ -115,10 +118,10 @@ class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The emitted message of this index went on in the host, and this is what came of it: it need not be sent,
     what it emitted is sent instead. `onward`: the same of its own messages. Those that failed are not here."""
 
-    index: int
+    index: Whole
     emitted: list[Emitted]
-    cpu_us: int = 0
-    elapsed_us: int = 0
+    cpu_us: Natural = 0
+    elapsed_us: Natural = 0
     onward: list[Step] = []
 
 
@@ -128,15 +131,15 @@ class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `context_bytes` is the size of the context's packed fields now; `empty`: it has no field left. `onward`: what
     came of those emitted messages that went on at once."""
 
-    ticket: int
+    ticket: Whole
     emitted: list[Emitted]
     sets: dict[str, bytes]
     removes: tuple[str, ...]
     error: str = ""
     traceback: str = ""
-    cpu_us: int = 0
-    elapsed_us: int = 0
-    context_bytes: int = 0
+    cpu_us: Natural = 0
+    elapsed_us: Natural = 0
+    context_bytes: Natural = 0
     empty: bool = False
     onward: list[Step] = []
 
@@ -164,18 +167,12 @@ def frame(message: ToHost | FromHost) -> bytes:
 
 def decode_to_host(data: bytes) -> ToHost:
     """Raises BadFrame."""
-    try:
-        return _to_host.decode(data)
-    except msgspec.DecodeError as error:
-        raise BadFrame(str(error)) from None
+    return decoded(_to_host, data)
 
 
 def decode_from_host(data: bytes) -> FromHost:
     """Raises BadFrame."""
-    try:
-        return _from_host.decode(data)
-    except msgspec.DecodeError as error:
-        raise BadFrame(str(error)) from None
+    return decoded(_from_host, data)
 
 
 class FrameReader:

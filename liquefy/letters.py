@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from liquefy.errors import BadFrame
+from liquefy.decoding import Natural, Real, decoded
 from liquefy.messages import Message
 
 
@@ -24,8 +24,8 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     message: Message
     error: str
     traceback: str
-    time_s: float
-    attempts: int
+    time_s: Real
+    attempts: Natural
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -39,7 +39,4 @@ def encode_letter(letter: DeadLetter) -> bytes:
 
 def decode_letter(data: bytes) -> DeadLetter:
     """Raises BadFrame."""
-    try:
-        return _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadFrame(f"a dead letter of {len(data)} bytes: {error}") from None
+    return decoded(_decoder, data, "a dead letter")

@@ -19,10 +19,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from liquefy.decoding import Counter, Destination, Name, Natural, PartitionName, Real, Whole, decoded
 from liquefy.errors import BadFrame
 from liquefy.graph import Graph
 
@@ -49,20 +50,20 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fluxion: str
     key: str
     body: bytes
-    born_ms: int
+    born_ms: Natural
     root: bytes = b""
     gateway: str = ""
-    deadline_ms: int = 0
-    due_ms: int = 0
-    hops: int = 0
+    deadline_ms: Natural = 0
+    due_ms: Natural = 0
+    hops: Natural = 0
     trace: str = ""
     remember: bool = False
     """The client gave an Idempotency-Key: the answer is kept, whichever gateway gets it."""
-    status: int = 0
+    status: Natural = 0
     """Only on messages to `output`: the HTTP status, 0 for the default (200)."""
     headers: tuple[tuple[str, str], ...] = ()
     """Only on messages to `output`."""
-    piece: int = 0
+    piece: Whole = 0
     """Only on messages to `output`: 0 for a whole answer; of one that is streamed the number of the piece, from 1 on,
     and minus that for the last. All pieces of one handling have the same id, those of another handling another
     one."""
@@ -71,7 +72,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Posted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A message on its way: `seq` numbers what one session sends, and is what gets acknowledged."""
 
-    seq: int
+    seq: Counter
     message: Message
     resend: bool = False
 
@@ -81,8 +82,8 @@ class Part(NamedTuple):
     (`@name`); `path` is the route the sender believes in (see `Route`)."""
 
     destination: str
-    path: int
-    count: int  # type: ignore[assignment]  # a field, not the tuple's method
+    path: Natural
+    count: Natural  # type: ignore[assignment]  # a field, not the tuple's method
 
 
 class Route(NamedTuple):
@@ -90,18 +91,18 @@ class Route(NamedTuple):
     broker died, a connection broke), never at a migration: a sender that sees a new path sends everything
     unacknowledged again, in order. `session` is b"" when nobody has it."""
 
-    destination: str
+    destination: Destination
     node: str
     session: Session
-    epoch: int
-    path: int
+    epoch: Counter
+    path: Natural
 
 
 class Claim(NamedTuple):
     """A partition that a worker owns, as it says when it connects."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
 
 
 class Returned(NamedTuple):
@@ -119,32 +120,32 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
     where a gateway listens; `term` the one in which a controller leads."""
 
     role: Role
-    name: str
+    name: Name
     claims: list[Claim] = []
-    capacity: float = 1.0
-    version: int = 1
+    capacity: Real = 1.0
+    version: Natural = 1
     address: str = ""
-    term: int = 0
+    term: Counter = 0
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A peer lives. `window`: how many requests this worker would take in flight from all gateways (0 sheds)."""
 
-    window: int = 0
+    window: Whole = 0
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Source of a migration: hold new messages for the partition, and send me `Held` behind all that came before."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Source gives the move up before its last commit: send me what was held."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
 
 
 class Legacy(msgspec.Struct, frozen=True, array_like=True):
@@ -152,17 +153,17 @@ class Legacy(msgspec.Struct, frozen=True, array_like=True):
     what is in the partition's outbox there, in order, packed; but for entries whose acknowledgements came since
     (`acknowledged`)."""
 
-    sequence: int
-    next_out: int
-    outbox: list[tuple[int, bytes]]
-    acknowledged: list[int]
+    sequence: Counter
+    next_out: Counter
+    outbox: list[tuple[Counter, bytes]]
+    acknowledged: list[Natural]
 
 
 class Handover(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Source has committed the placement (target, epoch): route there, `returned` first, then what was held."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
     target: str
     returned: list[Returned] = []
     legacy: Legacy | None = None
@@ -172,28 +173,28 @@ class Handover(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Disown(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """This worker does not (any more) own the partition at that epoch. The broker drops the route if it is that."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
 
 
 class Activated(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The worker has loaded the partition and delivers its messages."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
 
 
 class Assign(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Controller: these placements are committed in Redis; route there and have them activated."""
 
-    claims: list[tuple[str, int, str]]
+    claims: list[tuple[PartitionName, Counter, str]]
     """(partition, epoch, node)"""
 
 
 class Unassign(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Controller: these partitions are gone (undeploy); forget their routes, tell their owners."""
 
-    partitions: list[str]
+    partitions: list[PartitionName]
 
 
 class Expel(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -211,7 +212,7 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
     broker: str
     routes: list[Route]
-    up_ms: int = 0
+    up_ms: Natural = 0
 
 
 class Routes(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -227,21 +228,21 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Grant(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """To gateways: how many requests each node takes in flight from this gateway. Replaces the last Grant."""
 
-    windows: dict[str, int]
+    windows: dict[str, Whole]
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """To the source: everything routed to it before the hold has been sent; nothing more comes."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
 
 
 class Activate(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """To the target: the partition is yours at this epoch; its messages follow on this connection."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
     legacy: Legacy | None = None
     """From its source; None: ask the store."""
 
@@ -249,15 +250,15 @@ class Activate(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Drop(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """To a worker: the partition is no longer yours (undeployed, or placed elsewhere at a higher epoch)."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Natural
 
 
 class Fenced(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Your session is unknown or expelled: forget what you own and say Hello on a new connection. `term`: the highest
     of any controller that said Hello; who led in an earlier one leads no more."""
 
-    term: int = 0
+    term: Natural = 0
 
 
 class PeerUp(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -267,7 +268,7 @@ class PeerUp(msgspec.Struct, frozen=True, array_like=True, tag=True):
     name: str
     session: Session
     claims: list[Claim]
-    capacity: float
+    capacity: Real
     address: str = ""
 
 
@@ -283,17 +284,17 @@ class Landed(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """To controllers: a partition was activated. After a migration, `pause_us` is the time from the first
     held message to the activation at the target (0 if none was held), `held` how many messages were held."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
     node: str
-    held: int = 0
-    pause_us: int = 0
+    held: Natural = 0
+    pause_us: Whole = 0
 
 
 class Orphans(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """To controllers: partitions that get messages, or were claimed, but have no living owner."""
 
-    partitions: list[str]
+    partitions: list[PartitionName]
 
 
 # -- peer <-> peer, relayed -------------------------------------------------------------------------------
@@ -302,7 +303,7 @@ class Orphans(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Receiver to sender: these seqs of yours are safe."""
 
-    seqs: list[int]
+    seqs: list[Natural]
 
 
 class Hangup(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -331,30 +332,30 @@ class Prepared(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Worker to controller. `error` is "" or why the graph cannot run here (with the traceback)."""
 
     graph: str
-    version: int
+    version: Natural
     error: str = ""
 
 
 class Move(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Controller to the source: migrate this partition, which you own at `epoch`, to the node `target`."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
     target: str
 
 
 class Abort(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Controller to the source: give the move up if its last commit has not begun."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
 
 
 class MoveEnded(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Source to controller: handed over (`error` "") or given up, and why."""
 
-    partition: str
-    epoch: int
+    partition: PartitionName
+    epoch: Counter
     error: str = ""
 
 
@@ -362,28 +363,28 @@ class PartitionLoad(NamedTuple):
     """What one partition used since the last Report: CPU in seconds (its handlers' and its share of the rest),
     messages handled, messages waiting now, sum of their handling times in seconds, bytes of context written."""
 
-    partition: str
-    cpu_s: float
-    messages: int
-    queued: int
-    latency_s: float
-    context_bytes: int
+    partition: PartitionName
+    cpu_s: Real
+    messages: Natural
+    queued: Whole
+    latency_s: Real
+    context_bytes: Whole
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Worker to controller, every `report_interval_ms`; also its sign of life. `traffic`: messages sent from
     partition to partition since the last Report. Loads of partitions without activity are left out."""
 
-    interval_s: float
+    interval_s: Real
     loads: list[PartitionLoad]
-    traffic: list[tuple[str, str, int]]
-    cpu_s: float
+    traffic: list[tuple[PartitionName, PartitionName, Whole]]
+    cpu_s: Real
     """CPU seconds of the worker and its hosts in the interval."""
-    rss_bytes: int
-    queued: int
-    hosts: int
+    rss_bytes: Whole
+    queued: Whole
+    hosts: Whole
     redis_ok: bool
-    owned: int
+    owned: Whole
 
 
 class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -399,7 +400,7 @@ class Inventory(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Replay(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Controller to the owner: handle this dead letter again; the commit of its handling removes it."""
 
-    partition: str
+    partition: PartitionName
     letter: bytes
 
 
@@ -410,7 +411,7 @@ class Recheck(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class LogLine(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Any role to controller: one line of its log, for `liquefy-ctl logs`."""
 
-    time_s: float
+    time_s: Real
     level: str
     source: str
     text: str
@@ -447,7 +448,7 @@ encode: Callable[[object], bytes] = _encoder.encode
 
 def decode_control(frame: bytes) -> Control:
     """Raises BadFrame on anything that is not one of the control messages."""
-    return _decode(_control, frame)
+    return decoded(_control, frame)
 
 
 def kind_of(frame: bytes) -> str:
@@ -460,32 +461,43 @@ def kind_of(frame: bytes) -> str:
 
 def decode_header(frame: bytes) -> list[Part]:
     """Raises BadFrame."""
-    return _decode(_header, frame)
+    return decoded(_header, frame)
 
 
 def decode_payload(frame: bytes) -> list[list[Posted]]:
     """Raises BadFrame."""
-    return _decode(_payload, frame)
+    return decoded(_payload, frame)
 
 
-def split_payload(frame: bytes) -> list[msgspec.Raw]:
-    """The parts of a payload, unopened; what the broker does to a frame that must go several ways."""
-    return _decode(_raw_payload, frame)
+def decode_data(header: bytes, payload: bytes) -> tuple[list[Part], list[list[Posted]]]:
+    """Header and payload, which are parallel. Raises BadFrame."""
+    parts, posted = decode_header(header), decode_payload(payload)
+    if [part.count for part in parts] != [len(messages) for messages in posted]:
+        raise BadFrame(f"a payload of {len(posted)} parts that are not those of the header ({len(parts)})")
+    return parts, posted
+
+
+def split_payload(frame: bytes, header: list[Part]) -> list[msgspec.Raw]:
+    """The parts of a payload, unopened; what the broker does to a frame that must go several ways. Raises BadFrame if
+    they are not as many, or as long, as the header says."""
+    parts = decoded(_raw_payload, frame)
+    if [part.count for part in header] != [_length(bytes(raw)) for raw in parts]:
+        raise BadFrame(f"a payload of {len(parts)} parts that are not those of the header ({len(header)})")
+    return parts
+
+
+def _length(packed: bytes) -> int:
+    """Of an array; -1 if it is none."""
+    first = packed[0]
+    if first & 0xF0 == 0x90:
+        return first & 0x0F
+    width = {0xDC: 2, 0xDD: 4}.get(first)
+    return int.from_bytes(packed[1 : 1 + width], "big") if width else -1
 
 
 def decode_message(data: bytes) -> Message:
     """One stored message (outbox, dead letter). Raises BadFrame."""
-    return _decode(_message, data)
-
-
-T = TypeVar("T")
-
-
-def _decode(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
-    try:
-        return decoder.decode(frame)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadFrame(f"{len(frame)} bytes: {error}") from None
+    return decoded(_message, data)
 
 
 _BYTES = [bytes((value,)) for value in range(255)]
@@ -505,9 +517,3 @@ def partition_index(key: str, partitions: int) -> int:
 
 def partition_name(graph: str, group: str, index: int) -> str:
     return f"{graph}/{group}/{index}"
-
-
-def is_partition(name: str) -> bool:
-    """Whether it has the form of one: all that is told of partitions relies on it."""
-    parts = name.split("/")
-    return len(parts) == 3 and all(parts) and name[0] != "@"

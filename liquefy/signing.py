@@ -91,7 +91,7 @@ def vouched(envelope: Envelope, allowed: Allowed, functions: Collection[str] = (
     try:
         VerifyKey(envelope.public).verify(MARK + envelope.statement, envelope.signature)
         statement = _statement.decode(envelope.statement)
-    except (BadSignatureError, msgspec.DecodeError, ValueError):
+    except (BadSignatureError, ValueError, RecursionError):
         raise UserError(f"the signature of {key.name} under the bundle is not valid{_REMEDY}") from None
     if more := sorted(set(functions) - set(statement.functions)):
         raise UserError(f"the graph runs {more[0]}, which {key.name} has not signed{_REMEDY}")
@@ -101,5 +101,5 @@ def vouched(envelope: Envelope, allowed: Allowed, functions: Collection[str] = (
 def _opened(bundle: bytes) -> Envelope:
     try:
         return _envelope.decode(memoryview(bundle)[len(MARK) :])
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"the signed bundle is damaged: {error}{_REMEDY}") from None

@@ -204,7 +204,7 @@ class Flow:
         partition = entry.partition
         graph = self._fleet.graphs.get(partition.graph)
         self.accounting.handled(partition.name, done)
-        fault = "" if done.error else self._oversized(done) or self._oversized_context(done)
+        fault = "" if done.error else self._unsound(partition, done)
         if fault:
             entry.doomed = fault
             if partition.stateful:
@@ -241,6 +241,12 @@ class Flow:
             self.accounting.sent(source, destination)
             self.accounting.handled(destination, step)
         return done if steps == done.onward else replace(done, onward=steps)
+
+    def _unsound(self, partition: Partition, done: Done) -> str:
+        """Why a result cannot stand; hosts run users' code, too."""
+        if not partition.stateful and (done.sets or done.removes):
+            return "it changed a context, and has none"
+        return self._oversized(done) or self._oversized_context(done)
 
     def _oversized(self, done: Done | Step) -> str:
         config = self._config

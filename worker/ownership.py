@@ -13,6 +13,7 @@ from typing import Any
 
 from liquefy.commits import PartitionState, Verdict
 from liquefy.effects import Log, Relay, ToBroker
+from liquefy.errors import BadFrame
 from liquefy.messages import (
     Activated,
     Claim,
@@ -20,7 +21,6 @@ from liquefy.messages import (
     Handover,
     Hold,
     Legacy,
-    Message,
     MoveEnded,
     Posted,
     Release,
@@ -48,6 +48,8 @@ class Ownership:
         self._fleet = fleet
         self._effects = effects
         self._to_load: list[str] = []
+        self._not_yet: list[str] = []
+        """The store does not know them as ours yet: it is asked again at the next tick, not at once and without end."""
         self._loaded: dict[str, PartitionState] = {}
         self._rechecked: dict[str, tuple[int, int]] = {}
         """Epoch and sequence at which a partition was when the store was asked whether it has as much."""
@@ -94,10 +96,15 @@ class Ownership:
                 if state.epoch >= partition.epoch:
                     self.lose(partition, f"it is {state.owner or 'nobody'}'s at epoch {state.epoch}")
                 else:
-                    self._to_load.append(partition.name)
+                    self._not_yet.append(partition.name)
                 continue
             self._loaded[state.partition] = state
         self.start()
+
+    def tick(self) -> None:
+        """Whatever is due by the clock."""
+        self._to_load += self._not_yet
+        self._not_yet = []
 
     def recheck(self) -> None:
         """The store was away, and may have come back with less. A partition that has nothing to commit would not
@@ -131,12 +138,18 @@ class Ownership:
             partition.next_out = max(partition.next_out, max((seq for seq, _ in state.outbox), default=0) + 1)
             self._effects.append(ToBroker(Activated(name, partition.epoch)))
             for seq, packed in state.outbox:
-                self._send_again(partition, seq, decode_message(packed))
+                self._send_again(partition, seq, packed)
             for entry in partition.unstarted():
                 self._flow.admit(entry)
             self._flow.schedule(partition)
 
-    def _send_again(self, partition: Partition, seq: int, message: Message) -> None:
+    def _send_again(self, partition: Partition, seq: int, packed: bytes) -> None:
+        try:
+            message = decode_message(packed)
+        except BadFrame as error:
+            text = f"{partition.name}: outbox entry {seq} is no message: {error}: kept unsent"
+            self._effects.append(Log("error", text, "undeliverable"))
+            return
         if message.due_ms > self._flow.now_ms:
             self._flow.delay(partition, seq, message)
         else:

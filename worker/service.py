@@ -25,7 +25,7 @@ from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
 from liquefy.hosting import FromHost, Load, Refused, frame
 from liquefy.keyring import LIST, Keyring
-from liquefy.messages import LogLine, decode_control, decode_header, decode_payload, encode
+from liquefy.messages import LogLine, decode_control, decode_data, encode
 from liquefy.running import FAILED
 from liquefy.transport import Link
 from worker import environments, files
@@ -354,8 +354,5 @@ def _decode(frames: list[bytes]) -> ev.Event:
     if len(frames) == 2:
         return ev.FromPeer(frames[0], decode_control(frames[1]))
     if len(frames) == 3:
-        header, parts = decode_header(frames[1]), decode_payload(frames[2])
-        if len(header) != len(parts):
-            raise BadFrame(f"a header of {len(header)} parts over a payload of {len(parts)}")
-        return ev.Data(frames[0], header, parts)
+        return ev.Data(frames[0], *decode_data(frames[1], frames[2]))
     raise BadFrame(f"{len(frames)} frames")

@@ -273,6 +273,7 @@ class WorkerState:
     def _tick(self, event: ev.Tick) -> None:
         now_ms, config = self.flow.now_ms, self.config
         self.flow.tick()
+        self.ownership.tick()
         self.fleet.reconcile(now_ms)
         self.fleet.end_hung(now_ms)
         if self.leaving_since_ms:

@@ -1,0 +1,104 @@
+"""Whatever bytes a peer sends: a message of ours, or BadFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from liquefy import control, hosting, letters
+from liquefy import messages as m
+from liquefy.decoding import NUMBER_MAX
+from liquefy.errors import BadFrame
+from liquefy.graph import Fluxion, Graph, Group, Input
+
+DECODERS: list[Callable[[bytes], Any]] = [
+    m.decode_control,
+    m.decode_header,
+    m.decode_payload,
+    lambda data: m.split_payload(data, []),
+    m.decode_message,
+    letters.decode_letter,
+    hosting.decode_to_host,
+    hosting.decode_from_host,
+    control.decode_request,
+    control.decode_reply,
+]
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xc1",
+        b"\x91" * 100_000,
+        b"\xdd\xff\xff\xff\xff" * 1_000,
+        b"\xdd\x7f\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+        b"\x92\xa5Expel\xa1\xff" + b"\0",
+    ],
+)
+def test_garbage_is_a_bad_frame(decode: Callable[[bytes], Any], data: bytes) -> None:
+    with pytest.raises(BadFrame):
+        decode(data)
+
+
+def test_text_that_is_no_text_is_a_bad_frame() -> None:
+    right = m.encode(m.Hello("worker", "node-1"))
+    with pytest.raises(BadFrame):
+        m.decode_control(right.replace(b"node-1", b"node\xff1"))
+    asked = control.encode(control.Request(1, "status", {"x": "name"}))
+    with pytest.raises(BadFrame):
+        control.decode_request(asked.replace(b"name", b"n\xc0me"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        m.Handover("g/s/0", NUMBER_MAX + 1, "node1"),
+        m.Disown("g/s/0", -1),
+        m.Ack([-1]),
+        m.Hello("worker", "node1", capacity=float("inf")),
+        m.Hello("worker", "node1", capacity=float("nan")),
+        m.Report(float("nan"), [], [], 0.0, 0, 0, 0, True, 0),
+        m.Prepare(Graph("g", 1, "", (), (), (Group("s", True, 0),))),
+        m.Prepare(Graph("g", 1, "", (), (), (Group("s", True, 10**9),))),
+    ],
+)
+def test_numbers_that_nobody_could_count_on_with_are_refused(message: Any) -> None:
+    with pytest.raises(BadFrame):
+        m.decode_control(msgspec.msgpack.encode(message))
+
+
+@pytest.mark.parametrize("partition", ["", "/", "g/s", "g/s/0/1", "@g/s/0", "g//0", "/s/0", "g/s/x", "g/s/0\n"])
+def test_a_partition_has_a_name_of_three_parts(partition: str) -> None:
+    with pytest.raises(BadFrame):
+        m.decode_control(m.encode(m.Disown(partition, 1)))
+
+
+def test_a_graph_whose_parts_do_not_fit_together_is_none() -> None:
+    group, fluxion = Group("s", True, 1), Fluxion("s", "m:f", "s")
+    with pytest.raises(ValueError, match="goes to a fluxion that the graph 'g' has not"):
+        Graph("g", 1, "", (Input("i", "GET", "/", "t"),), (fluxion,), (group,))
+    with pytest.raises(ValueError, match="is in a group that the graph 'g' has not"):
+        Graph("g", 1, "", (), (fluxion,), ())
+    right = m.encode(m.Prepare(Graph("g", 1, "", (), (fluxion,), (group,))))
+    assert isinstance(m.decode_control(right), m.Prepare)
+    with pytest.raises(BadFrame):
+        m.decode_control(right.replace(b"\xa5group\xa1s", b"\xa5group\xa1t"))
+
+
+def test_a_payload_is_as_long_as_its_header_says() -> None:
+    posted = m.Posted(1, m.Message(b"i", "s", "k", b"", 1))
+    header, payload = m.encode([m.Part("g/s/0", 1, 1)]), m.encode([[posted]])
+    assert m.decode_data(header, payload)[1] == [[posted]]
+    assert len(m.split_payload(payload, m.decode_header(header))) == 1
+    for wrong in ([], [[]], [[posted], []], [[posted] * 2], [posted], [0]):
+        with pytest.raises(BadFrame):
+            m.decode_data(header, m.encode(wrong))
+    for wrong in ([], [[]], [[posted], []], [[posted] * 2], [0], [[posted] * 70_000]):
+        with pytest.raises(BadFrame):
+            m.split_payload(m.encode(wrong), m.decode_header(header))
