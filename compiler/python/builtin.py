@@ -43,6 +43,10 @@ _SCALARS = words(
 )
 _COPIES = words("list tuple set frozenset sorted reversed iter enumerate zip filter dict min max")
 _UNTOUCHED = frozenset({"isinstance", "issubclass", "type", "id", "callable"})
+FIELD = "field"
+"""Of a class: what its instances have if they are given nothing else."""
+FIELDS = words("dataclasses.field attr.ib attr.field attrs.field")
+_MADE = {"builtins.list": "list", "builtins.dict": "dict", "builtins.set": "set"}
 _WRITES_FIRST = words(
     "heapq.heappush heapq.heappop heapq.heapify heapq.heapreplace heapq.heappushpop bisect.insort "
     "bisect.insort_left bisect.insort_right random.shuffle operator.setitem operator.delitem"
@@ -54,6 +58,22 @@ _PICKS = words(
     "asyncio.wait asyncio.run_coroutine_threadsafe collections.abc.Iterable "
     "starlette.concurrency.run_in_threadpool fastapi.concurrency.run_in_threadpool asyncio.to_thread"
 )
+
+
+def field_value(m: Machine, special: Special, name: str, node: ast.AST, frame: Frame) -> Atoms:
+    """What a field holds that was given nothing."""
+    from compiler.python.calls import Args as Arguments
+    from compiler.python.calls import call as call_any
+
+    factory, default = special.data
+    assert isinstance(factory, frozenset)
+    assert isinstance(default, frozenset)
+    found = default
+    for atom in factory:
+        kind = _MADE.get(atom.name) if isinstance(atom, Lib) else None
+        made = frozenset({Ref(memory.fresh(m, kind, node, name))}) if kind is not None else NOTHING
+        found |= made or call_any(m, frozenset({atom}), Arguments(), node, frame)
+    return found
 
 
 def call(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atoms:
@@ -314,6 +334,9 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
         return PLAIN
     if name in _PICKS:
         return _picked(m, name, args, node, frame)
+    if name in FIELDS:
+        factory = args.get(9, "default_factory") | args.get(9, "factory")
+        return frozenset({Special(FIELD, (factory, args.get(9, "default")))})
     if name == "functools.wraps":
         return frozenset({Special("wraps", (args.get(0),))})
     if name in ("functools.partial", "functools.partialmethod"):
@@ -425,6 +448,8 @@ def container_method(m: Machine, obj: Obj, name: str, args: Args, node: ast.AST,
     memory.walk(m, of, where)
     memory.consume(m, args.every(), Mode.WALK, where)
     m_functions(m, args, memory.elements(of))
+    if obj.kind == "data":
+        return frozenset({Part(obj)}) | args.get(1)
     if name in ("index", "count", "__len__", "join"):
         return SCALAR
     made = memory.fresh(m, "dict" if obj.kind == "dict" and name == "copy" else "list", node)

@@ -11,8 +11,11 @@ from compiler.python import builtin, keys, memory
 from compiler.python.libraries import (
     CONTAINERS,
     DATA_METHODS,
+    LISTS_OF_TEXT,
     MUTATORS,
     NEVER_RETURN,
+    PROCESS_SETTERS,
+    PROCESS_SETTINGS,
     READERS,
     SIGNED,
     STARTS_WORK,
@@ -203,6 +206,8 @@ def _one(m: Machine, atom: Atom, args: Args, node: ast.AST, frame: Frame) -> Ato
 
         return call(m, attribute(m, frozenset({atom}), "__call__", node), args, node, frame)
     where = m.here(node)
+    if isinstance(atom, Ref) and atom.obj.kind == "data":
+        return PLAIN
     if isinstance(atom, Ref | Part):
         hand_over(m, args, where, Mode.ESCAPE)
         memory.consume(m, frozenset({atom}), Mode.ESCAPE, where)
@@ -267,6 +272,7 @@ def make(m: Machine, cls: Class, args: Args, node: ast.AST, frame: Frame) -> Ato
         m.call(Func(atom.info, ref), args)
     if not functions:
         _plain_fields(m, cls, obj, args, where)
+        _default_fields(m, cls, obj, node, frame)
         after_fields(m, cls, ref)
     for name in cls.libraries():
         m.hooks.instance(m, name, where)
@@ -374,6 +380,16 @@ def _plain_fields(m: Machine, cls: Class, obj: Obj, args: Args, where: Place) ->
         give_functions(m, args.every())
 
 
+def _default_fields(m: Machine, cls: Class, obj: Obj, node: ast.AST, frame: Frame) -> None:
+    for one in cls.lineage():
+        for name, value in list(one.scope.names.items()):
+            for atom in value:
+                if isinstance(atom, Special) and atom.kind == builtin.FIELD and name not in obj.attrs:
+                    inner = builtin.field_value(m, atom, f"{cls.path}.{name}", node, frame)
+                    obj.attrs[name] = inner
+                    memory._contain(m, obj, inner)
+
+
 def implicit(m: Machine, value: Atoms, node: ast.AST) -> None:
     """Operators and formatting call what a class defines for them."""
     for atom in value:
@@ -434,6 +450,7 @@ def _decorate_one(m: Machine, atom: Atom, value: Atoms, node: ast.expr, frame: F
     if short in ("staticmethod", "classmethod", "property", "cached_property"):
         for info in functions:
             info.kind = "property" if short == "cached_property" else short
+            info.decorators += ("kept",) if short == "cached_property" else ()
         return value
     if isinstance(atom, Method) and isinstance(atom.of, Func) and atom.name in ("setter", "getter", "deleter"):
         if atom.name != "getter":
@@ -513,6 +530,8 @@ def enter(m: Machine, value: Atoms, node: ast.expr, frame: Frame) -> Atoms:
 def environment(m: Machine, of: Atoms, key: Atoms) -> None:
     """`os.environ["PORT"]`: the name is noted."""
     if any(isinstance(atom, Lib) and atom.name in ("os.environ", "os.getenv", "environ") for atom in of):
+        if not m.loading:
+            m.recorder.use(memory.ENVIRONMENT[0], Mode.READ, m.call_place)
         name = keys.constant(key)
         if name:
             m.env[name] = None
@@ -534,6 +553,7 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
     if name in ("os.getenv", "os.environ.get", "environ.get", "decouple.config"):
         environment(m, frozenset({Lib("os.getenv")}), args.get(0))
         return SCALAR | args.get(1)
+    _settings(m, name, m.here(node))
     found = builtin.known(m, name, args, node, frame)
     if found is not None:
         return found
@@ -550,6 +570,7 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
         m.hazard(harm, text.format(words), where)
     mode = Mode.ESCAPE if kind in (Kind.UNKNOWN, Kind.OPAQUE) else Mode.WALK
     memory.consume(m, args.every(), mode, where)
+    _rendered(m, name, args, node)
     returned = give_functions(m, args.every())
     if name in NEVER_RETURN:
         return PLAIN
@@ -564,6 +585,27 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
         made.elements |= frozenset(a for a in args.every() if isinstance(a, Part | Ref))
         return frozenset({Ref(made)})
     return frozenset({Foreign(name, kind is not Kind.UNKNOWN)}) | returned
+
+
+def _rendered(m: Machine, name: str, args: Args, node: ast.AST) -> None:
+    from compiler.python import templates
+
+    if name.rpartition(".")[2] in templates.RENDERING:
+        templates.shown(m, args.every(), node)
+
+
+def _settings(m: Machine, name: str, where: Place) -> None:
+    """What libraries keep for the whole process."""
+    of, _, last = name.rpartition(".")
+    if m.loading:
+        return
+    if of in memory.ENVIRONMENT:
+        if last in MUTATORS:
+            memory.change_library(m, of, where)
+        else:
+            m.recorder.use(memory.ENVIRONMENT[0], Mode.READ, where)
+    elif name in PROCESS_SETTINGS or (of in ("sys.path", "sys.modules") and last in MUTATORS):
+        memory.set_up_later(m, f"a setting of {name.partition('.')[0]} ({last})", where)
 
 
 def _library_at_load(m: Machine, name: str, args: Args, node: ast.AST, kind: Kind, words: str) -> Atoms:
@@ -644,6 +686,9 @@ def library_method(m: Machine, atom: LibMethod, args: Args, node: ast.AST, frame
             return frozenset({Ref(memory.fresh(m, "lib", node, atom.of.name))})
         return frozenset({Foreign(atom.of.name, True), Lib(f"{atom.of.name}.{atom.name}")})
     memory.touch_library(m, atom.of, where)
+    last = atom.name.rpartition(".")[2]
+    if "*app" in atom.of.attrs and (("." in atom.name and last in MUTATORS) or last in PROCESS_SETTERS):
+        memory.set_up_later(m, f"{atom.name.rpartition('.')[0]} of the application", where)
     if atom.of.name.startswith(SIGNED):
         m.read_secrets(where)
     if atom.name in STARTS_WORK:
@@ -654,6 +699,7 @@ def library_method(m: Machine, atom: LibMethod, args: Args, node: ast.AST, frame
     given = args.every()
     memory.consume(m, given, Mode.WALK if kind not in (Kind.UNKNOWN, Kind.OPAQUE) else Mode.ESCAPE, where)
     returned = give_functions(m, given)
+    _rendered(m, atom.name, args, node)
     inside = frozenset(a for a in atom.of.elements if isinstance(a, Part))
     if atom.name in DATA_METHODS and kind is Kind.PURE:
         return PLAIN | returned | inside
@@ -679,6 +725,8 @@ def method(m: Machine, atom: Method, args: Args, node: ast.AST, frame: Frame) ->
         return frozenset({of})
     if isinstance(of, Foreign) and atom.name in STARTS_WORK:
         m.hazard(Harm.TIMER, "starts something that goes on after the answer", where)
+    if isinstance(of, Foreign) and atom.name in PROCESS_SETTERS and of.library.startswith(memory.PROCESS_WIDE):
+        memory.set_up_later(m, f"a setting of {of.library.partition('.')[0]} ({atom.name})", where)
     memory.consume(m, args.every(), Mode.WALK, where)
     returned = give_functions(m, args.every())
     if isinstance(of, Foreign) and atom.name in DATA_METHODS:
@@ -686,7 +734,7 @@ def method(m: Machine, atom: Method, args: Args, node: ast.AST, frame: Frame) ->
     if isinstance(of, Foreign | Once):
         return frozenset({of}) | returned
     kept = frozenset(a for a in args.every() if isinstance(a, Part))
-    text = isinstance(of, Const | Scalar)
+    text = isinstance(of, Const | Scalar) and not (m.loading and atom.name in LISTS_OF_TEXT)
     return (SCALAR if text else PLAIN) | returned | kept
 
 

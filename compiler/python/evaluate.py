@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from compiler.facts import Harm, Hazard, Initial, Mode, Place, Variable
-from compiler.python import calls, expressions, memory
+from compiler.python import calls, expressions, memory, templates
 from compiler.python.model import (
     NONE,
     NOTHING,
@@ -86,6 +86,9 @@ class Hooks:
     def instance(self, m: Machine, library: str, where: Place) -> None:
         """An instance of an own class that comes from a library's class is made."""
 
+    def given(self, m: Machine, value: Atoms) -> None:
+        """The application is given it while the program loads, such as for its templates."""
+
     def set_item(self, m: Machine, of: Obj, key: Atoms, value: Atoms, where: Place) -> None:
         return None
 
@@ -126,6 +129,7 @@ class Machine:
         """How often own functions were called while the service loaded."""
         self.changed = False
         self.steps = 0
+        self._shown: frozenset[str] | None = None
         self._memo: dict[tuple[object, ...], Atoms] = {}
         self._active: dict[tuple[object, ...], Atoms] = {}
 
@@ -183,6 +187,13 @@ class Machine:
             self.hazards[hazard] = None
         else:
             self.recorder.hazard(hazard)
+
+    def shown_names(self) -> frozenset[str]:
+        """What templates look up on what they are given."""
+        if self._shown is None:
+            texts = [text for module in self.sources.modules.values() for text in templates.written(module.tree)]
+            self._shown = templates.names(self.sources.folder, texts)
+        return self._shown
 
     def note_value(self, info: Function, name: str, value: Atoms) -> None:
         if not self.loading:
@@ -284,7 +295,10 @@ class Machine:
         outer, self.recorder = self.recorder, Recorder()
         value = self._run(info, bound, args)
         inner, self.recorder = self.recorder, outer
+        if "asked" in info.decorators:  # by what it remembers
+            self._cache(info, Initial.OPAQUE)
         if inner.uses or inner.hazards or inner.files:
+            self._cache(info, Initial.OPAQUE)
             what = f"remembers what {info.name} gave, which depends on more than its arguments"
             self.hazard(Harm.OPAQUE, what, place(info.module, info.node), "take the lru_cache away")
         for atom in value:
@@ -296,6 +310,19 @@ class Machine:
                     id_, info.name, place(info.module, info.node), Initial.CODE, True, detail
                 )
                 memory.promote(self, atom.obj, id_)
+
+    def ask_cache(self, info: Function) -> None:
+        """`cache_info`, `cache_clear`: what it remembers is state, as somebody looks at it."""
+        if "asked" not in info.decorators:
+            info.decorators += ("asked",)
+            self.changed = True
+        self._cache(info, Initial.OPAQUE)
+
+    def _cache(self, info: Function, initial: Initial) -> None:
+        id_ = f"{info.path}.cache"
+        where = place(info.module, info.node)
+        self.synthetic[id_] = Variable(id_, info.name, where, initial, True, "what lru_cache remembers in a process")
+        self.recorder.use(id_, Mode.WRITE, where)
 
     def _run(self, info: Function, bound: Atoms, args: calls.Args) -> Atoms:
         scope = Scope("function", f"{info.path}", info.module, info.scope, self.loading)

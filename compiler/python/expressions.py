@@ -115,6 +115,9 @@ def _one_attribute(m: Machine, atom: Atom, name: str, node: ast.AST) -> Atoms:
     if isinstance(atom, Func):
         if name in ("__name__", "__doc__", "__module__", "__qualname__"):
             return SCALAR
+        if "cached" in atom.info.decorators and name in ("cache_info", "cache_clear") and not m.loading:
+            m.ask_cache(atom.info)
+            return PLAIN
         return memory.function_attribute(m, atom, name, m.here(node)) | {Method(atom, name)}
     if isinstance(atom, LibMethod):
         return frozenset({LibMethod(atom.of, f"{atom.name}.{name}")})
@@ -183,6 +186,7 @@ def _of_homes(m: Machine, homes: list[Scope], name: str, node: ast.AST) -> Atoms
         found |= home.names[name]
         if not m.loading and home.live:
             memory._read_name(m, home, name, home.names[name], m.here(node))
+            found |= memory.standing(m, home, name, home.names[name])
     return found
 
 
@@ -190,6 +194,8 @@ def bind_method(m: Machine, inner: Atom, receiver: Atoms, cls: Class, node: ast.
     """What a class's attribute is when it is reached through an instance."""
     if isinstance(inner, Ref) and inner.obj.cls is not None and inner.obj.cls.find("__get__"):
         return memory.special(m, inner, "__get__", receiver, frozenset({ClassAtom(cls)}))
+    if isinstance(inner, Special) and inner.kind == builtin.FIELD:
+        return PLAIN
     if not isinstance(inner, Func) or inner.bound is not None:
         return frozenset({inner})
     if inner.info.kind == "staticmethod":
@@ -197,7 +203,11 @@ def bind_method(m: Machine, inner: Atom, receiver: Atoms, cls: Class, node: ast.
     if inner.info.kind == "classmethod":
         return frozenset({Func(inner.info, frozenset({ClassAtom(cls)}))})
     if inner.info.kind == "property":
-        return m.call(Func(inner.info, receiver), calls.Args())
+        found = m.call(Func(inner.info, receiver), calls.Args())
+        if "kept" in inner.info.decorators and not m.loading:  # it becomes an attribute
+            memory.change(m, receiver, m.here(node), found)
+            found |= frozenset(Part(a.obj) for a in receiver if isinstance(a, Ref) and a.obj.live)
+        return found
     return frozenset({Func(inner.info, receiver)})
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compiler.facts import Facts, Harm, Hazard, Initial, Mode, Place, Start, Unit, Use, Variable
-from compiler.python import keys, memory
+from compiler.python import keys, memory, templates
 from compiler.python.calls import Args, after_fields
 from compiler.python.evaluate import Machine
 from compiler.python.model import (
@@ -184,6 +184,7 @@ def _always(m: Machine, function: Func, everywhere: dict[str, Found]) -> None:
     first: Atoms = frozenset({Req()})
     value = m.call(Func(info, bound), Args((first,) + (PLAIN,) * (count - 1) if count else ()))
     memory.consume(m, value, Mode.WALK, place(info.module, info.node))
+    templates.shown(m, value, info.node)
     face = info.face()
     everywhere.setdefault(face.path, Found(face.path, face, recorder))
     everywhere[face.path].recorder.uses |= recorder.uses
@@ -206,6 +207,8 @@ def _handler(m: Machine, frameworks: Frameworks, route: Route, found: dict[str, 
         args = _arguments(m, route, framework, parameters)
         value = m.call(route.handler, args)
         memory.consume(m, value, Mode.WALK, where)
+        if framework in ("aiohttp", "bottle"):  # their decorators fill a template with what is returned
+            templates.shown(m, value, face.node)
         _returned_functions(m, value)
         one = found.get(face.path)
         if one is None:

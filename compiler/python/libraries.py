@@ -341,6 +341,8 @@ _DATA = (
     *("string.", "html.", "unicodedata.", "datetime.", "simplejson.", "ujson.", "binascii.", "re.sub", "re.split"),
     *("re.findall", "time.", "operator.", "os.path.", "struct.", "calendar.", "fastapi.encoders.jsonable_encoder"),
     *("werkzeug.security.", "jwt.", "jose.jwt.", "flask_jwt_extended.", "dateutil.parser.", "yaml.safe_load", "os.get"),
+    *("ast.literal_eval", "csv.", "glob.", "os.listdir", "pickle.load", "toml.load", "tomllib.", "yaml.load"),
+    *("enum.auto",),
     *("copy.deepcopy", "hmac.compare_digest", "markdown.markdown", "bleach.clean", "slugify.", "werkzeug.utils.secure"),
 )
 DATA_METHODS = words(
@@ -348,6 +350,7 @@ DATA_METHODS = words(
     "split timestamp hash verify hashpw dumps loads dump dict model_dump model_dump_json to_dict parse_args load "
     "generate_password_hash check_password_hash create_access_token encrypt decrypt astimezone localize"
 )
+LISTS_OF_TEXT = words("split rsplit splitlines")
 STARTS_WORK = words("create_task ensure_future call_later call_soon call_at run_in_executor add_job submit apply_async")
 
 
@@ -410,6 +413,18 @@ READERS = words(
     "_asdict total_seconds as_tuple __getitem__ __contains__ __len__ __iter__ weekday translate swapcase "
     "center ljust rjust is_integer"
 )
+
+
+PROCESS_SETTINGS = words(
+    "random.seed random.setstate numpy.random.seed locale.setlocale sys.setrecursionlimit sys.setswitchinterval "
+    "socket.setdefaulttimeout time.tzset mimetypes.add_type mimetypes.init csv.register_dialect csv.field_size_limit "
+    "logging.disable logging.basicConfig logging.addLevelName logging.config.dictConfig logging.config.fileConfig "
+    "logging.setLoggerClass warnings.simplefilter warnings.filterwarnings warnings.resetwarnings codecs.register "
+    "sys.setprofile sys.settrace copyreg.pickle os.umask os.nice"
+)
+"""Functions that change something for the whole process."""
+PROCESS_SETTERS = words("setLevel addHandler removeHandler addFilter removeFilter setFormatter")
+"""Methods that do, of what a process finds by name."""
 
 
 def about(name: str) -> tuple[Kind, str]:

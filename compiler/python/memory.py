@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from compiler.facts import Harm, Initial, KeyOf, Mode, Place, Variable
+from compiler.facts import NOWHERE, Harm, Initial, KeyOf, Mode, Place, Variable
 from compiler.python import keys
-from compiler.python.libraries import Kind, about
+from compiler.python.libraries import Kind, about, gives_data
 from compiler.python.model import (
     NOTHING,
     PLAIN,
@@ -44,14 +44,18 @@ if TYPE_CHECKING:
 
 NAMELESS = "an object that no name leads to"
 
+ENVIRONMENT = ("os.environ", "environ")
+PROCESS_WIDE = ("logging.",)
+"""Libraries whose objects are found by their names anywhere in a process."""
+
 ELEMENTS_DEPTH_MAX = 8
 """Containers inside containers that are looked into when a value is handed on."""
 
 ANY = "*"
 """Stands for an attribute whose name is computed."""
 
-_DATA = frozenset({"list", "dict", "set", "tuple", "iterator", "counter", "instance"})
-COUNTED = frozenset({"list", "dict", "set", "tuple", "iterator", "counter"})
+_DATA = frozenset({"data", "list", "dict", "set", "tuple", "iterator", "counter", "instance"})
+COUNTED = frozenset({"data", "list", "dict", "set", "tuple", "iterator", "counter"})
 
 
 def fresh(m: Machine, kind: str, node: ast.AST, name: str = "", cls: Class | None = None) -> Obj:
@@ -86,6 +90,7 @@ def lookup(m: Machine, name: str, frame: Frame, where: Place) -> Atoms | None:
             value = scope.names[name]
             if not m.loading and scope.live:
                 _read_name(m, scope, name, value, where)
+                value |= standing(m, scope, name, value)
             return value
         first = False
         scope = scope.parent
@@ -96,6 +101,18 @@ def _read_name(m: Machine, scope: Scope, name: str, value: Atoms, where: Place) 
     """The name itself is state if it is given other values, or was made once."""
     if name in scope.rebound or any(isinstance(atom, Once) for atom in value):
         m.recorder.use(variable_id(m, scope, name), Mode.READ, where)
+
+
+def standing(m: Machine, scope: Scope, name: str, value: Atoms) -> Atoms:
+    """Data in a variable, made in a way that is not followed (`json.load(file)`): what is changed in it is changed in
+    the variable."""
+    if not any(isinstance(a, Plain) or (isinstance(a, Foreign) and gives_data(a.library)) for a in value):
+        return NOTHING
+    id_ = variable_id(m, scope, name)
+    made = ("data", Place(scope.module.file, 0), id_)
+    if made not in m.objects:
+        m.objects[made] = Obj("data", scope.places.get(name, NOWHERE), True, name, owner=id_)
+    return frozenset({Ref(m.objects[made])})
 
 
 def variable_id(m: Machine, scope: Scope, name: str) -> str:
@@ -304,7 +321,7 @@ def keep_check(m: Machine, value: Atoms, where: Place, name: str) -> None:
             what = ""
             if isinstance(atom, Req) and atom.path in ((), ("headers",), ("query",), ("cookies",)):
                 what = "a request"
-            elif isinstance(atom, Foreign):
+            elif isinstance(atom, Foreign) and not gives_data(atom.library):
                 what = f"something of {atom.library}"
             elif isinstance(atom, Special):
                 what = "something that cannot be stored"
@@ -436,6 +453,8 @@ def get_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> Atoms:
             found |= PLAIN
         elif isinstance(atom, Once | Foreign | ClassAtom):
             found |= {atom}
+        elif isinstance(atom, LibMethod) and _of_application(atom) and not m.loading:
+            found |= {atom} | PLAIN
         elif isinstance(atom, Special) and atom.kind == "request-local" and atom.data in (("state",), ("ctx",)):
             found |= m.request_attrs.get(constant or "", NOTHING) | PLAIN
         else:
@@ -501,7 +520,10 @@ def set_item(m: Machine, of: Atoms, key: Atoms, value: Atoms, where: Place) -> N
             record(m, atom.obj, Mode.WRITE, where, atom.key)
             store(m, atom.obj, value, where)
         elif isinstance(atom, Lib) and not m.loading:
-            m.hazard(Harm.OPAQUE, f"changes {atom.name}", where)
+            change_library(m, atom.name, where)
+        elif isinstance(atom, LibMethod) and _of_application(atom):
+            set_up_later(m, f"{atom.name} of the application", where)
+            m.hooks.given(m, value)
         elif isinstance(atom, Req):
             key_name = f"request[{constant}]"
             request_attribute(m, key_name, value)
@@ -591,6 +613,28 @@ def remove_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
             record(m, atom.obj, Mode.WRITE, where, atom.key)
         elif isinstance(atom, Ref):
             touch_library(m, atom.obj, where)
+        elif isinstance(atom, Lib):
+            change_library(m, atom.name, where)
+        elif isinstance(atom, LibMethod) and _of_application(atom):
+            set_up_later(m, f"{atom.name} of the application", where)
+
+
+def set_up_later(m: Machine, what: str, where: Place) -> None:
+    """A setting of the process is changed by a request: whatever any other does may depend on it."""
+    if not m.loading:
+        m.hazard(Harm.DYNAMIC, f"changes {what} while requests are handled", where, "do it when the service starts")
+
+
+def change_library(m: Machine, name: str, where: Place) -> None:
+    """`os.environ["X"] = "1"`."""
+    if m.loading:
+        return
+    if name not in ENVIRONMENT:
+        m.hazard(Harm.OPAQUE, f"changes {name}", where)
+        return
+    id_ = ENVIRONMENT[0]
+    m.synthetic[id_] = Variable(id_, id_, where, Initial.OPAQUE, True, "the environment of a process")
+    m.recorder.use(id_, Mode.WRITE, where)
 
 
 def contains(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
@@ -646,6 +690,8 @@ def _set_by_class(m: Machine, atom: Ref | Part, name: str, value: Atoms) -> None
 
 def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place, plainly: bool = False) -> None:
     """`plainly`: whatever the class defines for it."""
+    if name == "__dict__":
+        m.hazard(Harm.OPAQUE, "gives an object all attributes of another", where, "set them one by one")
     for atom in of:
         if isinstance(atom, Ref | Part) and not plainly:
             _set_by_class(m, atom, name, value)
@@ -671,6 +717,10 @@ def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place, 
             _function_attribute(m, atom, name, value, where)
         elif isinstance(atom, Lib | LibMethod) and not _of_application(atom):
             m.hazard(Harm.DYNAMIC, f"changes {name} of a library", where, "leave libraries as they are")
+        elif isinstance(atom, LibMethod):
+            set_up_later(m, f"{atom.name}.{name} of the application", where)
+        elif isinstance(atom, Foreign) and atom.library.startswith(PROCESS_WIDE):
+            set_up_later(m, f"{name} of {atom.library.partition('.')[0]}", where)
         elif isinstance(atom, Req) or (isinstance(atom, Special) and atom.kind == "request-local"):
             request_attribute(m, name, value)
             if name == "permanent":  # such a session is given out again by every request

@@ -465,7 +465,7 @@ class Frameworks(Hooks):
     # What is seen of applications
 
     def attribute(self, m: Machine, of: Obj, name: str) -> Atoms | None:
-        if "*app" in of.attrs and name in ("state", "config", "ctx", "router"):
+        if "*app" in of.attrs and name in ("state", "config", "ctx", "extensions", "router"):
             if name == "router":
                 return frozenset({Ref(of)})
             inner = of.attrs.get(f"*{name}")
@@ -497,6 +497,9 @@ class Frameworks(Hooks):
             self._always(m, frozenset(a for a in value if isinstance(a, Func)))
             give_functions(m, frozenset(a for a in value if isinstance(a, Ref) and a.obj.cls is not None))
 
+
+    def given(self, m: Machine, value: Atoms) -> None:
+        give_functions(m, value) if m.loading else None
 
     def _secret(self, m: Machine, of: Obj, name: str, once: Atoms, where: Place) -> bool:
         """A setting of an application that is another at each start, and is looked up at each request: made once."""

@@ -80,6 +80,10 @@ class WsgiServer:
         self._pool: ThreadPoolExecutor | None = None
 
     def run(self, job: Job) -> Response:
+        # A server with threads starts one per connection, in which no context variable is set.
+        return contextvars.Context().run(self._run, job) if self._threaded else self._run(job)
+
+    def _run(self, job: Job) -> Response:
         token = current.set(job)
         try:
             if job.begin is not None:

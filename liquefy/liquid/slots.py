@@ -158,7 +158,7 @@ def _cell_slot(variable: str, module: ModuleType, parts: list[str]) -> Slot:
     for each in gc.get_objects():
         if type(each) is not FunctionType or each.__globals__ is not vars(module):
             continue
-        plain = each.__qualname__.replace(".<locals>", "")
+        plain = each.__code__.co_qualname.replace(".<locals>", "")  # its own: `functools.wraps` takes over another's
         if name in each.__code__.co_freevars and plain.startswith(prefix):
             cell = (each.__closure__ or ())[each.__code__.co_freevars.index(name)]
             cells[id(cell)] = cell
