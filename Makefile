@@ -5,6 +5,7 @@
 # make simulate [SEEDS=10000]     the simulation with so many seeds
 # make simulate-mutants           bugs planted one at a time: does the simulation find each within 2,000 seeds?
 # make chaos [ROUNDS=200] [KINDS=kill,cut]  faults of all kinds at random moments, for so many rounds
+# make soak [HOURS=2]             steady load, moves and kills: does anything grow?
 # make prove-migration            20 migrations in a row at 2,000 requests/s: answers, counters, pauses
 # make bench [BENCH=counter]      what is measured, with the figures that docs/PERFORMANCE.md has
 # make bench-compare BASE=commit  the same of two commits, in turns
@@ -26,10 +27,11 @@ DEV := $(VENV)/.dev
 APP ?= examples/visits
 SEEDS ?= 10000
 ROUNDS ?= 200
+HOURS ?= 2
 NODES ?= 3
 CORPUS ?= tests/equivalence/services
 
-.PHONY: up install test lint simulate simulate-mutants chaos equivalence prove-migration prove-balance bench bench-compare docker-check clean
+.PHONY: up install test lint simulate simulate-mutants chaos soak equivalence prove-migration prove-balance bench bench-compare docker-check clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -58,6 +60,9 @@ simulate-mutants: $(DEV)
 
 chaos: $(DEV)
 	$(PY) tests/chaos/run.py --rounds $(ROUNDS) --kinds "$(KINDS)"
+
+soak: $(DEV)
+	$(PY) tests/chaos/soak.py --hours $(HOURS)
 
 equivalence: $(DEV)
 	$(PY) tests/equivalence/equivalence.py $(CORPUS)

@@ -65,6 +65,7 @@ def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--kinds", default="", help=f"of faults, or how their names begin [all] of: {names}")
     parser.add_argument("--scenes", default="", help=f"or how their names begin [all] of: {' '.join(SCENES)}")
     parser.add_argument("--back-max", type=float, default=0.0, help="seconds within which it must be back [any]")
+    parser.add_argument("--names", action="store_true", help="print the names of faults and scenes, and do nothing")
     parser.add_argument("--keep", type=Path, default=None, help="a folder to leave logs and data in")
     return parser.parse_args()
 
@@ -72,6 +73,9 @@ def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def main() -> int:
     options = options_of(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     seed = options.seed if options.seed is not None else time.time_ns() % 1_000_000
+    if options.names:
+        print(*[name for makers in KINDS.values() for name in makers], *SCENES)
+        return 0
     try:
         kinds = chosen(options.kinds.split(","))
     except ValueError as error:
