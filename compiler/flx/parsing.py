@@ -219,9 +219,14 @@ class _Parser:
         self._kept.append(Kept(what, "", self._at(scanner)))
 
         def item(line: Scanner) -> None:
-            keyword, text = self._prose(line, anchor, ("why", "remedy"))
+            kept = self._kept[-1]
+            if line.take("also"):
+                self._mark((*anchor, "also", len(kept.also)), line)
+                self._kept[-1] = replace(kept, also=(*kept.also, self._at(line)))
+                return
+            keyword, text = self._prose(line, anchor, ("why", "remedy", "also"))
             change: dict[str, Any] = {keyword: text}
-            self._kept[-1] = replace(self._kept[-1], **change)
+            self._kept[-1] = replace(kept, **change)
 
         self._item = item
 

@@ -129,6 +129,8 @@ class _Printer:
         self._line(anchor, f"kept {shown_word(kept.what)}{_at(kept.place)}")
         self._prose(anchor, "why", kept.why)
         self._prose(anchor, "remedy", kept.remedy)
+        for i, place in enumerate(kept.also):
+            self._line((*anchor, "also", i), f"also{_at(place)}", ITEM)
 
     def _sorted(self, anchor: Anchor, variable: Sorted) -> None:
         where = f" in {_where(variable.where)}" if variable.where else ""

@@ -370,12 +370,15 @@ def test_a_redis_that_lost_everything_is_gone_by(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", int(small.redis.rsplit(":", 1)[1].split("/")[0]))) as redis:
             redis.sendall(b"FLUSHALL\r\n")
             assert redis.recv(100) == b"+OK\r\n"
-        assert {small.get(user).body["visits"] for user in users} == {1}
+        # Refused, not lost, while the controller finds out: until then no node has the partition.
+        for user in users:
+            wait_for(lambda user=user: small.get(user).status == 200, f"{user} to be let in")
+        assert {small.get(user).body["visits"] for user in users} == {2}
         small.ctl("deploy", str(VISITS))
         wait_for(small.whole, "the cluster to be whole")
-        assert {small.get(user).body["visits"] for user in users} == {2}
-        small.ctl("migrate", "store", "node1")
         assert {small.get(user).body["visits"] for user in users} == {3}
+        small.ctl("migrate", "store", "node1")
+        assert {small.get(user).body["visits"] for user in users} == {4}
 
 
 def test_a_stop_ends_everything(tmp_path: Path) -> None:

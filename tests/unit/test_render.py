@@ -68,11 +68,6 @@ def test_sizes(size: float, text: str) -> None:
     assert render.bytes_text(size) == text
 
 
-def test_counts() -> None:
-    assert render.count_text(1, "partition") == "1 partition"
-    assert render.count_text(2_000, "partition") == "2,000 partitions"
-
-
 def test_json_prints_bytes_as_text_or_base64() -> None:
     value = {"body": b"abc", b"key": [b"\xff\xfe", (1, None)]}
     assert json.loads(render.to_json(value)) == {"body": "abc", "key": ["//4=", [1, None]]}
