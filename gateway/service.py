@@ -71,6 +71,7 @@ class GatewayService:
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
         self._time = SteadyClock(lambda: time.time() * 1000, lambda: time.monotonic() * 1000)
+        self._now_ms = 0
         self._state = GatewayState(config, secrets.token_bytes(6))
         self._contexts = Contexts(config.redis, durability=config.durability)
         keys = Keyring.given(config.keys, "gateway")
@@ -134,11 +135,12 @@ class GatewayService:
     # -- the state ----------------------------------------------------------------------------------------
 
     def _step(self, event: Event) -> None:
-        for effect in self._state.step(event, self._time.now_ms()):
-            self._perform[type(effect)](effect)  # type: ignore[operator]
-        if not self._flushing:
+        if not self._flushing:  # else the time is that of the first event of this turn
             self._flushing = True
+            self._now_ms = self._time.now_ms()
             self._loop.call_soon(self._flush)
+        for effect in self._state.step(event, self._now_ms):
+            self._perform[type(effect)](effect)  # type: ignore[operator]
 
     def _flush(self) -> None:
         """Once per turn of the loop: all that was posted in it leaves in as few frames as can be."""

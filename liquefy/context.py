@@ -50,20 +50,21 @@ class Context(MutableMapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         value = self._values.get(name, _MISSING)
         if value is _MISSING:
-            packed = self._stored.get(name)
-            if packed is None:
-                raise KeyError(name)
-            value = unpack(packed)
-            if type(value) not in IMMUTABLE:
-                self._dirty.add(name)
-            self._values[name] = value
+            value = self._open(name, self._stored[name])
         return value
 
     def get(self, name: str, default: Any = None) -> Any:
         value = self._values.get(name, _MISSING)
-        if value is not _MISSING:
-            return value
-        return self[name] if name in self._stored else default
+        if value is _MISSING:
+            packed = self._stored.get(name)
+            return default if packed is None else self._open(name, packed)
+        return value
+
+    def _open(self, name: str, packed: bytes) -> Any:
+        value = self._values[name] = unpack(packed)
+        if type(value) not in IMMUTABLE:
+            self._dirty.add(name)
+        return value
 
     def __setitem__(self, name: str, value: Any) -> None:
         if type(name) is not str:
@@ -117,27 +118,33 @@ class Context(MutableMapping[str, Any]):
         this is the stored state. Raises ValueError on a value that cannot be stored; then nothing has
         happened, and `rollback` is due."""
         sets: dict[str, bytes] = {}
+        mutable: list[str] = []
         stored, values = self._stored, self._values
+        grown = 0
         for name in self._dirty:
+            value = values[name]
+            if type(value) not in IMMUTABLE:
+                mutable.append(name)
             try:
-                packed = pack(values[name])
+                packed = pack(value)
             except ValueError:
-                pack(values[name], f"context[{name!r}]")  # raises it with the place
+                pack(value, f"context[{name!r}]")  # raises it with the place
                 raise
             old = stored.get(name)
-            if packed != old:
-                if old is None:
-                    _check_name(name)
-                sets[name] = packed
+            if old is None:
+                _check_name(name)
+                grown += len(packed) + len(name)
+            elif packed == old:
+                continue
+            else:
+                grown += len(packed) - len(old)
+            sets[name] = packed
         # From here on nothing fails.
         removes = self._apply_removed(sets) if self._removed else ()
-        for name, packed in sets.items():
-            old = stored.get(name)
-            self.size += len(packed) + len(name) if old is None else len(packed) - len(old)
-            stored[name] = packed
-        for name in self._dirty:
-            if type(values[name]) not in IMMUTABLE:
-                del values[name]
+        stored.update(sets)
+        self.size += grown
+        for name in mutable:
+            del values[name]
         self._dirty.clear()
         return sets, removes
 

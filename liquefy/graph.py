@@ -89,6 +89,12 @@ class Graph(msgspec.Struct, frozen=True, dict=True):
     def group_by_name(self) -> dict[str, Group]:
         return {g.name: g for g in self.groups}
 
+    @cached_property
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Fluxion -> the partitions of its group, by index."""
+        of = {g.name: tuple(f"{self.name}/{g.name}/{i}" for i in range(g.partitions)) for g in self.groups}
+        return {f.name: of[f.group] for f in self.fluxions}
+
     @property
     def bundles(self) -> set[str]:
         """Digests of all code that may have to run: this version's and that of retired fluxions."""

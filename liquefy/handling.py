@@ -29,6 +29,9 @@ KEY_BYTES_MAX = 512
 FLUSH_AFTER_NS = 20_000_000
 """Results of a batch that takes longer are sent as far as they are there."""
 
+ARMED_NS = 10_000_000
+"""The timer of the limits is set anew no sooner than after so long: users' code may have put an end to it."""
+
 TIMEOUT_AGAIN_S = 0.5
 """How soon a function that swallowed its timeout gets the next one."""
 
@@ -75,7 +78,7 @@ class Runner:
         self._contexts: dict[str, dict[str, Context]] = {}
         self._shortest_s = 3600.0
         self._limit_ns = 0
-        self._started_ns = 0
+        self._started_ns = self._armed_ns = 0
         self._running = False
         self._expired = False
         self._alarm = self._on_alarm
@@ -86,6 +89,7 @@ class Runner:
         for spec in specs:
             mine[spec.name] = spec
             self._shortest_s = min(self._shortest_s, max(spec.limit_s, 0.001))
+        self._armed_ns = 0
 
     def spec(self, item: Item) -> Spec:
         """Raises BadFrame: only what was loaded may be run."""
@@ -153,7 +157,7 @@ class Runner:
         row = (item.ticket, emitted, sets, removes, error, trace, end - start, size, empty)
         if not (item.onward and first_try):
             return (*row, []), end
-        passed = self._onward(item, item.fluxion, item.id, emitted, start + ONWARD_NS_MAX, set(), perf_counter_ns)
+        passed = self._onward(item, item.fluxion, item.id, emitted, end, start + ONWARD_NS_MAX, set())
         return (*row, passed), perf_counter_ns()
 
     def _call(self, spec: Spec, item: Item, context: Context | None, start: int) -> Any:
@@ -174,8 +178,8 @@ class Runner:
             return []
         self._arm()
         try:
-            until = perf_counter_ns() + ONWARD_NS_MAX
-            return self._onward(item, fluxion, parent, emitted, until, set(), thread_time_ns)
+            start = perf_counter_ns()
+            return self._onward(item, fluxion, parent, emitted, start, start + ONWARD_NS_MAX, set())
         finally:
             self._running = False
 
@@ -211,18 +215,16 @@ class Runner:
         return None
 
     def _onward(
-        self, item: Item, sender: str, parent: bytes, emitted: list[Emitted], until: int, shut: set[str],
-        clock: Callable[[], int],
+        self, item: Item, sender: str, parent: bytes, emitted: list[Emitted], start: int, until: int, shut: set[str]
     ) -> list[Passed]:  # fmt: skip
-        """Handle the messages that may go on, depth first. What raises is left to the worker, for all that a
-        failed message is due; so is what follows to the same fluxion (`shut`), or it would overtake."""
+        """Handle the messages that may go on, depth first, from `start`, which is now. What raises is left to the
+        worker, for all that a failed message is due; so is what follows to the same fluxion (`shut`), or it would
+        overtake."""
         allowed = item.onward.get(sender, ())
         passed: list[Passed] = []
         for index, each in enumerate(emitted if allowed else ()):
-            start = perf_counter_ns()
             if each.to not in allowed or each.key or each.delay_ms or each.to in shut or start > until:
                 continue
-            begun = clock()
             child = onward_item(item, each, child_id(parent, index))
             spec = self.spec(child)
             if spec.asynchronous:
@@ -233,10 +235,13 @@ class Runner:
             except BaseException as error:
                 self._failed(None, error)
                 shut.add(each.to)
+                start = perf_counter_ns()
                 continue
-            elapsed, weight = perf_counter_ns() - start, clock() - begun
-            further = self._onward(item, each.to, child.id, sent, until, shut, clock)
-            passed.append((index, sent, elapsed, weight, further))
+            end = perf_counter_ns()
+            elapsed = end - start  # nothing else ran meanwhile: its share of the processor time as well
+            further = self._onward(item, each.to, child.id, sent, end, until, shut) if sent else []
+            passed.append((index, sent, elapsed, elapsed, further))
+            start = perf_counter_ns() if further else end
         return passed
 
     def _again(
@@ -266,15 +271,13 @@ class Runner:
 
     def context(self, item: Item) -> Context:
         """The context of the item: as it came along, or as it was left. Raises BadFrame: it is not here."""
-        contexts = self._contexts.get(item.partition)
-        if contexts is None:
-            contexts = self._contexts[item.partition] = {}
         fields = item.fields
         if fields is not None:
-            context = contexts[item.key] = Context.from_packed(fields)
+            context = Context.from_packed(fields)
+            self._contexts.setdefault(item.partition, {})[item.key] = context
             return context
         try:
-            return contexts[item.key]
+            return self._contexts[item.partition][item.key]
         except KeyError:
             raise BadFrame(f"an item of {item.partition} without its context, which is not here") from None
 
@@ -285,13 +288,18 @@ class Runner:
     # system call, and a batch one: what is still set when a batch ends finds nothing running.
 
     def _arm(self) -> None:
+        now_ns = perf_counter_ns()
         if getsignal(signal.SIGALRM) is not self._alarm:  # also when users' code has put its own there
             signal.signal(signal.SIGALRM, self._alarm)
-        signal.setitimer(signal.ITIMER_REAL, self._shortest_s)
+            self._armed_ns = 0
+        if now_ns - self._armed_ns >= ARMED_NS:
+            self._armed_ns = now_ns
+            signal.setitimer(signal.ITIMER_REAL, self._shortest_s)
         self._running = True
 
     def _on_alarm(self, _: int, frame: FrameType | None) -> None:
         if not self._running:
+            self._armed_ns = 0
             return
         left_s = (self._started_ns + self._limit_ns - perf_counter_ns()) / 1e9
         if left_s > 0:
@@ -337,7 +345,7 @@ def explain(error: BaseException, spec: Spec, folder: str) -> tuple[str, str]:
 
 def results(rows: list[Row], cpu_ns: int, weights: list[int]) -> list[Done]:
     """The rows as results, the processor time of all divided among them and their steps by the weights."""
-    total = sum(weights) + sum(weight_of(row[9]) for row in rows if row[9])
+    total = sum(weights) + sum([weight_of(row[9]) for row in rows if row[9]])
     share = _Share(cpu_ns / (total * 1000 or 1))
     done = []
     for row, weight in zip(rows, weights, strict=True):

@@ -74,7 +74,7 @@ def pack(value: Any, where: str = "value", no_bytearrays: bool = False) -> bytes
     """The value as bytes. `where` is what the value is called in errors. `no_bytearrays`: it is known to have none, and
     is not searched for them. Raises ValueError, naming type and place."""
     try:
-        data: bytes = _packers[0].pack(value)
+        data: bytes = _pack(value)
         # The packer takes a bytearray for bytes. Only a packed form with a mark of bytes in it can hold one.
         if not no_bytearrays and type(value) not in IMMUTABLE and _binary(data) and _loses_type(value):
             data = _packers[0].pack(_tag_bytearrays(value))
@@ -191,7 +191,7 @@ _TO_EXT: dict[type, Callable[[Any, int], ExtType]] = {
 }
 
 _packers = _Packers()
-_packers.at(0)
+_pack = _packers.at(0).pack
 
 
 _DICTS = (dict, Map, BareDict)

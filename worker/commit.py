@@ -13,7 +13,7 @@ from liquefy.commits import SEEN_BUCKET_MS, ContextChange, PartitionCommit
 from liquefy.graph import OUTPUT, Graph
 from liquefy.hosting import Done, Emitted, Step
 from liquefy.letters import DeadLetter, encode_letter
-from liquefy.messages import Message, child_id, encode, partition_index, partition_name
+from liquefy.messages import Message, child_id, encode, partition_index
 from worker.mailbox import Entry, Partition
 
 Outgoing = tuple[int, str, Message]
@@ -101,16 +101,15 @@ def destination_of(message: Message, graph: Graph | None) -> str:
     such fluxion is left."""
     if message.fluxion == OUTPUT:
         return "@" + message.gateway if message.gateway else ""
-    fluxion = graph.fluxion_by_name.get(message.fluxion) if graph is not None else None
-    if graph is None or fluxion is None:
+    if graph is None or message.fluxion not in graph.fluxion_by_name:
         return ""
     return target_of(graph, message.fluxion, message.key)
 
 
 def target_of(graph: Graph, fluxion: str, key: str) -> str:
     """The partition of the fluxion to which a message of that key goes."""
-    group = graph.group_by_name[graph.fluxion_by_name[fluxion].group]
-    return partition_name(graph.name, group.name, partition_index(key, group.partitions))
+    places = graph.places[fluxion]
+    return places[partition_index(key, len(places))]
 
 
 def failure(entry: Entry, done: Done, now_ms: int) -> tuple[bytes, bytes, Emitted]:

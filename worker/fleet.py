@@ -6,6 +6,7 @@ Deciding only: it appends effects to the list it was given, and is told what bec
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from typing import Any
 
 from liquefy.effects import Log, Relay
@@ -15,6 +16,9 @@ from liquefy.messages import Prepared, Session
 from worker.events import KillHost, LoadGraph, StartHost, StopHost
 from worker.hosts import Host, HostLife
 from worker.mailbox import Partition
+
+NAMES_MAX = 1_024
+"""Names of hosts that need not be put together again."""
 
 PREPARED_MS = 120_000
 """A graph that was prepared and not brought into force for so long is forgotten, and its hosts stopped."""
@@ -191,5 +195,6 @@ class Fleet:
         self._effects.append(KillHost(host.name))
 
 
+@lru_cache(NAMES_MAX)
 def _name(graph: str, bundle: str, slot: int) -> str:
     return f"{graph}:{bundle[:12]}:{slot}"

@@ -50,6 +50,7 @@ class Service:
         self._config = config
         self._stop = stop
         self._time = SteadyClock(lambda: time.time() * 1000, lambda: time.monotonic() * 1000)
+        self._now_ms = 0
         self._state = WorkerState(config)
         keys = Keyring.given(config.keys, "worker")
         on = (self._on_frames, self._on_up, self._on_down)
@@ -126,11 +127,12 @@ class Service:
 
     def _step(self, event: ev.Event) -> None:
         """Handle the event now; what it causes leaves once all that is ready in the loop has been handled too."""
-        for effect in self._state.handle(event, self._time.now_ms()):
-            self._perform[type(effect)](effect)
-        if not self._flush_due:
+        if not self._flush_due:  # else the time is that of the first event of this turn
             self._flush_due = True
+            self._now_ms = self._time.now_ms()
             asyncio.get_running_loop().call_soon(self._flush)
+        for effect in self._state.handle(event, self._now_ms):
+            self._perform[type(effect)](effect)
 
     def _flush(self) -> None:
         self._flush_due = False
