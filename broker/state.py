@@ -104,7 +104,7 @@ _Handlers = dict[type, Callable[["Peer", Any, float, list[Effect]], None]]
 class Peer:
     """One live session."""
 
-    __slots__ = ("address", "capacity", "heard_ms", "name", "role", "session", "term", "window")
+    __slots__ = ("address", "capacity", "heard_ms", "name", "role", "session", "term", "watched", "window")
 
     def __init__(self, session: Session, hello: m.Hello, now_ms: float) -> None:
         self.session = session
@@ -114,6 +114,8 @@ class Peer:
         self.address = hello.address
         self.term = hello.term
         self.window = 0
+        self.watched = False
+        """Somebody could not read what it had sent: what it sends is looked at before it is forwarded."""
         self.heard_ms = now_ms
 
 
@@ -130,6 +132,7 @@ class BrokerState:
         self._by_name: dict[tuple[str, str], Peer] = {}
         self._expelled: dict[Session, None] = {}
         self._fenced_ms: dict[Session, float] = {}
+        self._malformed: dict[bytes, None] = {}
         self._impostors: dict[bytes, None] = {}
         self._orphans_ms: dict[str, float] = {}
         self._ticked_ms: float | None = None
@@ -148,6 +151,7 @@ class BrokerState:
         }
         worker: _Handlers = {
             m.Beat: self._on_beat,
+            m.Malformed: self._on_malformed,
             m.Hold: self._on_hold,
             m.Release: self._on_release,
             m.Handover: self._on_handover,
@@ -156,11 +160,12 @@ class BrokerState:
         }
         controller: _Handlers = {
             m.Beat: self._on_beat,
+            m.Malformed: self._on_malformed,
             m.Assign: self._on_assign,
             m.Unassign: self._on_unassign,
             m.Expel: self._on_expel,
         }
-        gateway: _Handlers = {m.Beat: self._on_beat}
+        gateway: _Handlers = {m.Beat: self._on_beat, m.Malformed: self._on_malformed}
         self._accepted = {"worker": worker, "controller": controller, "gateway": gateway}
 
     @property
@@ -191,6 +196,8 @@ class BrokerState:
             return
         peer.heard_ms = now_ms
         try:
+            if peer.watched:
+                m.decode_data(event.header, event.payload)
             header = m.decode_header(event.header)
             routes, held = self._table.by_destination, self._holding.by_partition
             to = NOBODY
@@ -251,6 +258,8 @@ class BrokerState:
         to = self._peers.get(event.to)
         try:
             kind = m.kind_of(event.payload)
+            if peer.watched:
+                m.decode_control(event.payload)
         except BadFrame as error:
             self._on_bad_frame(event.session, str(error), now_ms, out)
             return
@@ -375,12 +384,19 @@ class BrokerState:
 
     def _on_bad_frame(self, session: Session, error: str, now_ms: float, out: list[Effect]) -> None:
         out.append(Count("bad_frames"))
+        peer = self._peers.get(session)
+        who = f"{peer.name} ({peer.role})" if peer is not None else "somebody who has not said Hello"
         if session not in self._expelled:
-            peer = self._peers.get(session)
-            who = peer.name if peer is not None else repr(session)
-            out.append(Log("warning", f"{who} sent what is not in the protocol: {error}", "bad_frame"))
+            if who.encode() not in self._malformed:  # once per peer: a new connection is no news
+                _remember(self._malformed, who.encode(), None)
+                out.append(Log("warning", f"{who} sent what is not in the protocol: {error}", "bad_frame"))
             self._expel(session, "expelled", now_ms, out)
         self._fence(session, now_ms, out)
+
+    def _on_malformed(self, peer: Peer, said: m.Malformed, now_ms: float, out: list[Effect]) -> None:
+        out.append(Count("complaints"))
+        if (other := self._peers.get(said.session)) is not None:
+            other.watched = True
 
     def _on_impostor(self, session: Session, hello: m.Hello, key_role: str, now_ms: float, out: list[Effect]) -> None:
         """Who comes with the key of another role, however often, is logged once."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
@@ -15,12 +16,12 @@ from controller.desk import Effect
 from controller.leading import Leading
 from controller.state import TICK_MS, ControllerState
 from liquefy import log
-from liquefy.admission import Refusals, exposure
+from liquefy.admission import Complaints, Refusals, exposure, key_of
 from liquefy.clock import SteadyClock
 from liquefy.config import ControllerConfig
 from liquefy.contexts import Contexts
 from liquefy.control import Reply, decode_request, encode
-from liquefy.effects import Log, Relay, ToBroker
+from liquefy.effects import Count, Log, Relay, ToBroker
 from liquefy.errors import BadFrame, Deposed, StoreUnavailable
 from liquefy.keyring import Keyring
 from liquefy.messages import Fenced, decode_control
@@ -42,7 +43,8 @@ class Service:
         on = (self._on_frames, self._on_up, self._on_down)
         self._link = Link(config.broker, config.name, *on, keys, on_refused=self._on_refused)
         self._socket = RouterSocket(config.bind, self._on_asked, keys, ("operator",), self._on_refused_client)
-        self._refusals = Refusals()
+        self._refusals, self._malformed, self._complaints = Refusals(), Refusals(), Complaints()
+        self._counts: Counter[str] = Counter()
         address = config.bind if config.advertise == "bind" else config.advertise
         self._leading = Leading(config.name, address)
         self._leases = Contexts(config.redis, ld.LEASE_MS / 1000, config.durability)
@@ -58,6 +60,7 @@ class Service:
             ToBroker: lambda e: self._link.send([encode_message(e.message)]),
             Relay: lambda e: self._link.send([e.to, encode_message(e.message)]),
             Log: log.emit,
+            Count: self._count,
             ev.Answer: lambda e: self._answer(e.client, e.reply),
             ev.Store: lambda e: self._store.ask(e) if self._store is not None else None,
             ev.Reconnect: lambda e: self._link.reconnect(),
@@ -87,8 +90,9 @@ class Service:
             self._link.close()
             self._socket.close()
             await self._leases.close()
-            refused = f": refused_peers {self._refusals.count}" if self._refusals.count else ""
-            log.emit(Log("info", f"stopped{refused}", "stop"))
+            self._counts["refused_peers"] = self._refusals.count
+            counted = ", ".join(f"{name} {count}" for name, count in sorted(self._counts.items()) if count)
+            log.emit(Log("info", f"stopped{': ' if counted else ''}{counted}", "stop"))
 
     # -- leading -------------------------------------------------------------------------------------------
 
@@ -168,7 +172,12 @@ class Service:
         try:
             message = decode_control(frames[-1])
         except BadFrame as error:
-            log.emit(Log("warning", f"what came from the broker is not in the protocol: {error}", "bad_frame"))
+            if len(frames) > 1:
+                for effect in self._complaints.about(frames[0], str(error)):
+                    self._perform[type(effect)](effect)
+            else:
+                self._say(Log("error", f"the broker sent what is no message of ours: {error}", "protocol"))
+                self._link.reconnect()
             return
         self._step(ev.FromBroker(message) if len(frames) == 1 else ev.FromNode(frames[0], message))
         if isinstance(message, Fenced) and message.term:
@@ -178,7 +187,10 @@ class Service:
         try:
             request = decode_request(frames[-1] if frames else b"")
         except BadFrame as error:
-            log.emit(Log("warning", f"a client sent what is no request: {error}", "bad_frame"))
+            who = key_of(client).decode(errors="replace") or "a client"
+            self._counts["bad_frames"] += 1
+            if self._malformed.note(who, "") is not None:
+                log.emit(Log("warning", f"{who} sent what is no request: {error}", "bad_frame"))
             return
         if self._state is None:
             self._answer(client, self._leading.refusal(request))
@@ -204,6 +216,9 @@ class Service:
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:
             self._perform[type(effect)](effect)
+
+    def _count(self, effect: Count) -> None:
+        self._counts[effect.name] += effect.by
 
     def _answer(self, client: bytes, reply: Reply) -> None:
         if not self._socket.send(client, [encode(reply)]):

@@ -43,6 +43,7 @@ from gateway.http1 import Exchange, Limits, Server
 from gateway.pending import GatewayState
 from gateway.routes import RESERVED, Match, NoMatch
 from liquefy import log, messages, values
+from liquefy.admission import Complaints
 from liquefy.clock import SteadyClock
 from liquefy.config import GatewayConfig
 from liquefy.contexts import Contexts
@@ -85,6 +86,7 @@ class GatewayService:
             config.keep_alive_ms / 1000,
         )
         self._server = Server(limits, self._on_request, self._on_gone, _server_error)
+        self._complaints = Complaints()
         self._exchanges: dict[int, Exchange] = {}
         self._next_ticket = 1
         self._flushing = False
@@ -275,7 +277,11 @@ class GatewayService:
             else:
                 event = FromBroker(messages.decode_control(frames[0]))
         except BadFrame as error:
-            self._log(Log("error", f"a frame that is not in the protocol: {error}", "bad-frame"))
+            if len(frames) in (2, 3):
+                for effect in self._complaints.about(frames[0], str(error)):
+                    self._perform[type(effect)](effect)  # type: ignore[operator]
+                return
+            self._log(Log("error", f"the broker sent what is no message of ours: {error}", "protocol"))
             self._link.reconnect()
             return
         self._step(event)

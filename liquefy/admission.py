@@ -11,8 +11,9 @@ import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from liquefy.effects import Log
+from liquefy.effects import Count, Log, ToBroker
 from liquefy.errors import UserError
+from liquefy.messages import Malformed, Session
 
 ROLES = ("broker", "controller", "worker", "gateway", "operator", "deployer")
 """What a key may be for. `operator`: liquefy-ctl. `deployer`: signs bundles, and connects to nobody."""
@@ -126,6 +127,27 @@ def exposure(endpoint: str, keys: str) -> Log | None:
         return None
     text = f"whoever reaches {endpoint} can run code in this cluster: no keys are asked for (setting `keys`)"
     return Log("warning", text, "exposed")
+
+
+class Complaints:
+    """About peers whose frames, which the broker forwards unopened, cannot be read. Each is counted; of each peer one
+    is logged, and of each session one told to the broker."""
+
+    def __init__(self) -> None:
+        self._refusals = Refusals()
+        self._sessions: dict[Session, None] = {}
+
+    def about(self, session: Session, error: str) -> list[Log | Count | ToBroker]:
+        effects: list[Log | Count | ToBroker] = [Count("bad_frames")]
+        peer = session.partition(b"#")[0].decode(errors="replace")
+        if self._refusals.note(peer, "") is not None:
+            effects.append(Log("warning", f"{peer} sent what is not in the protocol: {error}", "bad_frame"))
+        if session not in self._sessions:
+            self._sessions[session] = None
+            if len(self._sessions) > REFUSED_PEERS_MAX:
+                del self._sessions[next(iter(self._sessions))]
+            effects.append(ToBroker(Malformed(session)))
+        return effects
 
 
 class Refusals:

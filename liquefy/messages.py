@@ -134,6 +134,13 @@ class Beat(msgspec.Struct, frozen=True, array_like=True, tag=True):
     window: Whole = 0
 
 
+class Malformed(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """What this session had brought to me cannot be read. The broker, which opens nothing, looks at what it sends from
+    now on: nobody is expelled upon somebody else's word."""
+
+    session: Session
+
+
 class Hold(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Source of a migration: hold new messages for the partition, and send me `Held` behind all that came before."""
 
@@ -418,7 +425,7 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 Control = (
-    Hello | Beat | Hold | Release | Handover | Disown | Activated | Assign | Unassign | Expel
+    Hello | Beat | Malformed | Hold | Release | Handover | Disown | Activated | Assign | Unassign | Expel
     | Welcome | Routes | Ping | Grant | Held | Activate | Drop | Fenced | PeerUp | PeerDown | Landed | Orphans
     | Ack | Hangup | Graphs | Prepare | Prepared | Move | Abort | MoveEnded | Report | Leaving | Inventory | Replay |
     Recheck | LogLine

@@ -7,9 +7,9 @@ until it is empty after each wake-up and, once the present callback is through, 
 With a `Keyring` connections are encrypted and both sides prove their keys (CURVE); what a peer sends under a session
 that does not name its own key, or under a key that was revoked, is dropped before anybody sees it.
 
-Nothing is lost silently within one connection: there are no high-water marks here (admission bounds what is
-under way). What was sent and not received when a connection breaks is lost; the owner of the socket learns
-of it, and a new connection is a new session.
+Nothing is lost silently within one connection: a high-water mark slows the sender down, or ends the connection of who
+does not read (admission bounds what is under way between peers that keep to it). What was sent and not received when a
+connection breaks is lost; the owner of the socket learns of it, and a new connection is a new session.
 """
 
 from __future__ import annotations
@@ -46,6 +46,13 @@ REFUSED_RETRY_MS = 1_000
 
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 """A peer that sends a longer frame loses its connection."""
+
+PEER_FRAMES_MAX = 1_000
+"""Transmissions of one peer that wait to be read; then its connection is read no further until some were: who floods
+is slowed down, alone."""
+
+QUEUED_FRAMES_MAX = 100_000
+"""Transmissions that wait for one peer to read them; with more it counts as gone."""
 
 _UP = zmq.Event.HANDSHAKE_SUCCEEDED
 _DOWN = (
@@ -152,6 +159,8 @@ class RouterSocket:
         self._gate = _Gate(keys, roles, on_refused) if keys is not None else None
         self._socket = _socket(zmq.ROUTER, self._gate.context if self._gate is not None else None)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._socket.setsockopt(zmq.RCVHWM, PEER_FRAMES_MAX)
+        self._socket.setsockopt(zmq.SNDHWM, QUEUED_FRAMES_MAX)
         self._reader: _Reader | None = None
 
     def bind(self) -> None:

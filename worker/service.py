@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 
 from liquefy import confine, log, nodejs, signing
+from liquefy.admission import Complaints
 from liquefy.clock import SteadyClock
 from liquefy.config import WorkerConfig
 from liquefy.contexts import Contexts
@@ -52,6 +53,7 @@ class Service:
         self._time = SteadyClock(lambda: time.time() * 1000, lambda: time.monotonic() * 1000)
         self._now_ms = 0
         self._state = WorkerState(config)
+        self._complaints = Complaints()
         keys = Keyring.given(config.keys, "worker")
         on = (self._on_frames, self._on_up, self._on_down)
         self._link = Link(config.broker, config.name, *on, keys, on_refused=self._on_refused)
@@ -191,6 +193,10 @@ class Service:
         try:
             event = _decode(frames)
         except BadFrame as error:
+            if len(frames) in (2, 3):
+                for effect in self._complaints.about(frames[0], str(error)):
+                    self._perform[type(effect)](effect)
+                return
             self._log(Log("error", f"the broker sent what is no message of ours: {error}", "protocol"))
             self._link.reconnect()
             return

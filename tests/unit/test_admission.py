@@ -7,6 +7,7 @@ import pytest
 from liquefy.admission import (
     REFUSED_PEERS_MAX,
     Allowed,
+    Complaints,
     Key,
     Refusals,
     exposure,
@@ -14,7 +15,9 @@ from liquefy.admission import (
     keyed_session,
     parse,
 )
+from liquefy.effects import Count, Log, ToBroker
 from liquefy.errors import UserError
+from liquefy.messages import Malformed
 
 A, B, C = "aa" * 32, "bb" * 32, "cc" * 32
 LIST = Allowed([Key("worker", "worker", A), Key("controller", "boss", B), Key("worker", "old", C, revoked=True)])
@@ -92,3 +95,12 @@ def test_each_refused_peer_is_told_of_once() -> None:
 )
 def test_who_listens_beyond_the_machine_without_keys_says_so(endpoint: str, keys: str, told: bool) -> None:
     assert (exposure(endpoint, keys) is not None) is told
+
+
+def test_what_cannot_be_read_is_counted_logged_once_per_peer_and_told_once_per_session() -> None:
+    complaints = Complaints()
+    first = complaints.about(b"gw#1", "garbage")
+    assert [type(effect) for effect in first] == [Count, Log, ToBroker]
+    assert first[2] == ToBroker(Malformed(b"gw#1"))
+    assert complaints.about(b"gw#1", "other garbage") == [Count("bad_frames")]
+    assert complaints.about(b"gw#2", "garbage") == [Count("bad_frames"), ToBroker(Malformed(b"gw#2"))]
