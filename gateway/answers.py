@@ -49,7 +49,7 @@ def render(status: int, headers: tuple[tuple[str, str], ...], body: Any) -> Rend
     status = status or 200
     if not 200 <= status <= 599:
         raise ValueError(f"the answer's status is {status}; it must be 200 to 599")
-    out = [(name, value) for name, value in headers if _checked(name, value) not in _CONNECTION]
+    out = [(name, value) for name, value in headers if _checked(name, value) not in _CONNECTION] if headers else []
     if body is None or status in (204, 304):
         return status, out, b""
     kind = type(body)
@@ -59,7 +59,7 @@ def render(status: int, headers: tuple[tuple[str, str], ...], body: Any) -> Rend
         content_type, data = "text/plain; charset=utf-8", body.encode()
     else:
         content_type, data = "application/json", _encode_json(body)
-    if not any(name.lower() == "content-type" for name, _ in out):
+    if not out or all(name.lower() != "content-type" for name, _ in out):
         out.append(("content-type", content_type))
     return status, out, data
 

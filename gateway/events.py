@@ -52,7 +52,7 @@ class DataFromPeer(NamedTuple):
     parts: list[list[Posted]]
 
 
-class Requested(NamedTuple):
+class Requested(msgspec.Struct, frozen=True):
     """A client's request that has a route. `request`: {"method", "path", "params", "query", "headers",
     "body"}; `packed`: the same, packed. `once`: its Idempotency-Key, or None."""
 
@@ -107,7 +107,7 @@ Event = (
 # -- effects ----------------------------------------------------------------------------------------------
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """Respond with a fluxion's answer. `body` is packed by `liquefy.values`. `replayed`: it was another
     request's of the same Idempotency-Key."""
 

@@ -485,12 +485,12 @@ class Connection(asyncio.Protocol):
         head = _REASONS.get(status) or f"HTTP/1.1 {status} \r\n"
         for name, value in headers:
             head += f"{name}: {value}\r\n"
-        head += framing
+        kept = ""
         if not exchange.keep_alive:
-            head += "connection: close\r\n"
+            kept = "connection: close\r\n"
         elif exchange.version == "1.0":
-            head += "connection: keep-alive\r\n"
-        return f"{head}date: {self._server.date}\r\n\r\n".encode("latin-1")
+            kept = "connection: keep-alive\r\n"
+        return f"{head}{framing}{kept}date: {self._server.date}\r\n\r\n".encode("latin-1")
 
     def _write_pieces(self, exchange: Exchange, pieces: list[bytes]) -> None:
         """What is there of a streamed answer."""

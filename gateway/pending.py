@@ -70,7 +70,6 @@ from liquefy.messages import (
     Session,
     Welcome,
     partition_index,
-    partition_name,
 )
 from liquefy.sending import Acks, Outgoing
 
@@ -228,7 +227,7 @@ class GatewayState:
     def _admit(self, event: Requested, root: bytes, key: str, now_ms: int) -> Any:
         """A Request that has its place, or a Refuse."""
         entry = event.entry
-        destination = partition_name(entry.graph, entry.group, partition_index(key, entry.partitions))
+        destination = entry.places[partition_index(key, len(entry.places))]
         route = self._outgoing.route(destination)
         if route is None or not self.welcomed:
             why = (
@@ -244,18 +243,11 @@ class GatewayState:
         if outstanding >= window:
             return self._shed(event.ticket, f"{node} has as many requests as it takes; try again")
         self._outstanding[node] = outstanding + 1
-        message = Message(
-            id=root,
-            fluxion=entry.fluxion,
-            key=key,
-            body=event.packed,
-            born_ms=now_ms,
-            root=root,
-            gateway=self._config.name,
-            deadline_ms=now_ms + entry.deadline_ms,
-            trace=event.request["headers"].get("traceparent", ""),
-            remember=event.once is not None,
-        )
+        trace = event.request["headers"].get("traceparent", "")
+        message = Message(  # in the order of its fields: by name it takes half as long again
+            root, entry.fluxion, key, event.packed, now_ms, root, self._config.name, now_ms + entry.deadline_ms, 0, 0,
+            trace, event.once is not None,
+        )  # fmt: skip
         request = Request(entry, message, destination, node)
         self._requests[root] = request
         self._wait(request, event.ticket, now_ms)
@@ -270,7 +262,9 @@ class GatewayState:
         wait = Wait(ticket, self._counter, request)
         request.waits.append(wait)
         self._waits[ticket] = wait
-        self._deadlines.setdefault(length_ms, {})[wait.number] = (now_ms + length_ms, wait)
+        if length_ms not in self._deadlines:
+            self._deadlines[length_ms] = {}
+        self._deadlines[length_ms][wait.number] = (now_ms + length_ms, wait)
 
     def _post(self, request: Request, resend: bool) -> None:
         request.seq = self._outgoing.post(request.destination, request.message, request, resend)

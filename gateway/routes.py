@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import unquote
 
+import msgspec
+
 from liquefy.graph import Graph
 
 RESERVED = "/-/"
@@ -21,21 +23,21 @@ ANY = "*"
 
 
 class Entry(NamedTuple):
-    """Where requests of one input go: to `fluxion` in `group`, keyed by `key` (a path into the request, ()
-    when there is none: then all share the one context, or, if it is not `stateful`, each goes its own way)."""
+    """Where requests of one input go: to `fluxion`, at the one of `places` (partitions) that its key gives. `key`: a
+    path into the request, () when there is none: then all share the one context, or, if it is not `stateful`, each
+    goes its own way."""
 
     graph: str
     input: str
     fluxion: str
-    group: str
-    partitions: int
+    places: tuple[str, ...]
     key: tuple[str, ...]
     stateful: bool
     deadline_ms: int
     raw: bool = False
 
 
-class Match(NamedTuple):
+class Match(msgspec.Struct, frozen=True):
     """`params`: name -> decoded value, in the order of the template."""
 
     entry: Entry
@@ -86,8 +88,7 @@ class Router:
                     graph=graph.name,
                     input=item.name,
                     fluxion=fluxion.name,
-                    group=group.name,
-                    partitions=group.partitions,
+                    places=graph.places[fluxion.name],
                     key=tuple(fluxion.key.split(".")) if fluxion.key else (),
                     stateful=group.stateful,
                     deadline_ms=graph.deadline_ms,

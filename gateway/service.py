@@ -5,7 +5,6 @@ requests into events, performs the effects in order, and decides nothing that co
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import secrets
 import time
@@ -365,10 +364,14 @@ def _request(exchange: Exchange, found: Match, path: str, query: str) -> dict[st
         "body": exchange.body,
     }
     raw = found.entry.raw
-    with contextlib.suppress(*((ValueError,) if raw else ())):
-        request["query"] = bodies.parse_query(query)
+    try:
+        if query:
+            request["query"] = bodies.parse_query(query)
         if not raw or found.entry.key[:1] == ("body",):
             request["body"] = bodies.parse_body(headers.get("content-type", ""), exchange.body)
+    except ValueError:
+        if not raw:
+            raise
     return request
 
 
