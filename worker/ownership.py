@@ -239,7 +239,10 @@ class Ownership:
             self._to_load = []
 
     def settled(self, partition: Partition, verdict: Verdict) -> None:
-        """A commit ended our ownership: handed over, fenced, or the store is not as we left it."""
+        """A commit ended our ownership: handed over, fenced, or the store is not as we left it. Of one that was dropped
+        since, nothing is to be done: it may be here again, at another epoch."""
+        if self._flow.partitions.get(partition.name) is not partition:
+            return
         if verdict.outcome == "ok":
             self._hand_over(partition)
         elif verdict.outcome == "fenced":

@@ -37,6 +37,9 @@ HELD_MAX_S = 0.5
 
 LEG_ROUNDS = 40
 QUIET_S = 40.0
+STALL_S = 20.0
+"""Somebody who waits longer than that is worth a look at the logs."""
+
 FIRST_S = 60.0
 
 
@@ -115,7 +118,7 @@ def leg(
     done: list[Round] = []
     keep = options.keep and options.keep / seed.replace("/", "-")
     verdict, problems = Verdict(0, 0, 0, 0, 0, []), ["it was interrupted"]
-    with proving.folder("chaos", keep, lambda: problems) as folder:
+    with proving.folder("chaos", keep, lambda: problems or any(map(stalled, done))) as folder:
         world = World(folder, chance, replicated=layout == "replicated", clocks=layout == "clocks")
         try:
             with world:
@@ -152,9 +155,27 @@ def rounds_of(
             f"{outage.back_s:5.2f} s  silent {outage.silence_s:5.2f} s  answered {load.answered:7}  again {retried:6}",
             flush=True,
         )
+        if stalled(done[-1]):
+            print("         " + longest(load), flush=True)
         if outage.back_s >= ROUND_S:
             return [f"the service did not come back within {ROUND_S:g} s after {fault.kind}: {fault.what}, {scene}"]
     return []
+
+
+def stalled(one: Round) -> bool:
+    return one.outage.back_s > STALL_S
+
+
+def longest(load: SteadyLoad) -> str:
+    """Who has waited longest, of those answered lately or not yet."""
+    now_s, now_unix_s = time.perf_counter(), time.time()
+    lately = [e for e in load.entries if e.answered_s > now_s - ROUND_S]
+    worst = max(lately, key=lambda e: e.answered_s - e.due_s, default=None)
+    text = f"{len(load.open_since())} not answered"
+    if worst is not None:
+        due = time.strftime("%H:%M:%S", time.localtime(now_unix_s - now_s + worst.due_s))
+        text += f"; {worst.user} asked at {due} for {worst.answered_s - worst.due_s:.1f} s, {worst.tries} times"
+    return text
 
 
 def one(world: World, load: SteadyLoad, maker: Maker, scene: str) -> tuple[Fault, Outage]:

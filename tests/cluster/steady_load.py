@@ -98,6 +98,10 @@ class SteadyLoad:
     def answered(self) -> int:
         return len(self.entries)
 
+    def open_since(self) -> list[float]:
+        """When those were due that have no answer yet."""
+        return list(self._due.values())
+
     def settled(self, since_s: float, calm_s: float) -> bool:
         """Whether all that was due before `calm_s` ago, or in between, is answered, and since then nothing is late."""
         now = time.perf_counter()

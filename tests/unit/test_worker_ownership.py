@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 from worker_bench import CONTROLLER, GATEWAY, Bench
 
-from liquefy.commits import PartitionState
+from liquefy.commits import PartitionState, Verdict
 from liquefy.effects import SendFrame, ToBroker
 from liquefy.messages import (
     Abort,
@@ -247,6 +248,30 @@ def test_a_fenced_commit_loses_the_partition_and_acknowledges_nothing() -> None:
     assert bench.relayed(Ack) == []
     assert bench.to_broker(Disown) == [Disown(P, 1)]
     assert P not in bench.state.flow.partitions
+
+
+@pytest.mark.parametrize("outcome", ["ok", "fenced", "gap"])
+def test_a_verdict_on_a_former_ownership_does_not_touch_the_partition_that_came_back(outcome: str) -> None:
+    """Failed over to the node that had it: verdict, drop and activation are heard of at once."""
+    bench = Bench().ready(P)
+    if outcome == "ok":
+        moving(bench)
+        bench.auto = False
+        bench.step(ev.FromBroker(Held(P, 1)))
+    else:
+        bench.auto = False
+        bench.arrive(bench.message(1))
+        bench.answer_reads()
+        bench.answer_runs()
+    [commit] = bench.commits
+    verdict = Verdict(P, outcome)
+    events = (ev.Committed(commit.tag, [verdict]), ev.FromBroker(Drop(P, 2)), ev.FromBroker(Activate(P, 2)))
+    effects = [effect for event in events for effect in bench.state.handle(event, bench.now_ms)]
+    effects += bench.state.flush(bench.now_ms)
+    assert bench.state.flow.partitions[P].epoch == 2
+    assert [e.message for e in effects if isinstance(e, ToBroker)] == []
+    effects = bench.state.step(ev.PartitionsLoaded([PartitionState(P, "node1", 2, 0, [])]), bench.now_ms)
+    assert [e.message for e in effects if isinstance(e, ToBroker)] == [Activated(P, 2)]
 
 
 def test_a_store_that_lost_commits_makes_the_worker_load_the_partition_anew() -> None:
