@@ -7,6 +7,7 @@
 # make chaos [ROUNDS=200] [KINDS=kill,cut]  faults of all kinds at random moments, for so many rounds
 # make soak [HOURS=2]             steady load, moves and kills: does anything grow?
 # make prove-migration            20 migrations in a row at 2,000 requests/s: answers, counters, pauses
+# make fuzz [MINUTES=5]           garbage for every parser, and whatever peers may say for every state
 # make bench [BENCH=counter]      what is measured, with the figures that docs/PERFORMANCE.md has
 # make bench-compare BASE=commit  the same of two commits, in turns
 # make equivalence CORPUS=folder  services as they are and compiled: the same answers
@@ -31,7 +32,7 @@ HOURS ?= 2
 NODES ?= 3
 CORPUS ?= tests/equivalence/services
 
-.PHONY: up install test lint simulate simulate-mutants chaos soak equivalence prove-migration prove-balance bench bench-compare docker-check clean
+.PHONY: up install test lint simulate simulate-mutants fuzz chaos soak equivalence prove-migration prove-balance bench bench-compare docker-check clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -66,6 +67,10 @@ soak: $(DEV)
 
 equivalence: $(DEV)
 	$(PY) tests/equivalence/equivalence.py $(CORPUS)
+
+MINUTES ?= 5
+fuzz: $(DEV)
+	$(PY) tests/fuzz/run.py --minutes $(MINUTES) $(if $(TARGET),--target $(TARGET))
 
 BENCH ?= all
 bench: $(DEV)

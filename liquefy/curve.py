@@ -45,7 +45,7 @@ def answer_zap(
     request: list[bytes], allowed: Allowed, roles: Collection[str], on_refused: Callable[[str, str], None]
 ) -> list[bytes]:
     """The reply to one request of ZAP 1.0; `on_refused(address, reason)` where it is no."""
-    version, number, address, mechanism, credentials = request[0], request[1], request[3], request[5], request[6:]
+    version, number, _, address, _, mechanism, *credentials = [*request, *[b""] * (6 - len(request))]
     key: Key | str = "it has no key"
     if version == b"1.0" and mechanism == b"CURVE" and len(credentials) == 1:
         key = allowed.admit(credentials[0].hex(), roles)

@@ -1,0 +1,99 @@
+"""make fuzz MINUTES=n [TARGET=name,...]: bytes for every parser and stories for every state, each for its share of the
+time. With atheris (`pip install atheris`) what is tried follows the code that it reaches; else hypothesis does more of
+what the tests do. What fails is printed with what it takes to have it again; exit 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import random
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "unit")]
+
+from fuzz.making import Maker  # noqa: E402
+from fuzz.parsers import SEEDS, TARGETS  # noqa: E402
+from fuzz.states import STORIES  # noqa: E402
+
+SLOW_S = 10.0
+"""A call that takes longer is a failure."""
+
+
+def tried(name: str, seed: int) -> str:
+    """What went wrong with that seed, or ""."""
+    began, maker = time.monotonic(), Maker(random.Random(seed))
+    data = b""
+    try:
+        if name in STORIES:
+            STORIES[name](maker)
+        else:
+            seeds = SEEDS.get(name, ())
+            data = maker.spoilt(maker.one(seeds)) if seeds and maker.often(0.8) else maker.bytes(200)
+            TARGETS[name](data)
+    except Exception:
+        return f"{name}, seed {seed}, {data!r}:\n{traceback.format_exc()}"
+    took_s = time.monotonic() - began
+    return f"{name}, seed {seed}, {data!r}: took {took_s:.1f} s" if took_s > SLOW_S else ""
+
+
+def run(name: str, seconds: float, first: int) -> bool:
+    """Until the time is over, or something is found; whether nothing was."""
+    ends, seed = time.monotonic() + seconds, first
+    while time.monotonic() < ends:
+        found = tried(name, seed)
+        if found:
+            print(found, file=sys.stderr)
+            return False
+        seed += 1
+    print(f"{name:<12} {seed - first} tried, nothing found")
+    return True
+
+
+def guided(name: str, seconds: float) -> bool:
+    """By atheris, in a process of its own, as it ends the one that it is in."""
+    corpus = ROOT / ".fuzz" / name
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, data in enumerate(SEEDS.get(name, ())):
+        (corpus / f"seed{number}").write_bytes(data)
+    command = [sys.executable, __file__, "--guided", name, f"-max_total_time={int(seconds) + 1}", str(corpus)]
+    done = subprocess.run(command, cwd=corpus, capture_output=True, text=True, check=False)
+    print(f"{name:<12} {'nothing found' if done.returncode == 0 else done.stderr[-4_000:]}")
+    return done.returncode == 0
+
+
+def atheris_main(name: str, arguments: list[str]) -> None:
+    import atheris  # type: ignore[import-not-found]
+
+    target = TARGETS[name]
+    atheris.instrument_all()
+    atheris.Setup([name, *arguments], lambda data: target(data) and None)
+    atheris.Fuzz()
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--guided"]:
+        atheris_main(sys.argv[2], sys.argv[3:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--target", default="", help="names with commas; all without")
+    parser.add_argument("--seed", type=int, default=int(time.time()) * 1_000_000)
+    chosen = parser.parse_args()
+    names = chosen.target.split(",") if chosen.target else [*TARGETS, *STORIES]
+    if unknown := set(names) - {*TARGETS, *STORIES}:
+        parser.error(f"no target {min(unknown)}; there are {', '.join([*TARGETS, *STORIES])}")
+    seconds = chosen.minutes * 60 / len(names)
+    follows = importlib.util.find_spec("atheris") is not None
+    print(f"{len(names)} targets, {seconds:.0f} s each, {'by atheris' if follows else 'at random'}")
+    good = [guided(n, seconds) if follows and n in TARGETS else run(n, seconds, chosen.seed) for n in names]
+    sys.exit(0 if all(good) else 1)
+
+
+if __name__ == "__main__":
+    main()
