@@ -15,6 +15,7 @@ from compiler.javascript.syntax import Node
 from compiler.javascript.values import (
     ANY,
     BYTES,
+    CALLS,
     DATA,
     LITERAL,
     NOTHING,
@@ -48,8 +49,11 @@ CALLS_BACK = names(
 )
 GIVES_ELEMENT = names("""find findLast pop shift at get""")
 GIVES_SAME = names(
-    """filter slice concat splice sort reverse flat toSorted toReversed toSpliced with values entries fill"""
+    """filter slice concat splice sort reverse flat toSorted toReversed toSpliced with fill"""
 )
+ITERATES = {"values", "keys", "entries", ANY}
+"""Methods that give an iterator: `list[Symbol.iterator]()` is one, too."""
+
 INTEROP = {"_interopRequireDefault", "__importDefault", "_interopRequireWildcard", "__importStar", "interopDefault"}
 
 SHUFFLED = names("sort toSorted filter find findIndex findLast findLastIndex some every")
@@ -57,6 +61,10 @@ SHUFFLED = names("sort toSorted filter find findIndex findLast findLastIndex som
 
 BY_KEY = {"get": Mode.READ, "has": Mode.READ, "set": Mode.WRITE, "delete": Mode.WRITE}
 """Methods of a Map that touch one entry."""
+
+MADE_OF_FUNCTIONS = ("wrapper", "remembers")
+CALLED_WITH = 4
+"""Arguments that a library may give to a function that it was given."""
 
 SYNCHRONOUS = CALLS_BACK | {"replace", "replaceAll", "from", "fromEntries", "groupBy"}
 
@@ -191,6 +199,11 @@ class Calling(Fields):
         return frozenset({Value(Plain(), callee.via)})
 
     def _call_object(self, obj: Obj, arguments: list[Values], node: Node) -> Values:
+        if obj.kind in MADE_OF_FUNCTIONS:
+            self.touch(Value(obj), Mode.WRITE, node)
+            every = frozenset().union(*arguments)
+            given = [*arguments, *[every | DATA] * (CALLED_WITH - len(arguments))]
+            return self.call_values(frozenset(obj.fields[CALLS]), NOTHING, given, node, []) | DATA
         if obj.kind == "resolver":
             self.add(obj, ANY, frozenset().union(*arguments))
             self.record.answers = True
@@ -307,6 +320,8 @@ class Calling(Fields):
         ):
             self.touch(value, Mode.READ, node, self.key_of(nodes[0]) if nodes else None)
             return DATA
+        if isinstance(target, Obj) and target.kind in MADE_OF_FUNCTIONS:
+            return self._call_object(target, arguments, node)
         return self._of_collection(value, name, arguments, node, nodes)
 
     def _then(self, value: Value, name: str, arguments: list[Values], node: Node) -> Values:
@@ -363,9 +378,16 @@ class Calling(Fields):
                 inside |= once
         if name in GIVES_ELEMENT:
             return inside | results if name == "get" else inside
+        if name == "next" and isinstance(target, Obj) and target.kind == "iterator":
+            made = self.obj(node, "pair")
+            self.add(made, "value", inside)
+            return one(made) | DATA
+        if name in ITERATES and isinstance(target, Obj) and target.kind in ("array", "map", "set"):
+            made = self.obj(node, "iterator")
+            self.add(made, ANY, self.elements({value}) | DATA)
+            return one(made)
         if name in GIVES_SAME:
             made = self.obj(node, "array")
-            inside |= self.elements({value}) if name == "entries" else NOTHING
             self.add(made, ANY, inside | (every if name in ("concat", "fill", "with") else NOTHING))
             if name == "concat":
                 self.add(made, ANY, self.elements(every))

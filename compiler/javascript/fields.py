@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from compiler.facts import Harm, Mode
-from compiler.javascript.heap import PATH_MAX, Danger, Heap, Stored, is_word
+from compiler.javascript.heap import PATH_MAX, Danger, Heap, Stored, functions, is_word
 from compiler.javascript.libraries import Sort, sort_of
 from compiler.javascript.modules import Source
 from compiler.javascript.scopes import Binding, Class, Function
@@ -98,7 +98,8 @@ class Fields(Heap):
     @cached_property
     def _accessors(self) -> bool:
         """Whether own code has any of what is called where objects are looked through."""
-        return any("toJSON" in source.text or "get " in source.text for source in self.service.sources.values())
+        texts = [source.text for source in self.service.sources.values()]
+        return any(word in text for word in ("toJSON", "get ", "definePropert") for text in texts)
 
     def walk(self, values: Iterable[Value], node: Node, mode: Mode = Mode.WALK) -> None:
         """Getters are called by who looks an object through, and toJSON by who makes a text of it."""
@@ -145,7 +146,7 @@ class Fields(Heap):
         if isinstance(target, Part):
             return self._of_request(value, target, name)
         if isinstance(target, Lib):
-            return self._of_library(target, name)
+            return self._of_library(target, name, node)
         if isinstance(target, Word):
             if target.what == "app" and name not in APP_READS:
                 self.danger(Harm.OPAQUE, f"reaches the application's {name} through the request", node)
@@ -186,8 +187,8 @@ class Fields(Heap):
             self._climbed.discard(obj)
         if isinstance(obj.maker, Class):
             result |= self.of_class(obj.maker, name, static=False, value=value, node=node)
-        getters = [v.target for v in obj.fields.get(f"get {name}", set()) if isinstance(v.target, Func)]
-        for getter in getters:
+        getters = [v for f in (f"get {name}", f"get {ANY}") for v in obj.fields.get(f, set())]
+        for getter in functions(getters):
             result |= self.call(getter, frozenset({value}), [], node, [])
         return result
 
@@ -269,7 +270,7 @@ class Fields(Heap):
         found.add(Value(Part(path), value.via) if len(path) <= PATH_MAX else value)
         return found
 
-    def _of_library(self, lib: Lib, name: str) -> set[Value]:
+    def _of_library(self, lib: Lib, name: str, node: Node) -> set[Value]:
         if lib.package == "process":
             if lib.path == () and name == "env":
                 return {Value(Lib("process", ("env",)))}
@@ -283,7 +284,7 @@ class Fields(Heap):
         own = self.extras.get(f"lib {lib.package}")
         stored = set(own.fields.get(name, set())) if own is not None else set()
         if lib.package == "global" and lib.path in GLOBALS:
-            return stored or {Value(Lib("global", (name,)))}
+            return stored | self.global_property(name, node) or {Value(Lib("global", (name,)))}
         if name == "default" and lib.path == ():
             return {Value(lib)}
         if name == "length":
@@ -291,6 +292,14 @@ class Fields(Heap):
         if lib.path[:1] in (("()",), ("handle",)):
             return {Value(Plain()), *stored} if name in DATA_FIELDS else {Value(lib), *stored}
         return {Value(Lib(lib.package, (*lib.path, name)[-PATH_MAX:])), *stored}
+
+    def global_property(self, name: str, node: Node) -> set[Value]:
+        """What `global.name` holds, which is the same as a `name` that is declared nowhere."""
+        raise NotImplementedError
+
+    def write_global(self, name: str, values: Values, node: Node) -> bool:
+        """Whether it is such a variable."""
+        raise NotImplementedError
 
     def _of_word(self, word: Word, name: str) -> set[Value]:
         if word.what == "response":
@@ -396,7 +405,9 @@ class Fields(Heap):
 
     def _write_library(self, lib: Lib, name: str, values: Values, node: Node) -> None:
         if lib.package == "process" and lib.path[:1] == ("env",):
-            self.note(Danger(Harm.OPAQUE, f"changes process.env.{name}", node.place, "keep it in a variable"))
+            self.danger(Harm.DYNAMIC, f"changes process.env.{name}", node, "keep it in a variable")
+            return
+        if lib.package == "global" and lib.path in GLOBALS and self.write_global(name, values, node):
             return
         self.add(self.extra(f"lib {lib.package}"), name, values)
         sort = sort_of(lib.package)
@@ -404,10 +415,12 @@ class Fields(Heap):
         if "prototype" in lib.path or "__proto__" in lib.path or framework:
             self.danger(Harm.DYNAMIC, f"changes {'.'.join((lib.package, *lib.path))}.{name}", node, start=True)
         elif lib.package == "global":
-            what = f"keeps {name} in the global object"
-            self.note(Danger(Harm.OPAQUE, what, node.place, "keep it in a variable of a module"))
+            what = f"keeps {'something' if name == ANY else name} in the global object"
+            self.danger(Harm.DYNAMIC, what, node, "keep it in a variable of a module")
         else:
-            self.note(Danger(Harm.OPAQUE, f"changes {'.'.join((lib.package, *lib.path))}.{name}", node.place))
+            of_all = "()" not in lib.path and "handle" not in lib.path
+            what = f"changes {'.'.join((lib.package, *lib.path))}.{name}"
+            self.danger(Harm.DYNAMIC if of_all else Harm.OPAQUE, what, node)
 
     def store(self, into: Value | Binding, values: Values, node: Node) -> None:
         if self.recording:

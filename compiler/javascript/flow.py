@@ -178,14 +178,31 @@ class Flow(Keying):
             return one(self.extra(f"arguments {function.node.start} {function.file}")) if function else DATA
         if name in GLOBAL_NAMES:
             return one(Lib("global", (name,)))
-        return self.variable(self._global_variable(node), node, quiet=False)
+        return self.variable(self._global_variable(name, node), node, quiet=False)
 
-    def _global_variable(self, node: Node) -> Binding:
+    def global_property(self, name: str, node: Node) -> set[Value]:
+        if name in GLOBAL_NAMES or name in ("process", ANY):
+            return set()
+        return set(self.variable(self._global_variable(name, node), node, quiet=False))
+
+    def write_global(self, name: str, values: Values, node: Node) -> bool:
+        if name in GLOBAL_NAMES or name in ("process", ANY):
+            return False
+        self._assign_global(self._global_variable(name, node), values, node)
+        return True
+
+    def _assign_global(self, binding: Binding, values: Values, node: Node) -> None:
+        self.bind(binding, values)
+        if self.recording:
+            self.note_variable(binding, Mode.WRITE, node)
+            self.store(binding, values, node)
+
+    def _global_variable(self, name: str, node: Node) -> Binding:
         """A name that is declared nowhere."""
-        there = self.globals.get(node.text)
+        there = self.globals.get(name)
         if there is None:
             top = next(s.names.top for s in self.service.sources.values() if s.names is not None)
-            there = self.globals[node.text] = Binding(node.text, "global", node, Scope(None, top), assigned=1)
+            there = self.globals[name] = Binding(name, "global", node, Scope(None, top), assigned=1)
         return there
 
     def _builtin(self, binding: Binding, node: Node) -> Values:
@@ -542,7 +559,7 @@ class Flow(Keying):
             if target.text in GLOBAL_NAMES:
                 self.danger(Harm.DYNAMIC, f"changes {target.text}", target, start=True)
                 return
-            binding = self._global_variable(target)
+            binding = self._global_variable(target.text, target)
         if binding.kind == "builtin":
             if binding.name == "exports":
                 self.add(self.module_object(target.file), "exports", values)
@@ -704,7 +721,7 @@ class Flow(Keying):
     def _library_method(self, lib: Lib, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
         if name in ("then", "catch", "finally"):
             return self._settles(lib, name, arguments, node)
-        got = self._of_library(lib, name)
+        got = self._of_library(lib, name, node)
         own = [v for v in got if isinstance(v.target, Func)]
         if own:
             return self.call_values(frozenset(own), NOTHING, arguments, node, nodes)

@@ -149,6 +149,25 @@ RANDOM = {
 }  # fmt: skip
 """Packages whose results differ from run to run."""
 
+WRAPS = names(
+    """memoize memoizeWith once after before throttle debounce partial partialRight curry curryRight flow flowRight pipe
+    pipeWith compose wrap negate bind bindKey ary unary flip rearg overArgs converge promisify promisifyAll callbackify
+    coroutine queue priorityQueue cargo cargoQueue asyncify deprecate"""
+)
+"""Functions of libraries that make a function, or a thing, of functions: those are called when that is."""
+
+REMEMBERS = names("memoize memoizeWith once after before throttle debounce queue priorityQueue cargo cargoQueue")
+"""Of those, what knows of earlier calls."""
+
+COUNTS = names("uniqueId")
+"""Functions of libraries that give another result each time, in order."""
+
+SETTINGS = names(
+    """locale globalLocale defineLocale updateLocale setLocale registerPartial unregisterPartial registerHelper
+    unregisterHelper registerLanguage setOptions setDefault seed configure enable disable mixin"""
+)
+"""Functions of libraries, as such, after which the library does something else for everybody."""
+
 CHANCES = names("shuffle sample sampleSize random uniqueId")
 """Functions of lodash and the like."""
 

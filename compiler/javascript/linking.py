@@ -159,6 +159,8 @@ class Linking(Frameworks):
                 else:
                     found.append((declared["name"].text, declared["name"]))
             for part in kid.walk():
+                if part.type == "namespace_export":
+                    found.append((part.kids[0].text or string_value(part.kids[0]), part))
                 if part.type == "export_specifier":
                     alias = part.get("alias") or part["name"]
                     found.append((string_value(alias) if alias.type == "string" else alias.text, part))
@@ -175,7 +177,7 @@ class Linking(Frameworks):
                 if (
                     kid.type == "export_statement"
                     and kid.get("source") is not None
-                    and not any(k.type == "export_clause" for k in kid.kids)
+                    and not any(k.type in ("export_clause", "namespace_export") for k in kid.kids)
                 ):
                     for value in self.module_values(source.file, string_value(kid["source"])):
                         if isinstance(value.target, Obj) and value.target.kind == "module-data":
@@ -185,6 +187,9 @@ class Linking(Frameworks):
         return frozenset(found)
 
     def _export(self, source: Source, node: Node, depth: int) -> Values:
+        if node.type == "namespace_export":  # `export * as name from "./other.js"`
+            assert node.parent is not None
+            return self.module_values(source.file, string_value(node.parent["source"]))
         if node.type == "export_specifier":
             statement = node.parent.parent if node.parent is not None else None
             named = node["name"]

@@ -281,6 +281,10 @@ class Owners:
             return Initial.OPAQUE, "a collection whose entries cannot be listed"
         if obj.kind in ("iterator", "resolver"):
             return Initial.OPAQUE, "work that is under way"
+        if obj.kind == "remembers":
+            return Initial.OPAQUE, "a function that remembers earlier calls"
+        if obj.kind == "wrapper":
+            return Initial.STATELESS, ""
         for base in obj.fields.get("__base__", set()):
             if isinstance(base.target, Lib) and not (
                 base.target.package == "global" and base.target.path[-1:][0] in ERRORS

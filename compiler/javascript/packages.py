@@ -7,13 +7,14 @@ from __future__ import annotations
 from compiler.facts import Harm, Mode
 from compiler.javascript import libraries
 from compiler.javascript.calling import Calling
-from compiler.javascript.heap import Danger
+from compiler.javascript.heap import Danger, functions
 from compiler.javascript.libraries import Sort, sort_of
 from compiler.javascript.scopes import Function
 from compiler.javascript.syntax import Node
 from compiler.javascript.values import (
     ANY,
     BYTES,
+    CALLS,
     DATA,
     LITERAL,
     NOTHING,
@@ -101,6 +102,13 @@ class Packages(Calling):
         self._filled(name, every, node)
         if sort is Sort.MACHINE:
             return self._machine(lib, arguments, node)
+        if name in libraries.SETTINGS and lib.path == (name,) and arguments:
+            self.danger(Harm.DYNAMIC, f"changes the settings of {package} ({name})", node)
+        if sort is Sort.PURE and name in libraries.COUNTS:
+            what = f"uses a counter that {package} has for itself ({name})"
+            self.danger(Harm.OPAQUE, what, node, "count in a variable of the module")
+        if sort is Sort.PURE and name in libraries.WRAPS and functions(every):
+            return self._wrapper(name, every, node)
         self._given_functions(sort, package, name, every, node)
         self._concerns_all(sort, package, every, node)
         result = self._gives(lib, sort, package, name, every, new=node.type == "new_expression")
@@ -108,6 +116,13 @@ class Packages(Calling):
             result |= frozenset(v for v in self.elements(every) if v.via is not None or isinstance(v.target, Obj))
             result |= frozenset(v for v in every if isinstance(v.target, Obj) and package in PASSING)
         return result
+
+    def _wrapper(self, name: str, every: Values, node: Node) -> Values:
+        """A function that calls those it was made of, when it is called itself."""
+        made = self.obj(node, "remembers" if name in libraries.REMEMBERS else "wrapper")
+        self.add(made, CALLS, frozenset(v for v in every if isinstance(v.target, Func | Bound)))
+        self.add(made, ANY, every)
+        return one(made)
 
     def _concerns_all(self, sort: Sort, package: str, every: Values, node: Node) -> None:
         """At start, the application, its server or functions are given to something that keeps them for itself."""
@@ -359,10 +374,25 @@ class Packages(Calling):
             described = described | (arguments[1] if name == "setPrototypeOf" and len(arguments) > 1 else NOTHING)
         if field == "__esModule":
             return
+        self._getters(name, field, arguments)
         for value in described:
             if isinstance(value.target, Func):
                 described |= self.call(value.target, arguments[0], [], node, [])
         self.write(arguments[0] if arguments else NOTHING, field, described, node)
+
+    def _getters(self, name: str, field: str, arguments: list[Values]) -> None:
+        """What is described by `get` and `set` is called by who reads and writes the property."""
+        if name not in ("defineProperty", "defineProperties") or len(arguments) < 2:
+            return
+        found = [(field, v.target) for v in arguments[-1] if isinstance(v.target, Obj)]
+        if name == "defineProperties":
+            every = [pair for _, obj in found for pair in list(obj.fields.items())]
+            found = [(key, v.target) for key, values in every for v in values if isinstance(v.target, Obj)]
+        for holder in [v.target for v in arguments[0] if isinstance(v.target, Obj)]:
+            for key, described in found:
+                for kind in ("get", "set"):
+                    if described.fields.get(kind):
+                        self.add(holder, f"{kind} {key}", described.fields[kind])
 
     def _promise(self, name: str, arguments: list[Values], node: Node) -> Values:
         self.record.waits = True

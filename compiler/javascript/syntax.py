@@ -29,8 +29,9 @@ WORDS = frozenset({"async", "static", "get", "set", "*", "const", "let", "var", 
 
 
 class Node:
-    """One piece of syntax. `kids` are the named children in order; `parts` those of them (or operators) that have a
-    field's name. `binding` is what scopes.py finds for an identifier, `info` for a function or class."""
+    """One piece of syntax. `kids` are the named children in order; `parts` those of them (or operators, or the word
+    `default`) that have a field's name. `binding` is what scopes.py finds for an identifier, `info` for a function or
+    class."""
 
     __slots__ = ("binding", "column", "end", "file", "info", "kids", "last", "line", "parent", "parts", "start", "text",
                  "type", "words")  # fmt: skip
@@ -108,6 +109,8 @@ class _Copy:
                 operator = self._node(there)
                 operator.text = there.type
                 parent.parts["operator"] = operator
+            elif name and there.type == "default":  # `import { default as x }`, `export { x as default }`
+                parent.parts[name] = self._node(there)
             if not cursor.goto_next_sibling():
                 break
         cursor.goto_parent()

@@ -28,10 +28,14 @@ class Key:
     text: str = ""
 
 
+CALLS = "()"
+"""The field of a function that a library made: the functions that it calls."""
+
+
 @dataclass(eq=False)
 class Obj:
     """All objects made at one place in the source. `kind`: object, array, map, set, instance, app, router, module,
-    namespace, json, weak, promise, request."""
+    namespace, json, weak, promise, request; wrapper, remembers: a function that a library made."""
 
     node: Node
     kind: str

@@ -113,6 +113,8 @@ export class Base {
       const open = typeof value === "function" ? this.own(value) : OPEN.has(Object.getPrototypeOf(value));
       const fields = this.fieldsOf(value) ?? {};
       for (const [name, held] of Object.entries(fields)) queue.push([`${path}.${name}`, held, depth]);
+      // A class of the program may extend one that no variable leads to.
+      if (open && typeof value === "function") queue.push([`${path}.__proto__`, Object.getPrototypeOf(value), depth]);
       if (open) queue.push(...parts(value, path, depth));
       else if (typeof value === "function") queue.push(...parts(value, path, depth + 1));
       else this.later.push([value, path]);

@@ -1,4 +1,4 @@
-"""Services of Python that once answered otherwise when they were compiled: each as it is, and compiled on nodes that
+"""Services that once answered otherwise when they were compiled: each as it is, and compiled on nodes that
 share nothing but the contexts of messages, moved at every message. A text file each: sources, then what is asked.
 """
 
@@ -7,11 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from random_running import compiled, plainly
+from random_running import NODE, compiled, plainly, put_express
 
 from tests.compiler import golden
 
 CASES = Path(__file__).parent / "cases/moved"
+JAVASCRIPT = Path(__file__).parent / "cases/moved-javascript"
 
 
 @pytest.mark.parametrize("case", golden.cases(CASES), ids=lambda path: path.stem)
@@ -26,4 +27,19 @@ def test_moved_it_answers_as_it_is(case: Path, tmp_path: Path) -> None:
         (tmp_path / "source" / name).write_text(text)
     wanted = plainly(tmp_path / "source/app.py", requests)
     got = compiled(tmp_path / "source/app.py", requests, tmp_path / "bundle")
+    assert list(zip(requests, got, strict=True)) == list(zip(requests, wanted, strict=True))
+
+
+@pytest.mark.skipif(not NODE, reason="there is no Node.js")
+@pytest.mark.parametrize("case", golden.cases(JAVASCRIPT), ids=lambda path: path.stem)
+def test_moved_a_service_of_javascript_answers_as_it_is(case: Path, tmp_path: Path) -> None:
+    files = golden.sources(case.read_text())
+    requests = tuple(files.pop("requests").split())
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, text in files.items():
+        (source / name).write_text(text)
+    put_express(source)
+    wanted = plainly(source / "app.js", requests)
+    got = compiled(source / "app.js", requests, tmp_path / "bundle")
     assert list(zip(requests, got, strict=True)) == list(zip(requests, wanted, strict=True))
