@@ -360,7 +360,7 @@ class Calling(Fields):
             for filled in every:
                 self.touch(filled, Mode.WRITE, node)
         inside = self._inside_by(value, key) if key is not None else frozenset(self.inside(value))
-        if name in CHANGES and every:
+        if name in CHANGES and name != "sort" and every:  # which does not keep what it compares by
             self._put_in(value, name, arguments, node)
         results: Values = NOTHING
         if name in CALLS_BACK or functions(every):

@@ -149,6 +149,13 @@ RANDOM = {
 }  # fmt: skip
 """Packages whose results differ from run to run."""
 
+KEEPS_FUNCTIONS = names(
+    """zod joi @hapi/joi celebrate yup ajv superstruct jsonschema validate.js express-validator handlebars hbs
+    express-handlebars nunjucks mustache pug jade swig eta marked markdown-it showdown sanitize-html xss winston
+    express-winston pino bunyan log4js"""
+)
+"""Packages that keep the functions that they are given at start, and call them while they work for requests."""
+
 WRAPS = names(
     """memoize memoizeWith once after before throttle debounce partial partialRight curry curryRight flow flowRight pipe
     pipeWith compose wrap negate bind bindKey ary unary flip rearg overArgs converge promisify promisifyAll callbackify

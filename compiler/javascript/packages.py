@@ -195,10 +195,9 @@ class Packages(Calling):
             self.record.waits = True
             if name not in LISTENS:
                 self.handed_at.add(node)
-            if self.starts(self.function):
-                for value in given:
-                    if isinstance(value.target, Func):
-                        self.callbacks.setdefault(value.target.function, node)
+        if (sort is not Sort.PURE or package in libraries.KEEPS_FUNCTIONS) and self.starts(self.function):
+            for function in functions(given):
+                self.callbacks.setdefault(function.function, node)
 
     def _machine(self, lib: Lib, arguments: list[Values], node: Node) -> Values:
         name = lib.path[-1] if lib.path else ""

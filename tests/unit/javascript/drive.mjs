@@ -16,7 +16,7 @@ const service = new Service(folder, manifest, {
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { fluxion, message, context } = JSON.parse(line, (_, value) => (value?.type === "Buffer" ? Buffer.from(value.data) : value));
-  if (!message.body.variables) message.body.body = Buffer.from(message.body.body ?? "", "latin1");
+  if (!message.body.variables && typeof (message.body.body ?? "") === "string") message.body.body = Buffer.from(message.body.body ?? "", "latin1");
   if (message.body.forwarded?.part === "body") message.body.forwarded.value = Buffer.from(message.body.forwarded.value, "latin1");
   let sent;
   try {
