@@ -30,6 +30,7 @@ class Hold:
         """When the first message was held."""
         self.parts: list[HeldPart] = []
         self.count = 0
+        self.bytes = 0
 
 
 class Pause(NamedTuple):
@@ -44,11 +45,12 @@ class Pause(NamedTuple):
 
 
 class Holding:
-    """All holds. `by_partition` may be read directly; `count` is the number of messages held."""
+    """All holds. `by_partition` may be read directly; `count` is the number of messages held, `bytes` their size."""
 
     def __init__(self) -> None:
         self.by_partition: dict[str, Hold] = {}
         self.count = 0
+        self.bytes = 0
 
     def begin(self, partition: str, source: Session, epoch: int, now_ms: float) -> None:
         assert partition not in self.by_partition, partition
@@ -60,14 +62,18 @@ class Holding:
         if hold.first_ms is None:
             hold.first_ms = now_ms
         hold.parts.append(HeldPart(sender, part, messages.copy()))
+        size = len(hold.parts[-1].messages)
         hold.count += part.count
+        hold.bytes += size
         self.count += part.count
+        self.bytes += size
 
     def end(self, partition: str) -> Hold | None:
         """The hold, which is over, or None if there was none."""
         hold = self.by_partition.pop(partition, None)
         if hold is not None:
             self.count -= hold.count
+            self.bytes -= hold.bytes
         return hold
 
 

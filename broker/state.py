@@ -459,12 +459,14 @@ class BrokerState:
             out.extend(SendTo(session, m.Grant(windows)) for session in gateways)
 
     def _check_full(self, now_ms: float, out: list[Effect]) -> None:
-        full = self._holding.count > self._config.held_messages_max
+        holding, config = self._holding, self._config
+        full = holding.count > config.held_messages_max or holding.bytes > config.held_bytes_max
         if full != self._full:
             self._full = full
             if full:
                 text = (
-                    f"{self._holding.count} messages are held: gateways take no more until a migration ends"
+                    f"{holding.count} messages are held, {holding.bytes} bytes: "
+                    "gateways take no more until a migration ends"
                 )
                 out.append(Log("warning", text, "held"))
             self._grant(now_ms, out)

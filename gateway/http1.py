@@ -60,6 +60,7 @@ class Limits(NamedTuple):
     header_timeout_s: float
     body_timeout_s: float
     keep_alive_s: float
+    queued_bytes_max: int = 2**62
 
 
 class Exchange:
@@ -74,6 +75,7 @@ class Exchange:
         "chunked",
         "head_out",
         "headers",
+        "held",
         "keep_alive",
         "method",
         "pieces",
@@ -93,6 +95,8 @@ class Exchange:
         self.headers: dict[str, str] = {}
         self._pairs: list[tuple[bytes, bytes]] = []
         self.body = b""
+        self.held = 0
+        """Bytes of it that count as read and not answered."""
         self.keep_alive = True
         self.safe = False
         self.head_out = False
@@ -168,6 +172,8 @@ class Server:
         self.on_gone = on_gone
         self.error_answer = error_answer
         self.connections: set[Connection] = set()
+        self.held = 0
+        """Bytes of bodies that were read, of all connections, and whose requests are not answered."""
         self.now_s = 0.0
         """Loop time, as of the last sweep."""
         self.date = ""
@@ -230,6 +236,7 @@ class Connection(asyncio.Protocol):
         given."""
         self._url = b""
         self._chunks: list[bytes] = []
+        self._held = 0
         self._current = Exchange(self)
         self._refusal: Refusal | None = None
 
@@ -244,6 +251,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._server.held -= self._held
+        self._held = 0
         self._deaf = True
         for exchange in self._begun:
             if exchange.answer is None or not exchange.whole:
@@ -408,6 +417,12 @@ class Connection(asyncio.Protocol):
         self._told += len(body)
         if self._told > self._limits.body_bytes_max:
             self._interrupt(_body_too_large(self._limits))
+        server = self._server
+        if server.held + len(body) > self._limits.queued_bytes_max:
+            self._interrupt(Refusal(503, f"{server.held} bytes of requests are being read already; try again"))
+        server.held += len(body)
+        self._held += len(body)
+        self._current.held += len(body)
         self._chunks.append(body)
 
     def on_message_complete(self) -> None:
@@ -464,6 +479,9 @@ class Connection(asyncio.Protocol):
                 if not exchange.whole:
                     return
             begun.popleft()
+            self._held -= exchange.held
+            self._server.held -= exchange.held
+            exchange.held = 0
             self._since_s = self._server.now_s if self._phase == _IDLE else self._since_s
             if not exchange.keep_alive:
                 self._waiting.clear()

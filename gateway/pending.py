@@ -97,6 +97,8 @@ class GatewayState:
         self._windows: dict[str, int] = {}
         self._outstanding: dict[str, int] = {}
         self._requests: dict[bytes, Request] = {}
+        self._queued_bytes = 0
+        """Of their messages' bodies."""
         self._waits: dict[int, Wait] = {}
         self._deadlines: dict[int, dict[int, tuple[int, Wait]]] = {}
         """By length of the deadline, so that each is in order of time: number -> (when, who)."""
@@ -138,6 +140,7 @@ class GatewayState:
         return {
             "requests_waiting": len(self._waits),
             "requests_outstanding": sum(self._outstanding.values()),
+            "requests_bytes": self._queued_bytes,
             "window": sum(self._windows.values()),
             "messages_unacknowledged": len(self._outgoing),
             "answers_streaming": len(self._streams),
@@ -242,7 +245,10 @@ class GatewayState:
             return self._shed(event.ticket, f"{node} takes no requests at the moment; try again")
         if outstanding >= window:
             return self._shed(event.ticket, f"{node} has as many requests as it takes; try again")
+        if self._queued_bytes + len(event.packed) > self._config.queued_bytes_max:
+            return self._shed(event.ticket, f"{self._queued_bytes} bytes of requests are under way already; try again")
         self._outstanding[node] = outstanding + 1
+        self._queued_bytes += len(event.packed)
         trace = event.request["headers"].get("traceparent", "")
         message = Message(  # in the order of its fields: by name it takes half as long again
             root, entry.fluxion, key, event.packed, now_ms, root, self._config.name, now_ms + entry.deadline_ms, 0, 0,
@@ -300,6 +306,7 @@ class GatewayState:
         if self._requests.get(root) is not request:
             return
         del self._requests[root]
+        self._queued_bytes -= len(request.message.body)
         self._polled.pop(root, None)
         left = self._outstanding[request.node] - 1
         if left:

@@ -83,6 +83,7 @@ class GatewayService:
             config.header_timeout_ms / 1000,
             config.body_timeout_ms / 1000,
             config.keep_alive_ms / 1000,
+            config.queued_bytes_max,
         )
         self._server = Server(limits, self._on_request, self._on_gone, _server_error)
         self._complaints = Complaints()

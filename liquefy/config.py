@@ -28,21 +28,23 @@ DURABILITIES = ("memory", "disk", "replicated")
 @dataclasses.dataclass(frozen=True)
 class BrokerConfig:
     """`ping_interval_ms`: how soon a dead connection is noticed. `silence_max_ms`: a peer that says nothing for so
-    long is cut off by the broker (the controller moves hung workers earlier). `held_messages_max`: beyond it
-    every gateway is granted nothing until a migration ends."""
+    long is cut off by the broker (the controller moves hung workers earlier). `held_messages_max`,
+    `held_bytes_max`: beyond them every gateway is granted nothing until a migration ends."""
 
     bind: str = BROKER_DEFAULT
     name: str = "broker"
     ping_interval_ms: int = 50
     silence_max_ms: int = 10_000
     held_messages_max: int = 50_000
+    held_bytes_max: int = 512 * 1024 * 1024
     keys: str = ""
     log_format: str = "text"
 
 
 @dataclasses.dataclass(frozen=True)
 class WorkerConfig:
-    """`window`: requests in flight that this node takes from all gateways. `batch_messages_max`: messages per call
+    """`window`: requests in flight that this node takes from all gateways; with more than `queued_bytes_max` of
+    messages here it takes none. `batch_messages_max`: messages per call
     of a host and per commit. `batches_in_flight_max`: 2 lets the host run while the worker commits.
     `async_in_flight_max`: awaiting messages per host. `cache_bytes_max`: contexts kept decoded, per host.
     `host_memory_bytes_max`, `host_files_max`: what a host may allocate, and have open; 0 for no limit.
@@ -56,6 +58,7 @@ class WorkerConfig:
     capacity: float = 1.0
     slots: int = 1
     window: int = 2_048
+    queued_bytes_max: int = 512 * 1024 * 1024
     batch_messages_max: int = 128
     batches_in_flight_max: int = 2
     async_in_flight_max: int = 512
@@ -121,6 +124,7 @@ class GatewayConfig:
     http_host: str = "127.0.0.1"
     http_port: int = 8080
     body_bytes_max: int = 1024 * 1024
+    queued_bytes_max: int = 256 * 1024 * 1024
     headers_bytes_max: int = 32 * 1024
     header_timeout_ms: int = 10_000
     body_timeout_ms: int = 30_000

@@ -72,6 +72,8 @@ class WorkerState:
         self._heard_ms = 0
         self._beat_ms = self._report_ms = self._asked_ms = 0
         self._window = 0
+        self._queued_bytes = 0
+        """Of messages that are here, as of the last beat: to sum them up more often would cost."""
         self._events: dict[type, Callable[[Any], None]] = {
             ev.Up: self._up,
             ev.Down: self._down,
@@ -268,7 +270,8 @@ class WorkerState:
         """How many requests this node takes in flight now."""
         backlog = sum(len(p.working) for p in self.flow.partitions.values())
         full = backlog > BACKLOG_FACTOR * self.config.window
-        return 0 if self.stalled() or full else self.config.window
+        heavy = self._queued_bytes > self.config.queued_bytes_max
+        return 0 if self.stalled() or full or heavy else self.config.window
 
     def _tick(self, event: ev.Tick) -> None:
         now_ms, config = self.flow.now_ms, self.config
@@ -285,6 +288,9 @@ class WorkerState:
             self._heard_ms = now_ms
             self._do(ev.Reconnect())
             return
+        if now_ms - self._beat_ms >= config.beat_interval_ms:
+            working = [p.working for p in self.flow.partitions.values() if p.working]
+            self._queued_bytes = sum(len(entry.message.body) for some in working for entry in some.values())
         window = self.window()
         if window != self._window or now_ms - self._beat_ms >= config.beat_interval_ms:
             if (window == 0) != (self._window == 0) and self._beat_ms:
@@ -299,7 +305,8 @@ class WorkerState:
             self._do(Log("info", f"takes requests again, {window} at a time", "window"))
             return
         backlog = sum(len(p.working) for p in self.flow.partitions.values())
-        why = "the store does not answer" if self.stalled() else f"{backlog} messages wait already"
+        waiting = f"{backlog} messages wait already, {self._queued_bytes} bytes"
+        why = "the store does not answer" if self.stalled() else waiting
         self._do(Log("warning", f"takes no requests: {why}", "window"))
 
     def _report(self, now_ms: int) -> None:

@@ -648,6 +648,21 @@ def test_nothing_is_granted_while_too_much_is_held() -> None:
     assert b.told(gw, m.Grant) == [m.Grant({"node1": 10})]
 
 
+def test_bytes_that_are_held_are_bounded_as_well() -> None:
+    b = Broker(held_bytes_max=100)
+    source, gw = b.worker("node1", (P, 7)), b.gateway()
+    b.say(source, m.Beat(window=10))
+    b.now_ms = 100
+    b.say(source, m.Hold(P, 7))
+    for number in range(20):
+        b.data(gw, (P, b.path(P), number))
+    assert b.state._holding.bytes > 100
+    assert b.state._full
+    b.say(source, m.Release(P, 7))
+    assert b.state._holding.bytes == 0
+    assert not b.state._full
+
+
 def test_what_a_dead_source_held_for_is_not_held_any_more() -> None:
     b = Broker(held_messages_max=0)
     source, node, gw = b.worker("node1", (P, 7)), b.worker("node2"), b.gateway()

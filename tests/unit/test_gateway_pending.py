@@ -564,3 +564,18 @@ def test_one_to_be_remembered_is_stored_and_passed_on() -> None:
     ((destination, _, posted),) = gateway.sent()
     assert destination == "@gateway2"
     assert gateway.do(FromPeer(b"gateway2#1", Ack([posted.seq]))) == [Relay(NODE, Ack([8]))]
+
+
+def test_more_bytes_than_may_be_under_way_are_refused_until_some_are_safe() -> None:
+    gate = Gateway(queued_bytes_max=1_500)
+    _, effects = gate.request(body="x" * 1_000)
+    assert not effects
+    _, effects = gate.request(body="x" * 1_000)
+    assert isinstance(effects[0], Refuse)
+    assert effects[0].status == 503
+    ((_, _, posted),) = gate.sent()
+    gate.do(FromPeer(NODE, Ack([posted.seq])))
+    gate.do(Tick(), 2_000)
+    _, effects = gate.request(body="x" * 1_000)
+    assert not effects
+    assert gate.state.figures()["requests_bytes"] < 1_500

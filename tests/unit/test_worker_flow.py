@@ -429,6 +429,21 @@ def test_a_store_that_stalls_closes_the_window() -> None:
     assert bench.to_broker(Beat)[-1].window == 2_048
 
 
+def test_too_many_bytes_that_wait_close_the_window() -> None:
+    bench = Bench(WorkerConfig(name="node1", queued_bytes_max=10)).ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(msgspec.structs.replace(bench.message(1), body=values.pack("x" * 20)))
+    bench.now_ms += 200
+    bench.step(ev.Tick())
+    assert bench.to_broker(Beat)[-1].window == 0
+    bench.answer_reads()
+    bench.answer_runs()
+    bench.answer_commits()
+    bench.now_ms += 200
+    bench.step(ev.Tick())
+    assert bench.to_broker(Beat)[-1].window == 2_048
+
+
 def test_a_new_version_takes_over_when_nothing_of_the_partition_runs() -> None:
     bench = Bench().ready("shop/store/0")
     bench.auto = False

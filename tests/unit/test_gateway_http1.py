@@ -1,0 +1,35 @@
+"""What bounds the connections of all clients together, without a socket."""
+
+from __future__ import annotations
+
+from fuzz.parsers import LIMITS, Wire
+
+from gateway import http1
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 600\r\n\r\n"
+
+
+def test_bodies_that_are_being_read_are_bounded_over_all_connections() -> None:
+    asked: list[http1.Exchange] = []
+    limits = LIMITS._replace(queued_bytes_max=1_000)
+    server = http1.Server(limits, asked.append, lambda exchange: None, lambda status, text: ([], text.encode()))
+
+    def client(data: bytes) -> tuple[http1.Connection, Wire]:
+        connection, wire = http1.Connection(server), Wire()
+        connection.connection_made(wire)  # type: ignore[arg-type]
+        connection.data_received(data)
+        return connection, wire
+
+    client(POST + bytes(600))
+    slow, _ = client(POST + bytes(300))
+    assert server.held == 900
+    _, refused = client(POST + bytes(200))
+    assert refused.out.startswith(b"HTTP/1.1 503 ")
+    assert server.held == 900
+    slow.connection_lost(None)
+    assert server.held == 600
+    asked[0].respond(200, [], b"")
+    assert server.held == 0
+    _, taken = client(POST + bytes(600))
+    assert len(asked) == 2
+    assert not taken.out
