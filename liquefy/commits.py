@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 SEEN_BUCKET_MS = 30_000
 """Seen ids are kept in buckets of so much birth time; a bucket expires as a whole."""
 
@@ -14,7 +16,7 @@ DEDUPE_RETENTION_MS = 300_000
 goes to the dead letters as "expired". Costs about 60 bytes of Redis per stateful message handled in that time."""
 
 
-class ContextChange(NamedTuple):
+class ContextChange(msgspec.Struct, frozen=True):
     """Fields of one context set (name -> packed value) and removed. `created`: there was no such context before;
     `emptied`: nothing is left of it."""
 

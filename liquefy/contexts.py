@@ -388,8 +388,10 @@ def _flat(commits: Iterable[PartitionCommit]) -> list[str | int | bytes]:
             items += (str(bucket), len(ids))
             items += ids
         items.append(len(contexts))
-        for key, sets, removes, created, emptied in contexts:
-            items += (key, 2 if emptied else 1 if created else 0, 2 * len(sets), len(removes))
+        for change in contexts:
+            sets, removes = change.sets, change.removes
+            fate = 2 if change.emptied else 1 if change.created else 0
+            items += (change.key, fate, 2 * len(sets), len(removes))
             for field in sets.items():
                 items += field
             items += removes

@@ -77,13 +77,13 @@ class Posted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     resend: bool = False
 
 
-class Part(NamedTuple):
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One entry of a data frame's header. `destination` is a partition (`graph/group/index`) or a gateway
     (`@name`); `path` is the route the sender believes in (see `Route`)."""
 
     destination: str
     path: Natural
-    count: Natural  # type: ignore[assignment]  # a field, not the tuple's method
+    count: Natural
 
 
 class Route(NamedTuple):

@@ -56,7 +56,12 @@ class Acks:
         if now_ms - self._since_ms >= ACK_AFTER_MS:
             due, self._seqs, self._since_ms = self._seqs, {}, 0
         else:
-            due = {session: seqs for session, seqs in self._seqs.items() if len(seqs) >= ACKS_MAX}
+            due = {}
+            for session, seqs in self._seqs.items():
+                if len(seqs) >= ACKS_MAX:
+                    due[session] = seqs
+            if not due:
+                return []
             for session in due:
                 del self._seqs[session]
         return [Relay(session, Ack(seqs)) for session, seqs in due.items()]

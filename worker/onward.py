@@ -57,7 +57,7 @@ class Onward:
             return {}, ()
         free = {to: self._free(host, graph, to, message) for targets in known.values() for to in targets}
         streams = known
-        if not all(free.values()):
+        if None in free.values():
             some = {sender: tuple(t for t in targets if free[t]) for sender, targets in known.items()}
             streams = {sender: targets for sender, targets in some.items() if targets}
         coroutines = free.keys() & host.asynchronous

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from controller_world import World
 from controller_world import graph as controller_graph
 from fuzz.making import Maker
+from msgspec.structs import replace
 from test_gateway_pending import GRAPH as GATEWAY_GRAPH
 from test_gateway_pending import Gateway
 from worker_bench import CONTROLLER, GATEWAY, Bench
@@ -49,7 +50,7 @@ def wire(maker: Maker, path: Callable[[str], int] = lambda destination: 1) -> Wi
     for _ in range(maker.one((1, 1, 2, 3))):
         posteds = [maker.made(m.Posted) for _ in range(maker.one((0, 1, 1, 2)))]
         part = maker.made(m.Part, count=len(posteds) if maker.often(0.9) else maker.number())
-        header.append(part._replace(path=path(part.destination)) if maker.often(0.9) else part)
+        header.append(replace(part, path=path(part.destination)) if maker.often(0.9) else part)
         parts.append(posteds)
     if maker.often(0.1):
         parts.append([])
