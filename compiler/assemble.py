@@ -17,15 +17,12 @@ from compiler.classify import Classified, Part
 from compiler.facts import Facts, Place, Unit
 from compiler.holes import cut_out, put_holes
 from compiler.program import Entry, Fluxion, Group, Keeping, Kept, Program, Role, Sorted, Stream
+from liquefy import bundle
+from liquefy.errors import UserError
 from liquefy.graph import OUTPUT
 
 ASSETS_MAX = 20_000
 """Files of a service's folder that go along; as many as a bundle takes."""
-
-_LEFT_OUT = {
-    *(".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".liquefy", ".tox", ".mypy_cache"),
-    *(".pytest_cache", ".ruff_cache", ".idea", ".vscode"),
-}
 
 
 @dataclass(frozen=True)
@@ -105,17 +102,20 @@ def service_name(folder: Path, entry: str) -> str:
 
 
 def assets(folder: Path, sources: set[str]) -> Iterator[str]:
-    """The other files of the folder, relative, in order."""
+    """The other files of the folder, relative, in order. Raises UserError if there are too many."""
     count = 0
     for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _LEFT_OUT)
+        folders[:] = sorted(name for name in folders if not bundle.is_ignored(Path(base, name)))
         for name in sorted(names):
             path = (Path(base) / name).relative_to(folder).as_posix()
-            if path in sources or name.endswith((".pyc", ".pyo")) or not (Path(base) / name).is_file():
+            if path in sources or name.endswith(bundle.IGNORED_SUFFIXES) or not (Path(base) / name).is_file():
                 continue
             count += 1
             if count > ASSETS_MAX:
-                return
+                raise UserError(
+                    f"{folder}: more than {ASSETS_MAX:,} files, which all go along with the service\n"
+                    "  remedy: move out of the folder what the code does not need"
+                )
             yield path
 
 

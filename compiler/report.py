@@ -83,6 +83,8 @@ def lines(program: Program) -> Iterator[str]:
     yield from program.streams()
     yield ""
     yield _title(program)
+    if program.assets:
+        yield f"with it {_count(len(program.assets), 'other file')} of its folder"
     groups = {group.name: group for group in program.groups}
     width = max((len(fluxion.name) for fluxion in program.fluxions), default=0)
     for fluxion in program.fluxions:

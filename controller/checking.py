@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from liquefy.errors import UserError
-from liquefy.graph import OUTPUT, PARTITIONS_MAX, Fluxion, Graph, Group
+from liquefy.graph import OUTPUT, PARTITIONS_MAX, Fluxion, Graph, Group, Input
 from liquefy.wording import counted
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _PARAMETER = re.compile(r"\{[^}]*\}")
+_REST = "...}"
 
 
 def check(graph: Graph, bundle: bytes, old: Graph | None, in_force: Mapping[str, Graph]) -> None:
@@ -116,9 +117,18 @@ def _check_inputs(graph: Graph, other: Graph) -> None:
         for theirs in other.inputs:
             methods = mine.method == theirs.method or "*" in (mine.method, theirs.method)
             if methods and _PARAMETER.sub("{}", mine.path) == _PARAMETER.sub("{}", theirs.path):
-                raise UserError(
-                    f"{graph.name}: {mine.method} {mine.path} is what {other.name} answers "
-                    f"({theirs.method} {theirs.path})\n"
-                    f"  remedy: choose another path, or `liquefy-ctl undeploy {other.name}`; what an earlier "
-                    "local cluster left behind goes with `liquefy-ctl down --purge`"
-                )
+                raise UserError(_conflict(graph, mine, other, theirs))
+
+
+def _conflict(graph: Graph, mine: Input, other: Graph, theirs: Input) -> str:
+    remedy = (
+        f"`liquefy-ctl undeploy {other.name}`; what an earlier local cluster left behind goes with "
+        "`liquefy-ctl down --purge`"
+    )
+    if _REST in mine.path or _REST in theirs.path:
+        whole = graph if _REST in mine.path else other
+        text = f"{graph.name} and {other.name} would answer the same requests: {whole.name} answers every path, as a "
+        text += "compiled service does"
+        return f"{text}\n  remedy: give one of them a cluster of its own, or {remedy}"
+    text = f"{graph.name}: {mine.method} {mine.path} is what {other.name} answers ({theirs.method} {theirs.path})"
+    return f"{text}\n  remedy: choose another path, or {remedy}"

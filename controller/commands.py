@@ -128,7 +128,8 @@ class Commands:
                 known = ", ".join(sorted(self._handlers))
                 raise UserError(f"there is no command {command!r}\n  remedy: give one of: {known}")
             if not loaded and command not in ("status", "nodes", "events", "logs"):
-                raise UserError("the controller has not reached Redis yet\n  remedy: see that Redis runs; ask again")
+                text = "the controller has not read the store yet, or leads no more"
+                raise UserError(f"{text}\n  remedy: ask again in a moment; if that lasts, see that Redis runs")
             handler(query)
         except UserError as error:
             query.refuse(str(error))

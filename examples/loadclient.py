@@ -18,6 +18,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -299,7 +300,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument(
-        "--url", action="append", help="gateway; may be given more than once [http://127.0.0.1:8080]"
+        "--url", action="append", help=f"gateway; may be given more than once [{local_gateway()}]"
     )
     parser.add_argument("--rate", type=float, default=500, help="requests a second")
     parser.add_argument("--seconds", type=float, default=30)
@@ -310,8 +311,21 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def local_gateway() -> str:
+    """That of the cluster that `liquefy-ctl up` runs in this folder or one above it; else where one usually is."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        try:
+            return str(json.loads((folder / ".liquefy" / "cluster.json").read_text())["http"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return "http://127.0.0.1:8080"
+
+
 def client_of(options: argparse.Namespace) -> Client:
-    return Client(options.url or ["http://127.0.0.1:8080"], options.connections, options.give_up)
+    urls = options.url or [local_gateway()]
+    print(f"load for {', '.join(urls)}", file=sys.stderr)
+    return Client(urls, options.connections, options.give_up)
 
 
 def run(main: Awaitable[int]) -> int:

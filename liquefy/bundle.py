@@ -24,19 +24,19 @@ BUNDLE_BYTES_MAX = 64 * 1024 * 1024
 
 BUNDLE_FILES_MAX = 20_000
 
-IGNORED_FOLDERS = frozenset(
-    (
-        "__pycache__",
-        ".git",
-        ".venv",
-        "node_modules",
-        ".liquefy",
-        ".mypy_cache",
-        ".pytest_cache",
-        ".ruff_cache",
-    )
-)
-IGNORED_SUFFIXES = (".pyc",)
+IGNORED_FOLDERS = frozenset((
+    *("__pycache__", "node_modules", ".venv", ".liquefy", ".git", ".hg", ".svn", ".idea", ".vscode"),
+    *(".tox", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
+))  # fmt: skip
+IGNORED_SUFFIXES = (".pyc", ".pyo")
+
+_ENVIRONMENT = "pyvenv.cfg"
+"""What every virtual environment of Python has in it, whatever it is called."""
+
+
+def is_ignored(folder: Path) -> bool:
+    """Whether nothing in this folder belongs to a service: packages, caches, what tools keep."""
+    return folder.name in IGNORED_FOLDERS or (folder / _ENVIRONMENT).is_file()
 
 
 def build(folder: Path) -> bytes:
@@ -100,7 +100,7 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
         )
     found = []
     for at, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in IGNORED_FOLDERS]
+        folders[:] = [name for name in folders if not is_ignored(Path(at, name))]
         for name in names:
             path = Path(at, name)
             if name.endswith(IGNORED_SUFFIXES) or not path.is_file():

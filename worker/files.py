@@ -35,9 +35,11 @@ async def prepare(data_dir: Path, graph: str, bundle: Path) -> Path:
     return home / FILES
 
 
-def forget(data_dir: Path, graph: str) -> None:
+async def forget(data_dir: Path, graph: str) -> None:
     """Delete what the service wrote on this node, and the copy with it."""
-    shutil.rmtree(data_dir.resolve() / SERVICES / graph, ignore_errors=True)
+    home = data_dir.resolve() / SERVICES / graph
+    async with _locks.setdefault(home, asyncio.Lock()):
+        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)  # it may be large: nobody waits for it
 
 
 def lay_out(bundle: Path, home: Path) -> None:

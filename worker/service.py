@@ -313,7 +313,7 @@ class Service:
 
     def _forget_files(self, effect: ev.ForgetFiles) -> None:
         for graph in effect.graphs:
-            files.forget(Path(self._config.data_dir), graph)
+            self._spawn(files.forget(Path(self._config.data_dir), graph))
 
     def _stop_host(self, effect: ev.StopHost) -> None:
         host = self._hosts.pop(effect.host, None)

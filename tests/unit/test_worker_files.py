@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -62,6 +63,6 @@ def test_links_are_links(tmp_path: Path) -> None:
 def test_purged_services_leave_nothing(tmp_path: Path) -> None:
     home = tmp_path / files.SERVICES / "votes"
     files.lay_out(bundle(tmp_path, "1", {"app.py": "one"}), home)
-    files.forget(tmp_path, "votes")
-    files.forget(tmp_path, "never-there")
+    asyncio.run(files.forget(tmp_path, "votes"))
+    asyncio.run(files.forget(tmp_path, "never-there"))
     assert not home.exists()
