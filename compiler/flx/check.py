@@ -21,6 +21,7 @@ LANGUAGES = ("javascript", "python")
 
 _SERVICE = re.compile(r"[a-z][a-z0-9-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_WORD = re.compile(r"[\w$]+")
 _HOLE = re.compile(r"⟪([A-Za-z_][\w-]*)⟫")
 
 
@@ -59,6 +60,7 @@ class _Checker:
             self._arrivals()
         else:
             self._files()
+            self._sent()
         if program.language in LANGUAGES:
             for wrong in bodies.check(program):
                 self._wrong_body(wrong)
@@ -145,6 +147,24 @@ class _Checker:
                 line = self._line_of(path, text, filled, at + error.column - 1)
                 self._add((), f"{path} is not {bodies.LANGUAGE_NAMES[self._program.language]}: {error.why}",
                           "correct the line", line)  # fmt: skip
+
+    def _sent(self) -> None:
+        """What a part of a handler sends is named in its body, came to it, or (of its first part) is the handler's."""
+        arriving = derive.incoming(self._program.fluxions)
+        for index, fluxion in enumerate(self._program.fluxions):
+            if not fluxion.body or fluxion.role not in (Role.START, Role.STEP):
+                continue
+            named = set(_WORD.findall(fluxion.body))
+            named.update(v for _, stream in arriving.get(fluxion.name, ()) for v in stream.variables)
+            if fluxion.role is Role.START:
+                own = (text for text in self._program.files.values() if f"⟪{fluxion.name}⟫" in text)
+                named.update(word for text in own for word in _WORD.findall(text))
+            for i, stream in enumerate(fluxion.streams):
+                for name in dict.fromkeys(stream.variables):
+                    if name not in named:
+                        text = f"{fluxion.name} sends {name!r}, which is not in its body and does not come to it"
+                        remedy = "name a variable that it has, here and where it is read"
+                        self._add(("flx", index, "stream", i), text, remedy)
 
     def _line_of(self, path: str, text: str, filled: dict[str, str], position: int) -> int:
         """Where a position of the filled file stands in this one: in its text, or in a body."""

@@ -82,6 +82,11 @@ SENSELESS = [
         "service a\nlanguage python\nframework flask\nflx b\n  GET /\n  handler\n    return 1\nfile app.py\n    ⟪c⟫\n",
         4, "no file has a place for the body of 'b'",
     ),
+    (
+        "service a\nlanguage python\nframework flask\nflx b\n  GET /\n  -> c [x]\n  start\n    y = 1\nflx c\n  end\n"
+        "    return str(y)\nfile app.py\n    def f():\n        ⟪b⟫\n        ⟪c⟫\n",
+        6, "b sends 'x', which is not in its body and does not come to it",
+    ),
 ]  # fmt: skip
 
 
