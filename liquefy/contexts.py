@@ -77,12 +77,13 @@ class Contexts:
         self._commits: Line | ClusterLine
         self._reads: Line | ClusterLine
         self._rest: Line | ClusterLine
+        self._servers: Servers | None = None
         if self._cluster:
             topology = Topology(url, durability)
             self._commits, self._reads, self._rest = (ClusterLine(topology, timeout_s) for _ in range(3))
         else:
-            servers = Servers(url, durability)
-            self._commits, self._reads, self._rest = (Line(servers, timeout_s) for _ in range(3))
+            self._servers = Servers(url, durability)
+            self._commits, self._reads, self._rest = (Line(self._servers, timeout_s) for _ in range(3))
 
     async def ping(self) -> bool:
         """Whether Redis answers now."""
@@ -95,6 +96,8 @@ class Contexts:
         """Close the connections; calls under way raise StoreUnavailable."""
         for line in (self._commits, self._reads, self._rest):
             line.close()
+        if self._servers is not None:
+            self._servers.hang_up()
 
     async def close(self) -> None:
         """The same, and wait until they are closed."""

@@ -11,6 +11,7 @@ a cancelled call leaves the connection usable. Calls under way at one time on on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 import ssl
@@ -29,6 +30,12 @@ TIMEOUT_S = 5.0
 
 CONNECT_S = 1.0
 """One of several servers that cannot be connected to by then is passed over."""
+
+RIVAL_S = 1.0
+"""Another server that does not say by then what it is counts as away."""
+
+AWAY_S = 1.0
+"""One that is away is looked for so often; nobody waits for it meanwhile."""
 
 REPLICA_MS = 1_000
 """A write that no replica has by then has not been done, for all that we know."""
@@ -68,7 +75,9 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, name: str, timeout_s: float) -> None:
         self.open = False
-        self._name, self._timeout_s = name, timeout_s
+        self.history = b""
+        """Of a primary with replicas: the name of what it has told them so far."""
+        self.name, self._timeout_s = name, timeout_s
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_MORE)
         self._waiting: deque[tuple[asyncio.Future[list[Any]], int, float]] = deque()
@@ -101,7 +110,7 @@ class _Connection(asyncio.Protocol):
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._look)
         else:
-            self._fail(f"Redis at {self._name}: no answer in {self._timeout_s:g} s")
+            self._fail(f"Redis at {self.name}: no answer in {self._timeout_s:g} s")
             self.give_up()
 
     def data_received(self, data: bytes) -> None:
@@ -189,6 +198,8 @@ class Servers:
         self._addresses = [Address(url) for url in urls.split(",")]
         self.durability = durability
         self.name = ", ".join(address.name for address in self._addresses)
+        self._asked: dict[str, _Connection] = {}
+        self._away: dict[str, asyncio.Task[None]] = {}
 
     async def connect(self, timeout_s: float) -> _Connection:
         """A connection to the primary. Raises OSError, StoreUnavailable."""
@@ -219,12 +230,66 @@ class Servers:
             return "it is a replica"
         if self.durability == "replicated" and not role[2]:
             return "it has no replica, and durability is replicated"
+        if self.durability == "replicated":
+            connection.history = (await _replication(connection)).get(b"master_replid", b"none")
+            if follower := await self.follower(connection):
+                return f"{follower} was promoted in its place"
         if self.durability == "disk":
             setting = _checked(await connection.send(pack("CONFIG", "GET", "appendfsync"), 1))[0]
             kept = _checked(await connection.send(pack("CONFIG", "GET", "appendonly"), 1))[0]
             if (setting[1:], kept[1:]) != ([b"always"], [b"yes"]):
                 return "its appendfsync is not always, and durability is disk"
         return ""
+
+
+    async def follower(self, primary: _Connection) -> str:
+        """Where `durability` is replicated: another server that was promoted in place of this one, or "". A primary
+        that hung meanwhile does not know: it may have other replicas yet, and what these get from it is void."""
+        if self.durability != "replicated":
+            return ""
+        others = [address for address in self._addresses if address.name != primary.name]
+        found = await asyncio.gather(*(self._history(address) for address in others))
+        return next((a.name for a, before in zip(others, found, strict=True) if before == primary.history), "")
+
+    async def _history(self, address: Address) -> bytes:
+        """Of another primary: that of the one in whose place it was promoted; b"" if it is none, or away."""
+        if address.name in self._away:
+            return b""
+        connection = self._asked.get(address.name)
+        try:
+            async with asyncio.timeout(RIVAL_S):
+                if connection is None or not connection.open:
+                    connection = await address.connect(RIVAL_S)
+                    if address.name in self._asked:  # somebody else asked at the same time
+                        self._asked[address.name].give_up()
+                    self._asked[address.name] = connection
+                found = await _replication(connection)
+        except (OSError, TimeoutError, StoreUnavailable):
+            if connection is not None:
+                connection.give_up()
+            if address.name not in self._away:
+                self._away[address.name] = asyncio.create_task(self._until_back(address))
+            return b""
+        return found.get(b"master_replid2", b"") if found.get(b"role") == b"master" else b""
+
+    async def _until_back(self, address: Address) -> None:
+        while True:
+            await asyncio.sleep(AWAY_S)
+            with contextlib.suppress(OSError, TimeoutError, StoreUnavailable):
+                async with asyncio.timeout(RIVAL_S):
+                    (await address.connect(RIVAL_S)).give_up()
+                del self._away[address.name]
+                return
+
+    def hang_up(self) -> None:
+        """Ask the others no more, until the next time."""
+        for connection in self._asked.values():
+            connection.give_up()
+        for task in self._away.values():
+            task.cancel()
+        self._asked.clear()
+        self._away.clear()
+
 
 
 class Line:
@@ -282,7 +347,12 @@ class Line:
         connection = self._connection
         if connection is None or not connection.open:
             connection = await self._connect()
-        return await connection.send(commands, count)
+        replies = await connection.send(commands, count)
+        # Afterwards: who was promoted before this was done may not have it, and what was read may be of the past.
+        if self._waits and (follower := await self._address.follower(connection)):
+            connection.give_up()
+            raise StoreUnavailable(f"Redis at {connection.name}: {follower} was promoted in its place")
+        return replies
 
     async def _connect(self) -> _Connection:
         try:
@@ -299,6 +369,12 @@ class Line:
         if self._connection is not None:
             self._connection.give_up()
             self._connection = None
+
+
+async def _replication(connection: _Connection) -> dict[bytes, bytes]:
+    """What `INFO replication` says."""
+    text: bytes = _checked(await connection.send(pack("INFO", "replication"), 1))[0]
+    return {name: value for name, _, value in (line.partition(b":") for line in text.splitlines())}
 
 
 def pack(*arguments: str | int | bytes) -> bytes:

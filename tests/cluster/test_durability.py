@@ -89,6 +89,33 @@ def test_the_primary_is_found_among_the_servers_given(tmp_path: Path) -> None:
         asyncio.run(body(primary, one, two))
 
 
+def test_a_primary_that_hung_and_was_followed_is_not_believed(tmp_path: Path) -> None:
+    """It still has a replica, which has what it writes, and connections that are older than the promotion."""
+
+    async def body(former: Server, one: Server, two: Server) -> None:
+        urls = ",".join(server.url for server in (former, one, two))
+        async with opened(urls, "replicated") as store:
+            partition = await placed(store)
+            await store.read([ContextQuery(partition, ("alice",))])
+            assert one.ask("REPLICAOF", "NO", "ONE") == "+OK"
+            with pytest.raises(StoreUnavailable, match="promoted in its place"):
+                await store.commit([visit(partition, 0)], "node1")
+            with pytest.raises(StoreUnavailable, match="promoted in its place"):
+                await store.read([ContextQuery(partition, ("alice",))])
+            assert two.ask("REPLICAOF", "127.0.0.1", str(one.port)) == "+OK"
+            assert former.ask("REPLICAOF", "127.0.0.1", str(one.port)) == "+OK"
+            end_s = time.monotonic() + 20
+            while True:
+                with contextlib.suppress(StoreUnavailable):
+                    assert await store.commit([visit(partition, 0)], "node1") == [Verdict(partition, "ok")]
+                    return
+                assert time.monotonic() < end_s
+                await asyncio.sleep(0.1)
+
+    with primary_and_replicas(tmp_path, 2) as (primary, one, two):
+        asyncio.run(body(primary, one, two))
+
+
 @pytest.mark.parametrize(("sync", "fits"), [("everysec", False), ("always", True)])
 def test_disk_asks_for_a_redis_that_syncs_before_it_answers(tmp_path: Path, sync: str, fits: bool) -> None:
     async def body(url: str) -> None:
