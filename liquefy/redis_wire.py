@@ -259,10 +259,12 @@ class Servers:
         try:
             async with asyncio.timeout(RIVAL_S):
                 if connection is None or not connection.open:
-                    connection = await address.connect(RIVAL_S)
-                    if address.name in self._asked:  # somebody else asked at the same time
-                        self._asked[address.name].give_up()
-                    self._asked[address.name] = connection
+                    made = await address.connect(RIVAL_S)
+                    connection = self._asked.get(address.name)
+                    if connection is not None and connection.open:  # somebody else made one at the same time
+                        made.give_up()
+                    else:
+                        connection = self._asked[address.name] = made
                 found = await _replication(connection)
         except (OSError, TimeoutError, StoreUnavailable):
             if connection is not None:
