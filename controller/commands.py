@@ -145,6 +145,8 @@ class Commands:
             graph = msgspec.convert(raw, Graph)
         except msgspec.ValidationError as error:
             raise UserError(f"the graph is malformed: {error}\n  remedy: use a liquefy-ctl of this version") from None
+        if excess := graph.excess():
+            raise UserError(f"{excess}\n  remedy: split the service into several graphs")
         if not isinstance(bundle, bytes):
             raise UserError("the bundle is malformed\n  remedy: use a liquefy-ctl of this version")
         dry_run, if_changed = query.flag("dry_run"), query.flag("if_changed")

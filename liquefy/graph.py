@@ -19,6 +19,12 @@ PARTITIONS_DEFAULT = 32
 
 PARTITIONS_MAX = 4096
 
+STREAMS_MAX = 20_000
+"""Of one graph; more are no service that anybody wrote."""
+
+GRAPH_PARTITIONS_MAX = 65_536
+"""Of all groups of one graph: each is placed, reported and told to everybody."""
+
 
 class Input(msgspec.Struct, frozen=True):
     """Where requests enter: `method` ("GET", ... or "*"), `path` with `{parameters}`, and the fluxion they go to.
@@ -111,6 +117,16 @@ class Graph(msgspec.Struct, frozen=True, dict=True):
         if not target.key and self.group_by_name[target.group].stateful:
             return ""
         return own or inherited or root.hex()
+
+    def excess(self) -> str:
+        """What of it is more than anybody could run; "" if nothing is."""
+        streams = len(self.inputs) + sum(len(f.streams) for f in self.fluxions)
+        partitions = sum(g.partitions for g in self.groups)
+        if streams > STREAMS_MAX:
+            return f"the graph {self.name!r} has {streams:,} streams (limit {STREAMS_MAX:,})"
+        if partitions > GRAPH_PARTITIONS_MAX:
+            return f"the groups of {self.name!r} have {partitions:,} partitions (limit {GRAPH_PARTITIONS_MAX:,})"
+        return ""
 
     def partition_names(self) -> list[str]:
         """All partitions of all groups, `graph/group/index`."""

@@ -117,6 +117,9 @@ def _read(path: Path, problems: Problems) -> tuple[Graph | None, list[Named]]:
     if problems:
         return None, named
     graph = _build(name, deadline_s, inputs, list(fluxions.values()), streams, env)
+    if excess := graph.excess():
+        problems.add(0, excess, "split the service into several graphs, or give groups fewer partitions")
+        return None, named
     # Graph has a __dict__ for its cached properties; what is kept there is neither compared nor sent.
     graph.__dict__["read_from"] = (str(path), named)
     return graph, named

@@ -206,6 +206,21 @@ def test_names_and_numbers_have_limits(tmp_path: Path) -> None:
     assert graphfile.read(path).name == "v" * 64
 
 
+def test_streams_and_partitions_of_a_graph_have_limits(tmp_path: Path) -> None:
+    path = tmp_path / "graph.yaml"
+    names = [f"f{i}" for i in range(150)]
+    fluxions = "".join(f"  {name}: {{code: 'm:f'}}\n" for name in names)
+    streams = "".join(f"  - {a} >> {b}\n" for a in names for b in names if a != b)
+    head = f"graph: g\ninputs:\n  input: GET /\nfluxions:\n{fluxions}streams:\n  - input >> f0\n  - f1 >> output\n"
+    path.write_text(head + streams)
+    with pytest.raises(GraphError, match="22,352 streams"):
+        graphfile.read(path)
+    chain = " >> ".join(names)
+    path.write_text(head.replace("'m:f'}", "'m:f', partitions: 4096}") + f"  - {chain} >> output\n")
+    with pytest.raises(GraphError, match="614,400 partitions"):
+        graphfile.read(path)
+
+
 def test_a_thousand_fluxions_in_a_chain_are_read(tmp_path: Path) -> None:
     path = tmp_path / "graph.yaml"
     names = [f"f{i}" for i in range(graphfile.FLUXIONS_MAX)]
