@@ -81,5 +81,6 @@ _SHOW: dict[int, Callable[[_Reader, list[Any]], Any]] = {
     kinds.RANGE: lambda r, n: f"range({n[2]}, {n[3]}, {n[4]})",
     kinds.SLICE: lambda r, n: f"slice({', '.join(str(each) for each in r.each(n[2:5]))})",
     kinds.RANDOM: lambda r, n: "<random numbers>",
+    kinds.FUNCTION: lambda r, n: f"<{n[2]}:{n[3].partition(':')[0]}>",
     kinds.LOCK: lambda r, n: f"<{n[2]}>",
 }

@@ -26,6 +26,7 @@ from typing import Any
 
 from liquefy.errors import BadFrame
 from liquefy.liquid import kinds
+from liquefy.liquid.made import Made
 from liquefy.liquid.slots import ABSENT
 from liquefy.values import IMMUTABLE, pack, unpack
 
@@ -64,6 +65,7 @@ class Codec:
         self._base: dict[str, Any] = {}
         self._places: dict[int, str] = {}
         self._loaded: dict[str, Any] = {}
+        self._made = Made(own)
 
     # -- what is there after loading -----------------------------------------------------------------------
 
@@ -238,6 +240,8 @@ class _Writer:
         place = codec._places.get(id(value))
         if place is not None:
             return [kinds.REF, None, place]
+        if kind is FunctionType and (made := codec._made.name_of(value)):
+            return [kinds.FUNCTION, None, *made]
         if kind.__name__ in _LOCKS and not _is_locked(value):
             return [kinds.LOCK, None, kind.__name__]
         raise Unstorable(f"a {kind.__module__}.{kind.__qualname__}".replace("builtins.", ""))
@@ -498,4 +502,5 @@ _MAKE: dict[int, Callable[[_Reader, list[Any]], Any]] = {
     kinds.RANGE: lambda r, n: range(n[2], n[3], n[4]),
     kinds.SLICE: lambda r, n: slice(*r.values(n[2:5])),
     kinds.LOCK: _lock,
+    kinds.FUNCTION: lambda r, n: r._codec._made.make(n[2], n[3]),
 }
