@@ -337,6 +337,8 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
     if name in FIELDS:
         factory = args.get(9, "default_factory") | args.get(9, "factory")
         return frozenset({Special(FIELD, (factory, args.get(9, "default")))})
+    if name in ("dataclasses.replace", "attr.evolve", "attrs.evolve", "copy.replace"):
+        return _replaced(m, args, node)
     if name == "functools.wraps":
         return frozenset({Special("wraps", (args.get(0),))})
     if name in ("functools.partial", "functools.partialmethod"):
@@ -364,6 +366,24 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
     if name == "contextvars.ContextVar":
         return frozenset({Special("request-local")})
     return None
+
+
+def _replaced(m: Machine, args: Args, node: ast.AST) -> Atoms:
+    """Another instance, with some fields of its own."""
+    found: Atoms = NOTHING
+    for atom in args.get(0):
+        if not isinstance(atom, Ref | Part):
+            continue
+        memory.record(m, atom.obj, Mode.READ, m.here(node), atom.key if isinstance(atom, Part) else None)
+        classes = {atom.obj.cls} if isinstance(atom, Ref) else atom.obj.classes
+        for cls in sorted((c for c in classes if c is not None), key=lambda c: c.path):
+            made = memory.fresh(m, "instance", node, cls.path, cls)
+            for name, value in (*(atom.obj.attrs.items() if isinstance(atom, Ref) else ()), *args.named):
+                made.attrs[name] = made.attrs.get(name, NOTHING) | value
+                memory._contain(m, made, value)
+            made.elements |= frozenset({atom}) if isinstance(atom, Part) else atom.obj.elements
+            found |= {Ref(made)}
+    return found or PLAIN
 
 
 def _imported(m: Machine, args: Args, node: ast.AST) -> Atoms:

@@ -295,6 +295,8 @@ def _parameter(
             return NOTHING.union(*[_depend(m, one, parameters, depth) for one in wanted]) or PLAIN
         if isinstance(atom, Special) and atom.kind == "parameter":
             return _declared(atom, name, base)
+    if extra:  # which may make something else of it
+        return SCALAR
     if name in parameters:
         return _typed(parameters[name], base)
     text = {a.name.rsplit(".", 1)[-1] for a in base if isinstance(a, Lib)}
@@ -385,6 +387,7 @@ def _body(m: Machine, base: Atoms, path: tuple[str, ...]) -> Atoms:
             checked = any(isinstance(a, Func) and a.info.node.decorator_list  # type: ignore[union-attr]
                           for names in cls.scope.names.values() for a in names
                           if not (isinstance(a, Func) and isinstance(a.info.node, ast.Lambda)))  # fmt: skip
+            checked = checked or any({"model_config", "Config"} & set(one.scope.names) for one in cls.lineage())
             for one in cls.lineage():
                 for statement in one.node.body:
                     if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):

@@ -342,7 +342,7 @@ _DATA = (
     *("re.findall", "time.", "operator.", "os.path.", "struct.", "calendar.", "fastapi.encoders.jsonable_encoder"),
     *("werkzeug.security.", "jwt.", "jose.jwt.", "flask_jwt_extended.", "dateutil.parser.", "yaml.safe_load", "os.get"),
     *("ast.literal_eval", "csv.", "glob.", "os.listdir", "pickle.load", "toml.load", "tomllib.", "yaml.load"),
-    *("enum.auto",),
+    *("enum.auto", "dataclasses.asdict", "dataclasses.astuple"),
     *("copy.deepcopy", "hmac.compare_digest", "markdown.markdown", "bleach.clean", "slugify.", "werkzeug.utils.secure"),
 )
 DATA_METHODS = words(

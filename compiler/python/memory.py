@@ -752,6 +752,9 @@ def _function_attribute(m: Machine, atom: Func, name: str, value: Atoms, where: 
         holder.place = where
         own(m, holder, f"{info.path}.{name}", name, value)
     record(m, holder, Mode.WRITE, where)
+    if not m.loading and info.scope.kind == "function":
+        lost = "an attribute of a function that another makes"
+        m.synthetic[holder.owner] = replace(m.synthetic[holder.owner], initial=Initial.OPAQUE, detail=lost)
     holder.attrs[name] = holder.attrs.get(name, NOTHING) | value
 
 

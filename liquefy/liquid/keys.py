@@ -5,6 +5,7 @@ on to the fluxion that they belong to. Pure.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -12,6 +13,8 @@ from urllib.parse import parse_qs
 
 from liquefy.handling import KEY_BYTES_MAX
 from liquefy.liquid.http import Request
+
+_WHOLE = re.compile(r"(\s*[+-]?[\d_]+)\.0*\s*")
 
 
 def key_in(request: Request, params: Mapping[str, Any], path: str, convert: str = "") -> str:
@@ -21,18 +24,25 @@ def key_in(request: Request, params: Mapping[str, Any], path: str, convert: str 
     found: Any = _part(kind, request, params)
     for step in steps:
         found = found[int(step)] if isinstance(found, list) and step.isdigit() else found[step]
+    if convert == "int":
+        found = _number(path, found)
     # Parameters that a framework converts, such as UUIDs, have one text each.
     if kind != "params" and (isinstance(found, bool) or not isinstance(found, str | int)):
         raise LookupError(path)
     text = str(found)
-    if convert == "int":
-        try:
-            text = str(int(text))
-        except ValueError:
-            raise LookupError(path) from None
     if not 0 < len(text.encode("utf-8", "replace")) <= KEY_BYTES_MAX:
         raise LookupError(path)
     return text
+
+
+def _number(path: str, found: Any) -> int:
+    """As `int()` makes it, and as those that check parameters do, for whom "1.0" is one, too."""
+    if isinstance(found, str) and (whole := _WHOLE.fullmatch(found)):
+        found = whole[1]
+    try:
+        return int(found)
+    except (ValueError, TypeError, OverflowError):
+        raise LookupError(path) from None
 
 
 def _part(kind: str, request: Request, params: Mapping[str, Any]) -> Any:
