@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Mode, Place
 from compiler.python import keys, memory
-from compiler.python.libraries import MUTATORS, words
+from compiler.python.libraries import CONTAINERS, MUTATORS, words
 from compiler.python.model import (
     NONE,
     NOTHING,
     PLAIN,
     SCALAR,
+    Atom,
     Atoms,
     ClassAtom,
     Const,
@@ -46,7 +47,7 @@ _UNTOUCHED = frozenset({"isinstance", "issubclass", "type", "id", "callable"})
 FIELD = "field"
 """Of a class: what its instances have if they are given nothing else."""
 FIELDS = words("dataclasses.field attr.ib attr.field attrs.field")
-_MADE = {"builtins.list": "list", "builtins.dict": "dict", "builtins.set": "set"}
+_MADE = {"builtins.list": "list", "builtins.dict": "dict", "builtins.set": "set", **CONTAINERS}
 _WRITES_FIRST = words(
     "heapq.heappush heapq.heappop heapq.heapify heapq.heapreplace heapq.heappushpop bisect.insort "
     "bisect.insort_left bisect.insort_right random.shuffle operator.setitem operator.delitem"
@@ -70,10 +71,15 @@ def field_value(m: Machine, special: Special, name: str, node: ast.AST, frame: F
     assert isinstance(default, frozenset)
     found = default
     for atom in factory:
-        kind = _MADE.get(atom.name) if isinstance(atom, Lib) else None
-        made = frozenset({Ref(memory.fresh(m, kind, node, name))}) if kind is not None else NOTHING
-        found |= made or call_any(m, frozenset({atom}), Arguments(), node, frame)
+        one = frozenset({atom})
+        found |= empty(m, one, name, node) or call_any(m, one, Arguments(), node, frame)
     return found
+
+
+def empty(m: Machine, factory: Atoms, name: str, node: ast.AST) -> Atoms:
+    """What `list`, `dict`, ... make of nothing."""
+    made = [_MADE[atom.name] for atom in factory if isinstance(atom, Lib) and atom.name in _MADE]
+    return frozenset(Ref(memory.fresh(m, kind, node, name)) for kind in made)
 
 
 def call(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atoms:
@@ -140,6 +146,9 @@ def copied(m: Machine, name: str, args: Args, node: ast.AST) -> Atoms:
     functions = m_functions(m, args, inside or PLAIN)
     if name in ("min", "max"):
         return inside | args.get(9, "default") | functions
+    if name == "dict":  # of pairs
+        pairs = [a.obj for a in inside if isinstance(a, Ref) and a.obj.kind in ("tuple", "list")]
+        inside = inside.union(*(pair.attrs.get("1", NOTHING) | pair.elements for pair in pairs))
     lazy = m.loading and name in ("iter", "zip", "filter", "reversed", "enumerate")
     made = memory.fresh(m, "iterator" if lazy else "dict" if name == "dict" else "list", node)
     memory.store(m, made, inside if name != "enumerate" else _pairs(m, inside, node), where)
@@ -332,6 +341,8 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
                 return NONE
             return memory.elements(args.get(0))
         return PLAIN
+    if name == "copy.copy" and any(_of_class(atom) for atom in args.get(0)):
+        return _replaced(m, args, node)
     if name in _PICKS:
         return _picked(m, name, args, node, frame)
     if name in FIELDS:
@@ -339,6 +350,8 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
         return frozenset({Special(FIELD, (factory, args.get(9, "default")))})
     if name in ("dataclasses.replace", "attr.evolve", "attrs.evolve", "copy.replace"):
         return _replaced(m, args, node)
+    if name == "collections.ChainMap" and not m.loading:
+        return args.every() or PLAIN
     if name == "functools.wraps":
         return frozenset({Special("wraps", (args.get(0),))})
     if name in ("functools.partial", "functools.partialmethod"):
@@ -368,6 +381,10 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
     return None
 
 
+def _of_class(atom: Atom) -> bool:
+    return (isinstance(atom, Ref) and atom.obj.cls is not None) or (isinstance(atom, Part) and bool(atom.obj.classes))
+
+
 def _replaced(m: Machine, args: Args, node: ast.AST) -> Atoms:
     """Another instance, with some fields of its own."""
     found: Atoms = NOTHING
@@ -383,6 +400,7 @@ def _replaced(m: Machine, args: Args, node: ast.AST) -> Atoms:
                 memory._contain(m, made, value)
             made.elements |= frozenset({atom}) if isinstance(atom, Part) else atom.obj.elements
             found |= {Ref(made)}
+        found |= {atom} if not classes - {None} else NOTHING
     return found or PLAIN
 
 

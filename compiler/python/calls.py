@@ -646,8 +646,8 @@ def container(m: Machine, name: str, args: Args, node: ast.AST) -> Atoms:
     obj = memory.fresh(m, CONTAINERS[name], node, name)
     if name == "collections.defaultdict":
         obj.inserts = True
-        made = give_functions(m, args.get(0)) if not m.loading else NOTHING
-        obj.elements |= made
+        if not m.loading:
+            obj.elements |= give_functions(m, args.get(0)) | builtin.empty(m, args.get(0), f"{name}[]", node)
         obj.classes |= {a.info for a in args.get(0) if isinstance(a, ClassAtom)}
     else:
         where = m.here(node)

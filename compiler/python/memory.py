@@ -713,6 +713,8 @@ def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place, 
             store(m, atom.obj, value, where)
         elif isinstance(atom, ClassAtom | ModuleAtom):
             rebind(m, atom.info.scope, name, value, where)
+        elif isinstance(atom, Const) and len(of) == 1 and atom.value is not None and not m.loading:  # of an enum
+            m.hazard(Harm.DYNAMIC, f"sets {name} of something that is not seen", where)
         elif isinstance(atom, Func):
             _function_attribute(m, atom, name, value, where)
         elif isinstance(atom, Lib | LibMethod) and not _of_application(atom):

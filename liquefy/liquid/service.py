@@ -26,8 +26,9 @@ from liquefy.liquid import capture, guard
 from liquefy.liquid.binding import Fields, Keyed, Whole
 from liquefy.liquid.http import Request, Response, request_of
 from liquefy.liquid.keys import forwarded, key_in, original
+from liquefy.liquid.needs import missing
 from liquefy.liquid.parts import Parts, sendings
-from liquefy.liquid.program import RunningProgram
+from liquefy.liquid.program import NotStarted, RunningProgram
 from liquefy.liquid.servers import Job, LoopServer, Server
 from liquefy.liquid.sink import Sink
 from liquefy.liquid.slots import find_slot, modules_of
@@ -74,8 +75,11 @@ class Service:
 
     def begin(self) -> None:
         """Load the program now: one that cannot start is refused when it is deployed. One that is pinned starts on its
-        own node alone, when it is asked for the first time. Raises what it raises."""
+        own node alone, when it is asked for the first time: of that only what it imports is looked at. Raises what it
+        raises, NotStarted."""
         if any(group["keeping"] == "pinned" for group in self.groups.values()):
+            if lost := missing(self.folder, self.manifest["entry"]):
+                raise NotStarted(lost)
             return
         ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 

@@ -52,3 +52,15 @@ def test_what_is_pinned_starts_on_its_own_node_alone(tmp_path: Path) -> None:
     started = "threading.Thread(target=h).start()\nraise RuntimeError\n"
     text = f"import threading\n{FLASK}    return str(count[0])\n\n\n{started}"
     assert _loaded(text, tmp_path) == "loaded\n"
+
+
+PINNED = f"{FLASK}    open('log.txt', 'a').write('x')\n    return 'ok'\n"
+
+
+def test_what_is_pinned_and_imports_what_is_not_there_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    assert "app.py:1 imports no_such_library" in _loaded(f"import no_such_library\n{PINNED}", tmp_path)
+
+
+def test_what_is_pinned_and_does_without_what_is_not_there_is_loaded(tmp_path: Path) -> None:
+    maybe = "try:\n    import no_such_library\nexcept ImportError:\n    no_such_library = None\n"
+    assert _loaded(f"import json, os.path\n{maybe}{PINNED}", tmp_path) == "loaded\n"
