@@ -237,7 +237,7 @@ def failover(hang: bool) -> Maker:
                 first.follow(None)
                 first.start()
 
-        kind = "failover-hang" if hang else "failover"
+        kind = "failover-hang" if hang else "failover-kill"
         return Fault(kind, f"port {first.port}", world.chance.uniform(0.0, 1.0), True, begin, end)
 
     return make
@@ -269,7 +269,7 @@ LOCAL: dict[str, Maker] = {
 """What is done to a cluster with a Redis of its own."""
 
 REPLICATED: dict[str, Maker] = {
-    "failover": failover(hang=False),
+    "failover-kill": failover(hang=False),
     "failover-hang": failover(hang=True),
     "kill-replica": kill_replica,
 }

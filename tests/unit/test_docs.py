@@ -7,6 +7,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -138,6 +140,21 @@ def test_faults_of_the_simulation() -> None:
     names = [name for name in re.findall(r"`(\w+)`", shown) if not name.startswith("test_")]
     assert len(names) > 10
     assert [name for name in names if f"def {name}(" not in faults] == []
+
+
+def test_each_claim_of_what_survives_names_what_shows_it() -> None:
+    table = read("PROTOCOL.md").split("| what happens | kept |")[1].split("\n\n")[0]
+    rows = [row.split("|")[1:-1] for row in table.splitlines()[2:]]
+    assert len(rows) > 20
+    named = re.compile(r"`(test_\w+|tests/\S+|[a-z]+(?:[_-][a-z]+)*)`")
+    assert [row[0] for row in rows if not named.findall(row[-1])] == []
+    listed = subprocess.run(
+        [sys.executable, ROOT / "tests/chaos/run.py", "--names"], capture_output=True, text=True, check=True
+    )
+    known = set(listed.stdout.split())
+    dashed = [name for row in rows for name in named.findall(row[-1]) if "-" in name and "/" not in name]
+    assert len(dashed) > 10
+    assert [name for name in dashed if name not in known and not name.startswith("clock-")] == []
 
 
 def _anchor(title: str) -> str:
