@@ -543,3 +543,22 @@ def test_a_host_for_javascript_that_shows_no_life_has_time_for_one_call() -> Non
     bench.now_ms += fluxions[0].timeout_ms + HANG_GRACE_MS + 1
     bench.step(ev.Tick())
     assert killed(bench)
+
+
+def test_a_loop_ends_in_the_dead_letters() -> None:
+    around = graph()
+    fluxions = tuple(
+        msgspec.structs.replace(f, streams=("tell",)) if f.name == "call" else f for f in around.fluxions
+    )
+    bench = Bench(WorkerConfig(name="node1", hops_max=20), msgspec.structs.replace(around, fluxions=fluxions))
+    bench.ready("shop/store/0", "shop/tell/0", "shop/call/0")
+    bench.auto = False
+    bench.arrive(bench.message(1, fluxion="tell"))
+    dead: list[bytes] = []
+    for _ in range(60):
+        bench.answer_runs()
+        dead += [letter for effect in bench.commits for commit in effect.commits for _, letter in commit.dead]
+        bench.answer_commits()
+    (letter,) = map(decode_letter, dead)
+    assert "hops_max 20" in letter.error
+    assert letter.message.hops == 21
