@@ -9,8 +9,9 @@ Knows no node's session, no migration, no clock: the caller measures, decides wh
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 NOMINAL_LOAD = 0.0005
@@ -18,6 +19,10 @@ NOMINAL_LOAD = 0.0005
 
 GAIN_MIN = 0.002
 """Utilisation by which a move must lower the higher of its two nodes: what moving a partition costs."""
+
+GAIN_PART_MIN = 0.001
+"""Where partitions are so small that none brings that much, this part of what their node lies above the mean will do:
+a node may be far too high with nothing but such ones to give away."""
 
 GAIN_SHARE_MIN = 0.05
 """The same as a share of the mean utilisation, so that noise of the measurement is not followed; applies to
@@ -122,13 +127,14 @@ class Plan(NamedTuple):
 def plan(view: View, in_progress: Collection[str], limits: Limits, now_ms: int) -> Plan:
     """What to do now. Partitions in progress are left alone. Deterministic."""
     work = _Work(view, in_progress, now_ms)
+    load = dict(work.load)
     utilisation = {name: work.utilisation(name) for name in work.nodes}
     required = _required(work)
-    highest, mean = work.highest(), work.mean(())
+    highest, mean = work.highest(), work.mean()
     balanced = highest <= limits.load_min or highest - mean <= limits.band * mean
     moves, notes = _relieve(work, limits)
     if sum(step.gain for step in moves) < GAIN_SHARE_MIN * mean:
-        moves, work = [], _Work(view, in_progress, now_ms)
+        moves, work = [], _Work(view, in_progress, now_ms, load)
     aim = None
     if not moves and not required:
         moves = _share(work, limits) or _gather(work, limits)
@@ -184,41 +190,65 @@ def spread(view: View, partitions: Collection[str], fresh: bool = False) -> dict
     have = {name: _nominal(view, [p for p in view.owned.get(name, ()) if p not in placing]) for name in ready}
     given = dict.fromkeys(ready, 0.0) if fresh else dict(have)
     weights = {chain: _nominal(view, members) for chain, members in chains.items()}
+    heaps: dict[str, list[tuple[float, float, str]]] = {}
     for chain in sorted(chains, key=lambda c: (-weights[c], c[0], len(c[1]), c[1])):
-        nodes = [node for node in ready.values() if chain[0] in node.graphs]
-        if not nodes:
+        heap = heaps.get(chain[0])
+        if heap is None:
+            heap = [_room(n, given, have) for n in ready.values() if chain[0] in n.graphs]
+            heapq.heapify(heap)
+            heaps[chain[0]] = heap
+        if not heap:
             continue
-        target = min(nodes, key=lambda n: (given[n.name] / n.capacity, have[n.name] / n.capacity, n.name)).name
+        while heap[0] != (now := _room(ready[heap[0][2]], given, have)):
+            heapq.heapreplace(heap, now)  # it was given something by another graph: nodes only get fuller
+        target = heap[0][2]
         given[target] += weights[chain]
         chosen.update(dict.fromkeys(chains[chain], target))
     return chosen
 
 
+def _room(node: NodeView, given: Mapping[str, float], have: Mapping[str, float]) -> tuple[float, float, str]:
+    """By which the next chain's node is chosen: the least."""
+    return (given[node.name] / node.capacity, have[node.name] / node.capacity, node.name)
+
+
 def _nominal(view: View, partitions: Collection[str]) -> float:
-    return sum(view.loads.get(p, 0.0) for p in partitions) + NOMINAL_LOAD * len(partitions)
+    return _load(view, partitions) + NOMINAL_LOAD * len(partitions)
+
+
+def _load(view: View, partitions: Iterable[str]) -> float:
+    """Cores. This is asked of every partition there is, so it is one pass in C."""
+    return sum(map(view.loads.get, partitions, repeat(0.0)))
 
 
 def _graph(partition: str) -> str:
     return partition[: partition.index("/")]
 
 
-class _Unit(NamedTuple):
-    """Partitions of one node that move together."""
-
-    load: float
-    partitions: tuple[str, ...]
+_Unit = tuple[float, tuple[str, ...]]
+"""Partitions of one node that move together, and their load; a plain tuple, as there are so many of them."""
 
 
 class _Work:
-    """The view, as it would be after the steps taken so far. Lists of a node's units are made when it is looked at,
-    so that of many nodes only those touched cost anything."""
+    """The view, as it would be after the steps taken so far. Lists of a node's units are made when it is looked at, and
+    sums are kept, so that of many nodes only those touched cost anything. `load`: of each node, if it is known."""
 
-    def __init__(self, view: View, in_progress: Collection[str], now_ms: int) -> None:
+    def __init__(
+        self, view: View, in_progress: Collection[str], now_ms: int, load: Mapping[str, float] | None = None
+    ) -> None:
         self.view, self.in_progress, self.now_ms = view, in_progress, now_ms
         self.nodes = {node.name: node for node in view.nodes}
-        get = view.loads.get
-        self.load = {n.name: n.base + sum(get(p, 0.0) for p in view.owned.get(n.name, ())) for n in view.nodes}
+        self.load = (
+            dict(load) if load else {n.name: n.base + _load(view, view.owned.get(n.name, ())) for n in view.nodes}
+        )
         self.moved: dict[str, str] = {}
+        stay = [n for n in view.nodes if not n.leaving]
+        self._stay = {n.name for n in stay}
+        self._stuck: set[str] = set()
+        self._sum = (sum(self.load[n.name] for n in stay), sum(n.capacity for n in stay))
+        self._sum_stuck = (0.0, 0.0)
+        cooling = (p for p, until_ms in view.cooling_ms.items() if until_ms > now_ms)
+        self._fixed = {*in_progress, *view.pins, *view.fixed, *cooling}
         self._units: dict[tuple[str, bool], list[_Unit]] = {}
         self._high = [(-self.utilisation(name), name) for name in self.nodes]
         self._low = [(self.utilisation(n.name), n.name) for n in view.nodes if n.takes and not n.leaving]
@@ -228,20 +258,28 @@ class _Work:
     def utilisation(self, name: str) -> float:
         return self.load[name] / self.nodes[name].capacity
 
-    def mean(self, without: Collection[str]) -> float:
-        """Load over capacity of the nodes that stay, without some."""
-        stay = [n for n in self.nodes.values() if not n.leaving and n.name not in without]
-        capacity = sum(n.capacity for n in stay)
-        return sum(self.load[n.name] for n in stay) / capacity if capacity else 0.0
+    def mean(self) -> float:
+        """Load over capacity of the nodes that stay."""
+        return self._sum[0] / self._sum[1] if self._sum[1] else 0.0
+
+    def reachable(self) -> float:
+        """The same, without the nodes that are stuck: what the others can come to."""
+        capacity = self._sum[1] - self._sum_stuck[1]
+        return (self._sum[0] - self._sum_stuck[0]) / capacity if len(self._stuck) < len(self._stay) else 0.0
+
+    def stick(self, name: str) -> None:
+        """No move helps this node."""
+        self._stuck.add(name)
+        self._sum_stuck = (self._sum_stuck[0] + self.load[name], self._sum_stuck[1] + self.nodes[name].capacity)
 
     def highest(self) -> float:
         return max((self.utilisation(n.name) for n in self.nodes.values() if not n.leaving), default=0.0)
 
-    def top(self, without: Collection[str]) -> str | None:
-        """The most utilised node that stays, without some."""
+    def top(self) -> str | None:
+        """The most utilised node that stays and is not stuck."""
         while self._high:
             utilisation, name = self._high[0]
-            if name not in without and not self.nodes[name].leaving and -utilisation == self.utilisation(name):
+            if name in self._stay and name not in self._stuck and -utilisation == self.utilisation(name):
                 return name
             heapq.heappop(self._high)
         return None
@@ -264,24 +302,23 @@ class _Work:
         """What may move off the node, by load, smallest first: chains (`whole`) or single partitions."""
         units = self._units.get((name, whole))
         if units is None:
-            chains: dict[object, list[str]] = {}
+            get, chain, fixed = self.view.loads.get, self.view.chain, self._fixed
+            found: dict[object, _Unit] = {}
             for partition in self.view.owned.get(name, ()):
-                if self.movable(partition):
-                    chains.setdefault(self.view.chain(partition) if whole else partition, []).append(partition)
-            loads = self.view.loads
-            units = sorted(_Unit(sum(loads.get(p, 0.0) for p in ps), tuple(sorted(ps))) for ps in chains.values())
+                if partition in fixed:
+                    continue
+                key = chain(partition) if whole else partition
+                first = found.get(key)
+                if first is None:
+                    found[key] = (get(partition, 0.0), (partition,))
+                else:
+                    found[key] = (first[0] + get(partition, 0.0), tuple(sorted((*first[1], partition))))
+            units = sorted(found.values())
             self._units[name, whole] = units
         return units
 
     def movable(self, partition: str) -> bool:
-        view = self.view
-        return (
-            partition not in self.in_progress
-            and partition not in self.moved
-            and partition not in view.pins
-            and partition not in view.fixed
-            and view.cooling_ms.get(partition, 0) <= self.now_ms
-        )
+        return partition not in self._fixed
 
     def at(self, partition: str) -> str:
         return self.moved.get(partition) or self.view.where.get(partition, "")
@@ -298,18 +335,28 @@ class _Work:
 
     def take(self, unit: _Unit, source: str, target: str) -> None:
         """Do the move in the view."""
-        self.load[source] -= unit.load
-        self.load[target] += unit.load
-        self.moved.update(dict.fromkeys(unit.partitions, target))
+        load, partitions = unit
+        self.load[source] -= load
+        self.load[target] += load
+        self._sum = (self._sum[0] + load * ((target in self._stay) - (source in self._stay)), self._sum[1])
+        stuck = load * ((target in self._stuck) - (source in self._stuck))
+        self._sum_stuck = (self._sum_stuck[0] + stuck, self._sum_stuck[1])
+        self.moved.update(dict.fromkeys(partitions, target))
+        self._fixed.update(partitions)
         for name in (source, target):
-            heapq.heappush(self._high, (-self.utilisation(name), name))
+            utilisation = self.utilisation(name)
+            heapq.heappush(self._high, (-utilisation, name))
             if self.nodes[name].takes and not self.nodes[name].leaving:
-                heapq.heappush(self._low, (self.utilisation(name), name))
-        taken = set(unit.partitions)
+                heapq.heappush(self._low, (utilisation, name))
         for whole in (True, False):
             units = self._units.get((source, whole))
-            if units is not None:
-                self._units[source, whole] = [u for u in units if taken.isdisjoint(u.partitions)]
+            if units is None:
+                continue
+            at = bisect_left(units, unit)
+            if at < len(units) and units[at] == unit:
+                del units[at]
+            else:  # it was part of one, or consisted of several
+                self._units[source, whole] = [u for u in units if not set(u[1]) & set(partitions)]
 
 
 def _required(work: _Work) -> list[Step]:
@@ -334,7 +381,7 @@ def _required(work: _Work) -> list[Step]:
         for partition, target in spread(view, sorted(away)).items():
             steps.append(Step(partition, node_view.name, target, f"{node_view.name} is being emptied", 0.0))
     for step in steps:
-        work.take(_Unit(view.loads.get(step.partition, 0.0), (step.partition,)), step.source, step.target)
+        work.take((view.loads.get(step.partition, 0.0), (step.partition,)), step.source, step.target)
     return steps
 
 
@@ -342,23 +389,22 @@ def _relieve(work: _Work, limits: Limits) -> tuple[list[Step], dict[str, str]]:
     """Take load off the most utilised nodes, most loaded first, until they are inside half the band."""
     steps: list[Step] = []
     notes: dict[str, str] = {}
-    stuck: set[str] = set()
     chains = 0
     while chains < limits.moves_max:
-        source = work.top(stuck)
+        source = work.top()
         if source is None or work.utilisation(source) <= limits.load_min:
             break
-        mean = work.mean(stuck)
+        mean = work.reachable()
         if work.utilisation(source) - mean <= (limits.band / 2 if steps else limits.band) * mean:
             break
         found = _best(work, source, mean, limits)
         if found is None:
             notes |= _hot(work, source, limits)
-            stuck.add(source)
+            work.stick(source)
             continue
         unit, target, gain = found
         reason = f"{source} is at {work.utilisation(source):.0%}, {target} at {work.utilisation(target):.0%}"
-        steps += [Step(p, source, target, reason, gain if i == 0 else 0.0) for i, p in enumerate(unit.partitions)]
+        steps += [Step(p, source, target, reason, gain if i == 0 else 0.0) for i, p in enumerate(unit[1])]
         work.take(unit, source, target)
         chains += 1
     return steps, notes
@@ -366,43 +412,63 @@ def _relieve(work: _Work, limits: Limits) -> tuple[list[Step], dict[str, str]]:
 
 def _best(work: _Work, source: str, mean: float, limits: Limits) -> tuple[_Unit, str, float] | None:
     """The chain, else the partition, whose move off the source helps most, and where to."""
+    gain_min = min(GAIN_MIN, GAIN_PART_MIN * (work.utilisation(source) - mean))
     for whole in (True, False):
         best: tuple[_Unit, str, float] | None = None
-        for unit in _candidates(work, source, mean, whole):
-            targets = work.lowest(_graph(unit.partitions[0]), source)
-            gains = {target: _gain(work, unit, source, target) for target in targets}
-            good = [t for t in targets if gains[t] >= GAIN_MIN]
-            if not good or (best is not None and gains[good[0]] <= best[2]):
-                continue
-            roomy = [
-                t for t in good if work.load[t] + unit.load <= mean * (1 + limits.band / 2) * work.nodes[t].capacity
+        lowest: dict[str, list[str]] = {}
+        for unit in _candidates(work, source, mean, whole, lowest):
+            load, partitions = unit
+            good = [
+                (target, gain)
+                for target in _targets(work, source, unit, lowest)
+                if (gain := _gain(work, load, source, target)) >= gain_min
             ]
-            target = max(roomy, key=lambda t: work.affinity(unit.partitions, t)) if roomy else good[0]
-            best = (unit, target, gains[target])
+            if not good or (best is not None and good[0][1] <= best[2]):
+                continue
+            full = mean * (1 + limits.band / 2)
+            roomy = [found for found in good if work.load[found[0]] + load <= full * work.nodes[found[0]].capacity]
+            if len(roomy) > 1 and not work.view.traffic.keys().isdisjoint(partitions):
+                target, gain = max(roomy, key=lambda found: work.affinity(partitions, found[0]))
+            else:
+                target, gain = (roomy or good)[0]
+            best = (unit, target, gain)
         if best is not None:
             return best
     return None
 
 
-def _candidates(work: _Work, source: str, mean: float, whole: bool) -> list[_Unit]:
+def _targets(work: _Work, source: str, unit: _Unit, lowest: dict[str, list[str]]) -> list[str]:
+    """Where the unit could go. `lowest`: what was found already, by graph."""
+    graph = _graph(unit[1][0])
+    targets = lowest.get(graph)
+    if targets is None:
+        targets = lowest[graph] = work.lowest(graph, source)
+    return targets
+
+
+def _candidates(work: _Work, source: str, mean: float, whole: bool, lowest: dict[str, list[str]]) -> list[_Unit]:
     """The largest unit that neither sinks the source below the mean nor lifts the lowest node above it, and the
     next larger one."""
     units = work.units(source, whole)
     if not units:
         return []
-    targets = work.lowest(_graph(units[-1].partitions[0]), source)
+    targets = _targets(work, source, units[-1], lowest)
     if not targets:
         return []
     room = (mean - work.utilisation(targets[0])) * work.nodes[targets[0]].capacity
     excess = (work.utilisation(source) - mean) * work.nodes[source].capacity
-    at = bisect_right(units, min(room, excess), key=lambda unit: unit.load)
-    return [unit for unit in units[max(0, at - 1) : at + 1] if unit.load > 0.0]
+    at = bisect_right(units, min(room, excess), key=_unit_load)
+    return [unit for unit in units[max(0, at - 1) : at + 1] if unit[0] > 0.0]
 
 
-def _gain(work: _Work, unit: _Unit, source: str, target: str) -> float:
+def _unit_load(unit: _Unit) -> float:
+    return unit[0]
+
+
+def _gain(work: _Work, load: float, source: str, target: str) -> float:
     before = max(work.utilisation(source), work.utilisation(target))
-    left = (work.load[source] - unit.load) / work.nodes[source].capacity
-    grown = (work.load[target] + unit.load) / work.nodes[target].capacity
+    left = (work.load[source] - load) / work.nodes[source].capacity
+    grown = (work.load[target] + load) / work.nodes[target].capacity
     return before - max(left, grown)
 
 
@@ -412,7 +478,7 @@ def _hot(work: _Work, source: str, limits: Limits) -> dict[str, str]:
     hottest = max(work.view.owned.get(source, ()), key=lambda p: (loads.get(p, 0.0), p), default="")
     load = loads.get(hottest, 0.0)
     share = load / work.nodes[source].capacity
-    if not hottest or work.at(hottest) != source or share <= work.mean(()) * (1 + limits.band):
+    if not hottest or work.at(hottest) != source or share <= work.mean() * (1 + limits.band):
         return {}
     text = f"hot: {hottest} alone uses {share:.0%} of {source}; a partition runs on one node, so no move helps"
     return {hottest: text}
@@ -452,9 +518,9 @@ def _fill(
                 (
                     unit
                     for unit in work.units(donor, True)
-                    if _graph(unit.partitions[0]) == graph
-                    and len(unit.partitions) <= min(over, under) + 0.5
-                    and all(work.view.asked_ms.get(p, 0) <= work.now_ms for p in unit.partitions)
+                    if _graph(unit[1][0]) == graph
+                    and len(unit[1]) <= min(over, under) + 0.5
+                    and all(work.view.asked_ms.get(p, 0) <= work.now_ms for p in unit[1])
                 ),
                 None,
             )
@@ -463,9 +529,9 @@ def _fill(
         if found is None:
             break
         reason = f"{poor} has {counts[poor]} of its {share[poor]:.0f} partitions of {graph}"
-        steps += [Step(p, donor, poor, reason, 0.0) for p in found.partitions]
-        counts[donor] -= len(found.partitions)
-        counts[poor] += len(found.partitions)
+        steps += [Step(p, donor, poor, reason, 0.0) for p in found[1]]
+        counts[donor] -= len(found[1])
+        counts[poor] += len(found[1])
         work.take(found, donor, poor)
     return steps
 
@@ -478,7 +544,7 @@ def _gather(work: _Work, limits: Limits) -> list[Step]:
         if wish is not None:
             wishes.append((wish[1], partition))
     steps: list[Step] = []
-    ceiling = max(work.mean(()) * (1 + limits.band / 2), limits.load_min)
+    ceiling = max(work.mean() * (1 + limits.band / 2), limits.load_min)
     for _, partition in sorted(wishes, reverse=True):
         wish = _wish(work, partition)  # once more: those taken before may have changed it
         if wish is None or len(steps) >= limits.moves_max:
@@ -489,7 +555,7 @@ def _gather(work: _Work, limits: Limits) -> list[Step]:
             continue
         reason = f"saves {saved:.0f} messages a second between {source} and {target}"
         steps.append(Step(partition, source, target, reason, 0.0, saved))
-        work.take(_Unit(load, (partition,)), source, target)
+        work.take((load, (partition,)), source, target)
     return steps
 
 

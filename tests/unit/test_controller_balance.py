@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import views
 from controller.balance import Limits, NodeView, Plan, Step, View, crossing, plan, spread
 from controller.measuring import Measures, Smoothed
 from liquefy.messages import PartitionLoad, Report
@@ -272,6 +273,34 @@ def test_ten_thousand_nodes_and_many_partitions() -> None:
     result = plan(view(owned, loads), (), LIMITS, 0)
     assert result.moves
     assert {step.source for step in result.moves} == {"node7"}
+
+
+@pytest.mark.parametrize("capacities", [(1.0,), (0.5, 1.0, 4.0)])
+@pytest.mark.parametrize("skew", views.SKEWS)
+def test_a_thousand_nodes_come_within_a_twentieth_of_the_bound(skew: str, capacities: tuple[float, ...]) -> None:
+    before = views.view(1_000, 50_000, skew, 7, capacities)
+    result = plan(before, (), Limits(moves_max=50_000), 0)
+    assert len({step.partition for step in result.moves}) == len(result.moves)
+    assert views.highest(before, result.moves) == pytest.approx(result.expected)
+    assert views.highest(before, []) > 1.1 * views.lower_bound(before)
+    assert result.expected <= 1.05 * views.lower_bound(before)
+
+
+def test_nothing_but_small_partitions_can_be_moved_away_too() -> None:
+    """None of them brings GAIN_MIN; together they do."""
+    partitions = names(400)
+    before = view({"node1": partitions, "node2": []}, dict.fromkeys(partitions, 0.001))
+    assert plan(before, (), Limits(moves_max=400), 0).expected < 0.211
+
+
+def test_spreading_fills_the_emptiest_node_of_those_that_have_the_graph() -> None:
+    before = view({"node1": ["a/g/0"], "node2": ["b/g/0"], "node3": ["a/g/1", "b/g/1"]}, {})
+    graphs = [frozenset("a"), frozenset("b"), frozenset("ab")]
+    before = before._replace(nodes=[n._replace(graphs=g) for n, g in zip(before.nodes, graphs, strict=True)])
+    chosen = spread(before, [f"{g}/h/{i}" for i in range(4) for g in "ab"], fresh=True)
+    counts = {node: list(chosen.values()).count(node) for node in ("node1", "node2", "node3")}
+    assert sorted(counts.values()) == [2, 3, 3]
+    assert all(n in ("node3", "node1" if p[0] == "a" else "node2") for p, n in chosen.items())
 
 
 # -- measuring --------------------------------------------------------------------------------------------
