@@ -82,6 +82,7 @@ class Keyed:
         self._slots = slots
         self._loaded: dict[str, bytes] = {}
         self._here: set[str] = set()
+        self._collections = {slot.id: slot.get() for slot in slots}
         keys = dict.fromkeys(str(key) for slot in slots for key in self._entries(slot))
         for key in keys:
             self._loaded[key] = self._codec.capture(self._pop(key))
@@ -128,6 +129,8 @@ class Keyed:
     def _entries(self, slot: Slot) -> Any:
         found = slot.get()
         if not isinstance(found, dict):
+            if isinstance(before := self._collections[slot.id], dict):
+                slot.set(before)  # so that it is this request's failure alone
             raise StrayChange(f"{slot.id} is a {type(found).__name__}, and was a dict when it was compiled")
         return found
 

@@ -154,6 +154,8 @@ class Service:
         return self.parts.call(name, message.body)
 
     def _stepped(self, name: str, message: Message, result: Any, context: Fields | None) -> Any:
+        if self.watch is not None:
+            self.watch.check(self.watch.last)
         binding = self.bindings.get(self.fluxions[name]["group"])
         if isinstance(binding, Whole) and context is not None:
             binding.take(context)
@@ -284,6 +286,8 @@ class Work:
         self._again = "request" in message.body
         self._entered = ""
         self._brought = False
+        self._ended = False
+        self._stray = service.watch.last if service.watch is not None else None
         self.to = ""
         """The fluxion to which the request belongs instead, with `to_key`."""
         self.to_key = ""
@@ -305,8 +309,9 @@ class Work:
             binding.bring(self._context)
 
     def end(self) -> None:
+        self._ended = True
         if self._service.watch is not None:
-            self._service.watch.check()
+            self._service.watch.check(self._stray)
         if self.to or self.error is not None or self._context is None:
             return
         binding = self._service.bindings.get(self._group)
@@ -321,6 +326,8 @@ class Work:
 
     def leave(self) -> None:
         """Whatever happened."""
+        if not self._ended and self._service.watch is not None:
+            self._service.watch.settle()
         if self._entered:
             binding = self._service.bindings[self._group]
             assert isinstance(binding, Keyed)

@@ -55,6 +55,53 @@ def test_a_change_that_nobody_saw_coming(module: ModuleType, change: Any, said: 
         watch.check()
 
 
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        (lambda m: m.limits.update(b=2), lambda m: m.limits == {"a": 1}),
+        (lambda m: m.limits.clear(), lambda m: m.limits == {"a": 1}),
+        (lambda m: m.store.items.update(b=2), lambda m: m.store.items == {}),
+        (lambda m: m.Store.shared.append(1), lambda m: m.Store.shared == []),
+        (lambda m: put(m, "count", 1), lambda m: m.count == 0),
+        (lambda m: delattr(m, "count"), lambda m: m.count == 0),
+        (lambda m: put(m, "limits", {}), lambda m: m.limits == {"a": 1}),
+    ],
+)
+def test_a_change_is_put_back_and_fails_only_those_that_were_there(module: ModuleType, change: Any, left: Any) -> None:
+    watch = Watch({"app": module}, ["app.todos"])
+    guilty = beside = watch.last
+    change(module)
+    with pytest.raises(StrayChange):
+        watch.check(guilty)
+    assert left(module)
+    with pytest.raises(StrayChange):
+        watch.check(beside)
+    watch.check(watch.last)
+    change(module)
+    watch.settle()
+    assert left(module)
+
+
+def test_what_is_too_large_to_be_put_back_ends_the_process(module: ModuleType, monkeypatch: Any) -> None:
+    monkeypatch.setattr("liquefy.liquid.watch.KEPT_ENTRIES_MAX", 0)
+    ended: list[str] = []
+    watch = Watch({"app": module}, ["app.todos"], end=ended.append)
+    module.limits["b"] = 2
+    with pytest.raises(StrayChange):
+        watch.check()
+    assert ended == ["app.limits"]
+
+
+def test_a_collection_that_was_replaced_is_there_again(module: ModuleType) -> None:
+    users = bound(module, Keyed, "app.users")
+    users.bring("a", context := {})
+    put(module, "users", None)
+    with pytest.raises(StrayChange, match="NoneType"):
+        users.take("a", context)
+    users.bring("a", context)
+    users.take("a", context)
+
+
 def test_what_libraries_keep_in_their_modules_is_theirs(module: ModuleType) -> None:
     library = ModuleType("library")
     put(library, "_cache", {})
