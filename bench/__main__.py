@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import sys
 
 from bench import report
 
-NAMES = ("counter", "chain")
+NAMES = ("counter", "chain", "overhead", "migrate", "failover", "rebalance", "scale", "memory")
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, then
     results = []
     for name in NAMES if options.name == "all" else (options.name,):
         module = importlib.import_module(f"bench.{name}")

@@ -1,54 +1,92 @@
 """A request through three steps: GET /:id >> store (a context per user) >> localProcess >> callExternalDB (awaits 0 ms)
->> answer, as `wrk` sees it. Needs wrk on PATH.
+>> answer, as `wrk` sees it; and the same by hand, in frameworks with a call of Redis. Needs wrk and npm on PATH.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench import report
-from bench.clusters import GRAPHS, LiveCluster, Spent, cluster
+from bench.clusters import GRAPHS, Spent, cluster
+from bench.services import packages, redis, serving
 from liquefy.errors import UserError
 
 CONNECTIONS = (1, 16, 64, 256)
 USERS = 5_000
 WARM_S = 1
+PLAIN = (("express", 1), ("fastapi", 1), ("fastapi", 2), ("flask", 2))
+"""Framework, and processes."""
+
+Cases = dict[str, Callable[[], dict[str, float]]]
 
 
 def run(plan: report.Plan) -> dict[str, Any]:
-    if shutil.which("wrk") is None:
-        raise UserError("wrk is not on PATH\n  remedy: install it (Debian: apt install wrk)")
     cases = []
     for nodes in (1, 3):
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            script = folder / "users.lua"
-            script.write_text(
-                "math.randomseed(os.time())\n"
-                f'request = function() return wrk.format("GET", "/u" .. math.random(1, {USERS})) end\n'
-            )
-            running = stack.enter_context(cluster(GRAPHS / "chain", nodes=nodes))
-            named = {
-                f"{nodes} node{'s' if nodes > 1 else ''}, {n} connections": functools.partial(
-                    _case, running, plan.seconds, n, script
-                )
-                for n in CONNECTIONS
-            }
-            cases += report.rounds(plan, named)
+            prefix = f"{nodes} node{'s' if nodes > 1 else ''}"
+            if any(plan.wanted(name) for name in _names(prefix)):
+                running = stack.enter_context(cluster(GRAPHS / "chain", nodes=nodes))
+                cases += report.rounds(plan, _cases(stack, plan, prefix, running.http, running.processes))
+    with ExitStack() as stack:
+        plain = {f"{framework} with Redis x {workers}": (framework, workers) for framework, workers in PLAIN}
+        wanted = {prefix: plain[prefix] for prefix in plain if any(map(plan.wanted, _names(prefix)))}
+        named: Cases = {}
+        if wanted:
+            folder, store = stack.enter_context(packages()), stack.enter_context(redis())
+            for prefix, (framework, workers) in wanted.items():
+                url, processes = stack.enter_context(serving(folder, framework, store, workers))
+                named |= _cases(stack, plan, prefix, url, functools.partial(list, processes))
+        cases += report.rounds(plan, named)
     return report.result(plan, cases, users=USERS, redis_sync="everysec", client="wrk -t1")
 
 
-def _case(running: LiveCluster, seconds: float, connections: int, script: Path) -> dict[str, float]:
-    wrk(running.http, WARM_S, connections, script)
-    spent = Spent(running.processes())
-    figures, answered = wrk(running.http, seconds, connections, script)
+def _names(prefix: str) -> list[str]:
+    return [f"{prefix}, {n} connections" for n in CONNECTIONS]
+
+
+def _cases(
+    stack: ExitStack, plan: report.Plan, prefix: str, url: str, processes: Callable[[], list[psutil.Process]]
+) -> Cases:
+    script = stack.enter_context(users("/u"))
+    return {
+        name: functools.partial(asked, url, processes, plan.seconds, n, script)
+        for n, name in zip(CONNECTIONS, _names(prefix), strict=True)
+    }
+
+
+@contextlib.contextmanager
+def users(path: str) -> Iterator[Path]:
+    """What makes `wrk` ask for a user at random."""
+    if shutil.which("wrk") is None:
+        raise UserError("wrk is not on PATH\n  remedy: install it (Debian: apt install wrk)")
+    with tempfile.TemporaryDirectory(prefix="liquefy-bench-") as folder:
+        script = Path(folder) / "users.lua"
+        script.write_text(
+            "math.randomseed(os.time())\n"
+            f'request = function() return wrk.format("GET", "{path}" .. math.random(1, {USERS})) end\n'
+        )
+        yield script
+
+
+def asked(
+    url: str, processes: Callable[[], list[psutil.Process]], seconds: float, connections: int, script: Path
+) -> dict[str, float]:
+    """Figures of one case; processor time of these processes, `wrk` apart."""
+    wrk(url, WARM_S, connections, script)
+    spent = Spent(processes())
+    figures, answered = wrk(url, seconds, connections, script)
     cpu_s = sum(spent.seconds().values())
     return {**figures, "CPU-s/10k": cpu_s / max(1, answered) * 10_000, "right": figures["bad"] == 0}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from liquefy.graph import Graph
@@ -34,6 +34,9 @@ from liquefy.values import pack, unpack
 
 DEADLINE_MS = 30_000
 BEAT_S = 0.1
+PACE_S = 0.001
+"""Between two looks what is due, where so many a second are to be sent."""
+
 READY_S = 20.0
 
 
@@ -55,6 +58,8 @@ class Client:
         self._idle = asyncio.Event()
         self._flush_due = False
         self.latencies_s: list[float] = []
+        self.begun: list[tuple[float, str]] = []
+        """When each of them was due (`time.perf_counter`), and its key."""
         self.answers = 0
         self.last: dict[str, Any] = {}
         """The highest answer for each key; answers are numbers."""
@@ -73,7 +78,7 @@ class Client:
     async def run(self, outstanding: int, seconds: float, next_: Callable[[], tuple[str, Any]]) -> float:
         """Keeps so many outstanding for so long, then waits for the last of them. `next_` gives key and body. Returns
         how long it took, to the last answer that counts."""
-        self.latencies_s, self.answers = [], 0
+        self._forget()
         begin = time.perf_counter()
         end = begin + seconds
         self._next = lambda: next_() if time.perf_counter() < end else None
@@ -84,6 +89,37 @@ class Client:
         await self._idle.wait()
         return time.perf_counter() - begin
 
+    async def each(self, outstanding: int, messages: Iterator[tuple[str, Any]]) -> None:
+        """Sends these, so many outstanding, and waits for all answers."""
+        self._forget()
+        self._next = lambda: next(messages, None)
+        self._idle.clear()
+        for _ in range(outstanding):
+            self._send()
+        self._flush_soon()
+        await self._idle.wait()
+
+    async def paced(self, rate: float, seconds: float, next_: Callable[[], tuple[str, Any]]) -> float:
+        """Sends so many a second, whatever comes back, and waits for the last answer. What could not be sent in time
+        counts as late."""
+        self._forget()
+        self._next = lambda: None
+        begin = now = time.perf_counter()
+        sent = 0
+        while now < begin + seconds:
+            for number in range(sent, sent := int((now - begin) * rate)):
+                self._post(*next_(), begin + number / rate)
+            self._flush_soon()
+            await asyncio.sleep(PACE_S)
+            now = time.perf_counter()
+        self._idle.clear()
+        if self._waiting:
+            await self._idle.wait()
+        return time.perf_counter() - begin
+
+    def _forget(self) -> None:
+        self.latencies_s, self.begun, self.answers = [], [], 0
+
     # -- one message -------------------------------------------------------------------------------------------
 
     def _send(self) -> None:
@@ -92,14 +128,16 @@ class Client:
             if not self._waiting:
                 self._idle.set()
             return
-        key, body = found
+        self._post(*found, time.perf_counter())
+
+    def _post(self, key: str, body: Any, began_s: float) -> None:
         self._number += 1
         root = self._prefix + self._number.to_bytes(6, "big")
         now_ms = time.time_ns() // 1_000_000
         message = Message(
             root, self._fluxion, key, pack(body), now_ms, root, self._name, deadline_ms=now_ms + DEADLINE_MS
         )
-        self._waiting[root] = (time.perf_counter(), key)
+        self._waiting[root] = (began_s, key)
         self._outgoing.post(self._destinations[partition_index(key, len(self._destinations))], message, None)
 
     def _answered(self, message: Message) -> None:
@@ -108,6 +146,7 @@ class Client:
             return
         began, key = found
         self.latencies_s.append(time.perf_counter() - began)
+        self.begun.append(found)
         self.answers += 1
         if message.status not in (0, 200):
             self.errors.append(f"{key}: {message.status} {unpack(message.body)}")

@@ -15,9 +15,13 @@ from bench.report import ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
-from live_cluster import LiveCluster
+from live_cluster import LiveCluster, wait_for
+
+from liquefy.graph import Graph
 
 GRAPHS = ROOT / "bench" / "graphs"
+
+__all__ = ["GRAPHS", "LiveCluster", "Spent", "cluster", "graph", "quantile", "wait_for"]
 
 
 @contextlib.contextmanager
@@ -30,6 +34,18 @@ def cluster(app: Path, nodes: int = 1, **settings: str) -> Iterator[LiveCluster]
             yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def graph(running: LiveCluster) -> Graph:
+    """The one graph that runs there."""
+    (found,) = running.store(lambda contexts: contexts.graphs())
+    return found
+
+
+def quantile(values: list[float], share: float) -> float:
+    """0.0 of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
 class Spent:

@@ -1,0 +1,119 @@
+"""Bytes for each context, idle graph, node and message that waits: what the processes of a cluster have more of memory
+(RSS) for so many more of each, and what Redis says it uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench import report
+from bench.closed_loop import Client
+from bench.clusters import GRAPHS, LiveCluster, cluster, graph
+
+CONTEXTS, CONTEXT_BYTES = 50_000, 100
+GRAPHS_MORE = 4
+MESSAGES, MESSAGE_BYTES = 20_000, 64
+SETTLE_S = 2.0
+LOAD_AT_ONCE = 256
+
+
+def run(plan: report.Plan) -> dict[str, Any]:
+    """Each case is a cluster of its own, as memory once used is seldom given back."""
+    cases = {
+        f"context of {CONTEXT_BYTES} B": _contexts, "idle graph, 1 node": _graphs, "node": _nodes,
+        f"queued message of {MESSAGE_BYTES} B": _queued,
+    }  # fmt: skip
+    called = {name: functools.partial(_case, measure) for name, measure in cases.items()}
+    return report.result(plan, report.rounds(plan, called), contexts=CONTEXTS, graphs=GRAPHS_MORE, messages=MESSAGES)
+
+
+def _case(measure: Any) -> dict[str, float]:
+    with cluster(GRAPHS / "keep", nodes=1) as running:
+        time.sleep(SETTLE_S)
+        before = _sizes(running)
+        of, after = measure(running)
+    return {f"{kind} B": max(0, after.get(kind, 0) - before.get(kind, 0)) / of for kind in ("all", *_KINDS)}
+
+
+_KINDS = ("worker", "host", "broker", "controller", "gateway", "redis")
+
+
+def _sizes(running: LiveCluster) -> dict[str, int]:
+    """Resident bytes by role. What processes share of a file is in each."""
+    sizes: dict[str, int] = {}
+    for process in running.processes():
+        words = " ".join(process.cmdline())
+        kind = next((k for k in _KINDS if f"-m {k}" in words or f"liquefy.{k}" in words or f"{k}-server" in words), "")
+        for each in {kind, "all"} if kind else ():
+            sizes[each] = sizes.get(each, 0) + process.memory_info().rss
+    return sizes
+
+
+def _talk(running: LiveCluster, keys: int, size: int) -> None:
+    async def body() -> None:
+        async with Client(running.broker, known, "keep") as client:
+            await client.each(LOAD_AT_ONCE, ((f"key-{i}", {"body": {"bytes": size}}) for i in range(keys)))
+
+    known = graph(running)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(body())
+
+
+def _contexts(running: LiveCluster) -> tuple[int, dict[str, int]]:
+    _talk(running, CONTEXTS, CONTEXT_BYTES)
+    time.sleep(SETTLE_S)
+    return CONTEXTS, _sizes(running)
+
+
+def _graphs(running: LiveCluster) -> tuple[int, dict[str, int]]:
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(GRAPHS_MORE):
+            app = Path(folder) / f"keep{number}"
+            shutil.copytree(GRAPHS / "keep", app)
+            text = (app / "graph.yaml").read_text()
+            (app / "graph.yaml").write_text(
+                text.replace("graph: keep", f"graph: keep{number}").replace("/keep\n", f"/keep{number}\n")
+            )
+            running.ctl("deploy", str(app), "--wait")
+    time.sleep(SETTLE_S)
+    return GRAPHS_MORE, _sizes(running)
+
+
+def _nodes(running: LiveCluster) -> tuple[int, dict[str, int]]:
+    """Another cluster, of two."""
+    with cluster(GRAPHS / "keep", nodes=2) as larger:
+        time.sleep(SETTLE_S)
+        return 1, _sizes(larger)
+
+
+def _queued(running: LiveCluster) -> tuple[int, dict[str, int]]:
+    """The host is stopped; what comes waits in front of it. Then it goes on, and all are answered."""
+    sizes: dict[str, int] = {}
+
+    async def body() -> None:
+        async with Client(running.broker, known, "keep") as client:
+            os.kill(host, signal.SIGSTOP)
+            try:
+                pad = "x" * MESSAGE_BYTES
+                messages = ((f"key-{i}", {"body": {"bytes": 0, "pad": pad}}) for i in range(MESSAGES))
+                sent = asyncio.create_task(client.each(MESSAGES, messages))
+                await asyncio.sleep(2 * SETTLE_S)
+                sizes.update(await asyncio.to_thread(_sizes, running))
+            finally:
+                os.kill(host, signal.SIGCONT)
+            await sent
+
+    known, host = graph(running), running.pid("node1/host")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(body())
+    return MESSAGES, sizes

@@ -1,0 +1,157 @@
+"""Moving a group's partitions from node to node under load: the pause of each for which messages waited, and what all
+requests around the move noticed. Beside a control by hand that stops, saves, restores and starts again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import pickle
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench import report
+from bench.closed_loop import Client
+from bench.clusters import GRAPHS, LiveCluster, cluster, graph, quantile
+
+SHAPES = (
+    (1_000, 100),
+    (10_000, 100),
+    (100_000, 100),
+    (1_000_000, 100),
+    (1_000, 10_000),
+    (10_000, 10_000),
+    (200, 1_000_000),
+)
+"""Keys, and bytes of each: with more than these 200 MB, machine and settings (`cache_bytes_max`) would be measured."""
+
+MAIN = (100_000, 100)
+"""The shape that all rates are tried with; the others with the middle one."""
+
+RATES = (1_000, 5_000, 10_000)
+MOVES = 4
+GAP_S = 0.5
+LOAD_AT_ONCE = 256
+LOADING_BYTES = 16_000_000
+"""How much may be outstanding while contexts are made."""
+
+
+def run(plan: report.Plan) -> dict[str, Any]:
+    cases = []
+    for keys, size in SHAPES:
+        rates = RATES if (keys, size) == MAIN else (5_000,)
+        shape = f"{keys:,} keys of {size:,} B"
+        names = {f"{rate:,}/s, {shape}": rate for rate in rates}
+        if any(map(plan.wanted, names)):
+            with cluster(GRAPHS / "keep", nodes=2) as running:
+                counts = _loaded(running, keys, size)
+                called = {n: functools.partial(_case, running, r, keys, size, counts) for n, r in names.items()}
+                cases += report.rounds(plan, called)
+        control = f"control, {shape}"
+        cases += report.rounds(plan, {control: functools.partial(_control, keys, size)})
+    return report.result(plan, cases, nodes=2, partitions=16, moves_a_round=MOVES)
+
+
+def _loaded(running: LiveCluster, keys: int, size: int) -> dict[str, int]:
+    """Makes a context for each key."""
+
+    async def body() -> dict[str, int]:
+        left = iter(range(keys))
+        outstanding = max(1, min(LOAD_AT_ONCE, LOADING_BYTES // size))
+        client = Client(running.broker, graph_, "keep")
+        async with client:
+            await client.each(outstanding, ((f"key-{i}", {"body": {"bytes": size}}) for i in left))
+        assert client.answers == keys, client.errors[:3]
+        return client.last
+
+    graph_ = graph(running)
+    return _run(body())
+
+
+def _run(body: Any) -> Any:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(body)
+
+
+def _case(running: LiveCluster, rate: int, keys: int, size: int, counts: dict[str, int]) -> dict[str, float]:
+    return _run(_measure(running, rate, keys, size, counts, graph(running)))
+
+
+async def _measure(
+    running: LiveCluster, rate: int, keys: int, size: int, counts: dict[str, int], known: Any
+) -> dict[str, float]:
+    chance = random.Random(rate + keys)
+    body = {"body": {"bytes": size}}
+    async with Client(running.broker, known, "keep") as client:
+        client.last = counts
+        load = asyncio.create_task(
+            client.paced(rate, MOVES * 3 * GAP_S, lambda: (f"key-{chance.randrange(keys)}", body))
+        )
+        await asyncio.sleep(2 * GAP_S)
+        results, spans = [], []
+        for _ in range(MOVES):
+            places = await asyncio.to_thread(running.placements, "keep", "keep")
+            owners = [owner for owner, _ in places.values()]
+            target = min(("node1", "node2"), key=owners.count)
+            began_s = time.perf_counter()
+            results.append(await asyncio.to_thread(running.ask, "migrate", what="keep", node=target))
+            spans.append((began_s, time.perf_counter()))
+            await asyncio.sleep(GAP_S)
+        await load
+    moved = [move for result in results for move in result["moves"]]
+    pauses = [move["pause_ms"] for move in moved if move["held"] and not move["error"]]
+    during, steady = [], []
+    for (began_s, _), latency_s in zip(client.begun, client.latencies_s, strict=True):
+        inside = any(begin - latency_s <= began_s <= end for begin, end in spans)
+        (during if inside else steady).append(latency_s * 1_000)
+    failed = sum(result["failed"] for result in results)
+    return {
+        "pause p50 ms": quantile(pauses, 0.5), "pause p99 ms": quantile(pauses, 0.99), "paused": len(pauses),
+        "moved": len(moved), "p50 ms": quantile(steady, 0.5), "p99 ms": quantile(steady, 0.99),
+        "p99 in moves ms": quantile(during, 0.99), "right": not client.errors and not failed,
+    }  # fmt: skip
+
+
+def _control(keys: int, size: int) -> dict[str, float]:
+    """From telling it to end to the first answer of the one that follows; all of its contexts, as it knows no parts."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        file = Path(folder) / "contexts"
+        file.write_bytes(
+            pickle.dumps({f"key-{i}": {"count": 0, "pad": f"{i:010}" + "x" * (size - 10)} for i in range(keys)})
+        )
+        command = [sys.executable, "-m", "bench.control", str(port), str(file)]
+        with subprocess.Popen(command, cwd=report.ROOT) as before:
+            _asked(port)
+            began_s = time.perf_counter()
+            before.terminate()
+            before.wait()
+        with subprocess.Popen(command, cwd=report.ROOT) as after:
+            right = _asked(port) == 2
+            pause_s = time.perf_counter() - began_s
+            after.kill()
+    return {"pause p50 ms": pause_s * 1_000, "right": right}
+
+
+def _asked(port: int) -> int:
+    """The count of a key, from when there is somebody to ask."""
+    end_s = time.monotonic() + 120
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port)) as connection, connection.makefile("rwb") as stream:
+                stream.write(b"key-0\n")
+                stream.flush()
+                return int(stream.readline())
+        except (ConnectionError, ValueError):
+            assert time.monotonic() < end_s, "the control does not answer"
+            time.sleep(0.005)

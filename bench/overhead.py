@@ -1,0 +1,67 @@
+"""What a hop costs, and what it costs to be liquid at all: the same service plain, plain with Redis, and compiled, in
+turns, by `wrk`. Needs wrk and npm.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench import report
+from bench.chain import Cases, asked, users
+from bench.clusters import GRAPHS, cluster
+from bench.services import packages, redis, serving
+
+CONNECTIONS = (1, 64)
+PLAIN = (("flask", 1, 2), ("fastapi", 1, 2), ("express", 1, 1))
+"""Framework, processes that keep everything in memory (it is one's own), processes that keep it in Redis."""
+
+
+def run(plan: report.Plan) -> dict[str, Any]:
+    cases = []
+    with ExitStack() as stack:
+        named: Cases = {}
+        if any(plan.wanted(f"{kind}, {n} connections") for kind in _HOPS for n in CONNECTIONS):
+            hops = stack.enter_context(cluster(GRAPHS / "hops"))
+            for kind, path in _HOPS.items():
+                named |= _cases(stack, plan, kind, hops.http, hops.processes, path)
+        cases += report.rounds(plan, named)
+    with ExitStack() as stack:
+        cases += report.rounds(plan, _services(stack, plan, stack.enter_context(packages())))
+    return report.result(plan, cases, nodes=1, redis_sync="everysec", client="wrk -t1")
+
+
+_HOPS = {f"{kind}, {n} hop{'s' * (n > 1)}": f"/{kind}/{n}/u" for kind in ("stateless", "stateful") for n in (1, 2)}
+
+
+def _services(stack: ExitStack, plan: report.Plan, folder: Path) -> Cases:
+    """All of them are up at once, and idle but for the one that is asked."""
+    named: Cases = {}
+    store = stack.enter_context(redis())
+    for framework, alone, stored in PLAIN:
+        for name, kept, workers in ((framework, None, alone), (f"{framework} with Redis", store, stored)):
+            label = f"{name}, {workers} process{'es' * (workers > 1)}"
+            if any(plan.wanted(f"{label}, {n} connections") for n in CONNECTIONS):
+                url, processes = stack.enter_context(serving(folder, framework, kept, workers))
+                named |= _cases(stack, plan, label, url, functools.partial(list, processes), "/u")
+        label = f"{framework} liquid"
+        if any(plan.wanted(f"{label}, {n} connections") for n in CONNECTIONS):
+            source = folder / framework / ("app.js" if framework == "express" else "app.py")
+            running = stack.enter_context(cluster(source))
+            named |= _cases(stack, plan, label, running.http, running.processes, "/u")
+    return named
+
+
+def _cases(
+    stack: ExitStack, plan: report.Plan, label: str, url: str, processes: Callable[[], list[psutil.Process]], path: str
+) -> Cases:
+    script = stack.enter_context(users(path))
+    return {
+        f"{label}, {n} connections": functools.partial(asked, url, processes, plan.seconds, n, script)
+        for n in CONNECTIONS
+    }

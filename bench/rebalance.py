@@ -1,0 +1,84 @@
+"""How long until even, after loads came to lie unevenly, and how many moves that took; and how long deciding takes
+alone, in clusters far larger than one machine has.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from bench import report, views
+from bench.clusters import LiveCluster, cluster, wait_for
+from controller import balance
+
+EVEN = 0.10
+"""Even is: the highest is at most so much above the mean."""
+
+EVEN_S_MAX = 60.0
+RATE, WORK_MS = 150.0, 2.0
+SHARES = (0.9, 0.7, 0.5)
+"""Of the load on one of three nodes."""
+
+SIZES = ((10, 1_000), (1_000, 100_000), (10_000, 1_000_000))
+
+
+def run(plan: report.Plan) -> dict[str, Any]:
+    cases = []
+    for nodes, partitions in SIZES:
+        for skew in views.SKEWS:
+            names = {
+                moves: f"plan {nodes:,} nodes, {partitions:,} partitions, {skew}, {moves} moves"
+                for moves in (16, "all")
+            }
+            if not any(map(plan.wanted, names.values())):
+                continue
+            view = views.view(nodes, partitions, skew, seed=1)
+            called = {
+                name: functools.partial(_plan, view, moves if isinstance(moves, int) else partitions)
+                for moves, name in names.items()
+            }
+            cases += report.rounds(plan, called)
+    live = {f"even after {share:.0%} on one of 3 nodes": functools.partial(_even, share) for share in SHARES}
+    cases += report.rounds(plan, live)
+    return report.result(plan, cases, rate=RATE, work_ms=WORK_MS, even=EVEN)
+
+
+def _plan(view: balance.View, moves_max: int) -> dict[str, float]:
+    began, spent = time.perf_counter(), time.process_time()
+    found = balance.plan(view, (), balance.Limits(moves_max=moves_max), 0)
+    took, cpu = time.perf_counter() - began, time.process_time() - spent
+    return {
+        "s": took, "CPU-s": cpu, "moves": len(found.moves),
+        "highest/bound": found.expected / views.lower_bound(view),
+    }  # fmt: skip
+
+
+def _even(share: float) -> dict[str, float]:
+    with cluster(report.ROOT / "examples" / "hot", nodes=3) as running:
+        places = running.placements("hot", "burn")
+        hot = [name.rpartition("/")[2] for name, (owner, _) in places.items() if owner == "node1"]
+        command = [sys.executable, str(report.ROOT / "examples/hot/load.py"), "--json", "--url", running.http]
+        command += ["--partitions", ",".join(hot), "--share", f"{share:g}", "--ms", f"{WORK_MS:g}"]
+        command += ["--rate", f"{RATE:g}", "--seconds", f"{2 * EVEN_S_MAX:g}"]
+        environment = {**os.environ, "PYTHONPATH": str(report.ROOT)}
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True, env=environment) as load:
+            try:
+                wait_for(lambda: _above(running) > EVEN, "the skew to be seen")
+                began = time.perf_counter()
+                while _above(running) > EVEN and time.perf_counter() - began < EVEN_S_MAX:
+                    time.sleep(0.25)
+                even_s = time.perf_counter() - began
+            finally:
+                load.terminate()
+        now = running.placements("hot", "burn")
+        return {"s": even_s, "moves": sum(now[p][0] != places[p][0] for p in places), "right": even_s < EVEN_S_MAX}
+
+
+def _above(running: LiveCluster) -> float:
+    loads = [node["utilisation"] for node in running.ask("nodes")]
+    mean = sum(loads) / len(loads)
+    return max(loads) / mean - 1 if mean > 0.05 else 0.0

@@ -1,0 +1,152 @@
+"""What a second node brings where processor time is what limits, and where the parts that all messages pass saturate.
+
+Two nodes of one core each, both on this machine (with two cores everything else has to share them). The model: a role
+costs so much for each message and so much for each batch, and batches grow with what is outstanding. It is fitted at
+the ends, and checked in the middle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import random
+from typing import Any
+
+import psutil
+import uvloop
+
+from bench import report
+from bench.chain import users, wrk
+from bench.closed_loop import Client
+from bench.clusters import GRAPHS, LiveCluster, Spent, cluster, graph, quantile
+
+ROUNDS_OF_WORK = 100_000
+"""Some milliseconds of Python a message."""
+
+KEYS = 500
+OUTSTANDING = 32
+WARM_S = 1.0
+FITTED, CHECKED = (32, 512), (64, 128, 256)
+"""Outstanding."""
+
+WANTED = 100_000
+"""Messages a second, for which it is said how many of a role are needed."""
+
+
+def run(plan: report.Plan) -> dict[str, Any]:
+    cases = []
+    for nodes in (1, 2):
+        name = f"burning, {nodes} node{'s' * (nodes > 1)} of one core"
+        if plan.wanted(name):
+            with cluster(GRAPHS / "burn", nodes=nodes) as running:
+                for index in range(nodes):
+                    _pin(running.pid(f"node{index + 1}"), index % (os.cpu_count() or 1))
+                cases += report.rounds(plan, {name: functools.partial(_burn, running, plan.seconds)})
+    if plan.wanted("model"):
+        cases += _model(plan)
+    return report.result(plan, cases, work=ROUNDS_OF_WORK, outstanding=OUTSTANDING, fitted=FITTED, checked=CHECKED)
+
+
+def _pin(pid: int, core: int) -> None:
+    """The node and its hosts, all threads of them."""
+    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        for thread in process.threads():
+            os.sched_setaffinity(thread.id, {core})
+
+
+def _burn(running: LiveCluster, seconds: float) -> dict[str, float]:
+    return _asked(running, "burn", OUTSTANDING, seconds, {"rounds": ROUNDS_OF_WORK})[0]
+
+
+def _asked(
+    running: LiveCluster, fluxion: str, outstanding: int, seconds: float, body: dict[str, Any]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Figures, and microseconds of each role a message."""
+    known = graph(running)
+    chance = random.Random(outstanding)
+
+    def next_() -> tuple[str, Any]:
+        key = f"key-{chance.randrange(KEYS)}"
+        return key, {"body": {"key": key, **body}}
+
+    async def measure() -> tuple[dict[str, float], dict[str, float]]:
+        async with Client(running.broker, known, fluxion) as client:
+            await client.run(outstanding, WARM_S, next_)
+            spent = Spent(running.processes())
+            took_s = await client.run(outstanding, seconds, next_)
+            roles = {role: cpu_s / client.answers * 1e6 for role, cpu_s in spent.seconds().items()}
+        figures = {
+            "messages/s": client.answers / took_s, "p50 ms": quantile(client.latencies_s, 0.5) * 1_000,
+            "CPU-s/10k": sum(roles.values()) / 100, "right": not client.errors,
+        }  # fmt: skip
+        return figures, roles
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(measure())
+
+
+def _model(plan: report.Plan) -> list[dict[str, Any]]:
+    """A case for each role, one for the gateway and one for each check."""
+    with cluster(GRAPHS / "counter", nodes=1) as running:
+        taken: dict[int, list[dict[str, float]]] = {}
+        for number in range(plan.rounds):
+            for n in (*FITTED, *CHECKED):
+                roles = _asked(running, "count", n, plan.seconds, {"n": 1, "pad": "x" * 64})[1]
+                taken.setdefault(n, []).append(roles)
+                plan.tell(
+                    f"{plan.bench} model {number + 1}/{plan.rounds} {n} outstanding: {sum(roles.values()):.1f} us"
+                )
+    known = {
+        n: {role: quantile([each.get(role, 0.0) for each in rounds], 0.5) for role in rounds[0]}
+        for n, rounds in taken.items()
+    }
+    fitted = {role: fit({n: known[n][role] for n in FITTED}) for role in known[FITTED[0]]}
+    cases: list[dict[str, Any]] = []
+    for role, (message_us, batch_us) in sorted(fitted.items()):
+        if message_us > 0 and role in ("broker", "worker", "host", "redis-server"):
+            cases.append(_saturates(role, message_us, batch_us))
+    for n in CHECKED:
+        told = sum(message_us + batch_us / n for message_us, batch_us in fitted.values())
+        measured = sum(known[n].values())
+        cases.append(
+            {
+                "case": f"model, {n} outstanding",
+                "us": _one(measured),
+                "model us": _one(told),
+                "ratio": _one(told / measured),
+            }
+        )
+    return [*cases, _gateway(plan)]
+
+
+def fit(measured: dict[int, float]) -> tuple[float, float]:
+    """Microseconds a message, and a batch (of as many as are outstanding), through two points."""
+    (few, of_few), (many, of_many) = sorted(measured.items())
+    batch_us = max(0.0, (of_few - of_many) / (1 / few - 1 / many))
+    return of_many - batch_us / many, batch_us
+
+
+def _saturates(role: str, message_us: float, batch_us: float) -> dict[str, Any]:
+    most = 1e6 / (message_us + batch_us / FITTED[-1])
+    return {
+        "case": f"model, {role}", "us": _one(message_us), "us a batch": _one(batch_us), "saturates at/s": _one(most),
+        f"for {WANTED:,}/s": _one(-(-WANTED // most)),
+    }  # fmt: skip
+
+
+def _gateway(plan: report.Plan) -> dict[str, Any]:
+    """By HTTP, as that is what it costs."""
+    costs: list[float] = []
+    with cluster(GRAPHS / "chain", nodes=1) as running, users("/u") as script:
+        wrk(running.http, WARM_S, 256, script)
+
+        for _ in range(plan.rounds):
+            spent = Spent(running.processes())
+            answered = wrk(running.http, plan.seconds, 256, script)[1]
+            costs.append(spent.seconds().get("gateway", 0.0) / max(1, answered) * 1e6)
+    return _saturates("gateway", quantile(costs, 0.5), 0.0)
+
+
+def _one(value: float) -> dict[str, float]:
+    return {"median": value, "min": value, "max": value}
