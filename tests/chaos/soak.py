@@ -30,11 +30,9 @@ SAMPLE_S = 10.0
 MOVE_S = 3.0
 KILL_S = 60.0
 STEP_S = 0.5
-WARM_S = 600.0
-"""Longer than ids handled are kept (DEDUPE_RETENTION_MS), so that as many go as come."""
-
 WARM_PART = 0.4
-"""Of a run that is too short for that."""
+"""Of the run. Of two hours that is enough for what is bounded to be full: ids handled (DEDUPE_RETENTION_MS), events and
+log lines of the controller (events_max, log_lines_max)."""
 
 QUIET_S = 40.0
 SETTINGS = {"LIQUEFY_IDEMPOTENCY_RETENTION_S": "60"}
@@ -90,7 +88,7 @@ def main() -> int:
 
 def soak(cluster: LiveCluster, options: argparse.Namespace, folder: Path) -> int:
     seconds = options.hours * HOUR_S
-    warm_s = min(WARM_S, WARM_PART * seconds)
+    warm_s = WARM_PART * seconds
     print(f"{options.hours:g} hours at {options.rate:g} requests/s, seed {options.seed}; warm after {warm_s:.0f} s")
     samples = Samples()
     with SteadyLoad(cluster.ask("status")["http"], options.rate, seed=options.seed) as load:
@@ -163,7 +161,7 @@ def sample(cluster: LiveCluster, samples: Samples, at_s: float) -> None:
             if process is None:
                 continue
             samples.add(at_s, f"{name} MB", process.memory_info().rss / 1e6, pid)
-            samples.add(at_s, f"{name} files", process.num_fds(), pid)
+            samples.add(at_s, f"{name} files", process.num_fds() - clients(process, cluster), pid)
             samples.add(at_s, f"{name} threads", process.num_threads(), pid)
     redis = Server(cluster.state)
     redis.port = int(cluster.redis.rsplit(":", 1)[1].split("/")[0])
@@ -172,6 +170,14 @@ def sample(cluster: LiveCluster, samples: Samples, at_s: float) -> None:
         used = int(redis.ask("INFO", "memory").split("used_memory:")[1].split()[0])
         samples.add(at_s, "redis keys", size)
         samples.add(at_s, "redis used MB", used / 1e6)
+
+
+def clients(process: psutil.Process, cluster: LiveCluster) -> int:
+    """Connections of those who ask for something: how many these are, and at which gateway, is their own affair."""
+    if not any(p.pid == process.pid and p.role == "gateway" for p in cluster.record().processes):
+        return 0
+    listening = {c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    return sum(c.laddr.port in listening for c in process.net_connections("tcp") if c.status != psutil.CONN_LISTEN)
 
 
 def told(growths: dict[str, Growth]) -> None:
