@@ -4,8 +4,12 @@
 import http from "node:http";
 import https from "node:https";
 import net from "node:net";
+import { networkInterfaces } from "node:os";
 
 const FREE_PORT = 49152; // what a program that asked for port 0 is told; its own servers count up from here
+
+// Where a program listens that does not say where: as Node.js does it, for both kinds of addresses if there are both.
+const ANYWHERE = Object.values(networkInterfaces()).flat().some(({ family }) => family === "IPv6") ? "::" : "0.0.0.0";
 
 export const servers = []; // those that listen, in the order in which they began
 const waiting = new Set();
@@ -67,7 +71,7 @@ function listenArguments(given) {
 class Handle {
   constructor(server, options) {
     this.server = server;
-    this.address = options.host ?? "::";
+    this.address = options.host ?? ANYWHERE;
     this.port = Number(options.port ?? 0) || ports++;
     if (options.path) server._pipeName = options.path;
   }

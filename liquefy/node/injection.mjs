@@ -3,6 +3,7 @@
 // fluxions.
 
 import { ServerResponse } from "node:http";
+import { isIPv4 } from "node:net";
 import { Duplex } from "node:stream";
 
 export const PASS = Symbol("the pass that a socket belongs to");
@@ -22,7 +23,8 @@ export const STREAM_AFTER_MS = 50; // an answer that is not complete so long aft
 export function inject(server, request, pass = {}, stream = null) {
   if (isUpgrade(request) && server.listenerCount("upgrade") > 0) return Promise.resolve(noUpgrade(request));
   return new Promise((resolve, reject) => {
-    const wire = new Wire(request, new Exchange(resolve, reject), stream);
+    const both = server.address()?.address === "::"; // then clients' IPv4 addresses are written as IPv6
+    const wire = new Wire(request, new Exchange(resolve, reject), stream, both);
     wire[PASS] = pass;
     if (stream) {
       stream.onGone = () => {
@@ -71,13 +73,14 @@ class Exchange {
 
 // A socket of which one end is here. What is written is kept until the answer is complete.
 class Wire extends Duplex {
-  constructor(request, exchange, stream) {
+  constructor(request, exchange, stream, both) {
     super({ allowHalfOpen: true });
-    const [address, port] = splitAddress(request.client);
+    const [given, port] = splitAddress(request.client);
+    const address = both && isIPv4(given) ? `::ffff:${given}` : given;
     this.remoteAddress = address;
     this.remotePort = port;
     this.remoteFamily = address.includes(":") ? "IPv6" : "IPv4";
-    this.localAddress = this.remoteFamily === "IPv6" ? "::1" : "127.0.0.1";
+    this.localAddress = address === given && this.remoteFamily === "IPv6" ? "::1" : both ? "::ffff:127.0.0.1" : "127.0.0.1";
     this.localPort = LOCAL_PORT;
     this.localFamily = this.remoteFamily;
     this.connecting = false;

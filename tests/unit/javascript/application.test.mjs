@@ -30,10 +30,17 @@ test("a program that listens when it is the main module is told that it does, an
     const http = require("http");
     const server = http.createServer((req, res) => res.end(req.method + " " + req.url + " " + port + " " + req.socket.remoteAddress));
     let port = 0;
-    if (require.main === module) server.listen(3210, () => { port = server.address().port; });`);
+    if (require.main === module) server.listen(3210, "127.0.0.1", () => { port = server.address().port; });`);
   const answer = await app.handle(request("GET", "/a%20b?c=1"));
   assert.equal(said(answer), "GET /a%20b?c=1 3210 10.0.0.7");
   assert.equal(answer.status, 200);
+});
+
+test("what listens for both kinds of addresses sees a client's IPv4 one as Node.js shows it there", async () => {
+  const app = program(`
+    require("http").createServer((req, res) => res.end(req.socket.remoteAddress)).listen(0, "::");`);
+  assert.equal(said(await app.handle(request("GET", "/"))), "::ffff:10.0.0.7");
+  assert.equal(said(await app.handle(request("GET", "/", { client: "[2001:db8::1]:80" }))), "2001:db8::1");
 });
 
 test("an application that is exported and does not listen is taken", async () => {
