@@ -69,7 +69,12 @@ DATA_FIELDS = {
 }
 """Of what a library's call gives: plain data."""
 
-TAKEN_OFF = {"push", "unshift", "splice", "pop", "shift", "sort", "reverse", "fill", "add", "delete", "clear", "set"}
+TAKEN_OFF = {
+    *("push", "unshift", "splice", "pop", "shift", "sort", "reverse", "fill", "add", "delete", "clear", "set"),
+    *("get", "has", "at", "find", "findLast", "forEach", "map", "filter", "reduce", "slice", "concat", "values"),
+    *("keys", "entries"),
+}
+"""Methods of collections: what they do is known where they are called."""
 
 APP_READS = {"get", "enabled", "disabled", "path", "render", "mountpath"}
 

@@ -14,7 +14,7 @@ from compiler.javascript.libraries import Sort, sort_of
 from compiler.javascript.modules import Source
 from compiler.javascript.scopes import Binding, Class, Function
 from compiler.javascript.syntax import Node
-from compiler.javascript.values import BYTES, Cls, Func, Lib, Obj, Once, Plain, Value, Word
+from compiler.javascript.values import BYTES, Bound, Cls, Func, Lib, Obj, Once, Plain, Value, Word
 
 ERRORS = {"Error", "TypeError", "RangeError", "Object", "EvalError", "SyntaxError"}
 
@@ -173,9 +173,13 @@ class Owners:
             value = binding.value
             if value is None:
                 continue
+            held = _held(root.values)
+            functions = any(isinstance(v.target, Func | Bound) for v in root.values | _inside(held))
             for obj in by_file.get(value.file, []):
                 of_app = obj.kind.startswith("app ")
-                if obj.function is binding.scope.function and not of_app and _within(obj.node, value):
+                if obj.function is not binding.scope.function or of_app or not _within(obj.node, value):
+                    continue
+                if obj in held or not functions:
                     self._direct[obj] = root
         for root in list(self.roots):
             if root.binding is not None and not root.opaque and root.constant and _imports(root.binding.node):
@@ -292,6 +296,22 @@ class Owners:
                 name = base.target.path[-1] if base.target.path else base.target.package
                 return Initial.OPAQUE, f"an object that extends {name}"
         return Initial.VALUE, ""
+
+
+def _held(values: Iterable[Value]) -> set[Obj]:
+    """The objects among the values, and what those hold; what functions hold on to is not seen."""
+    found: set[Obj] = set()
+    todo = [v.target for v in values if isinstance(v.target, Obj)]
+    while todo:
+        obj = todo.pop()
+        if obj not in found:
+            found.add(obj)
+            todo += [v.target for v in _inside({obj}) if isinstance(v.target, Obj)]
+    return found
+
+
+def _inside(objects: Iterable[Obj]) -> set[Value]:
+    return {value for obj in objects for values in obj.fields.values() for value in values}
 
 
 def _of_library(lib: Lib) -> tuple[Initial, str]:

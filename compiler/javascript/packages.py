@@ -249,6 +249,9 @@ class Packages(Calling):
             return self._timer(name, arguments, node, nodes)
         if "prototype" in path and name in ("call", "apply"):
             return self._borrowed(path, arguments, node, nodes)
+        if name == "bind" and any(isinstance(v.target, Obj) for v in every):
+            what = f"binds {path[-2]} to what it works on"
+            self.danger(Harm.OPAQUE, what, node, "call it as a method", start=True)
         if owner == "Object" or owner == "Reflect":
             return self._object(name, arguments, node, nodes)
         if owner == "Promise":
