@@ -203,7 +203,7 @@ class Calling(Fields):
             self.touch(Value(obj), Mode.WRITE, node)
             every = frozenset().union(*arguments)
             given = [*arguments, *[every | DATA] * (CALLED_WITH - len(arguments))]
-            return self.call_values(frozenset(obj.fields[CALLS]), NOTHING, given, node, []) | DATA
+            return self.call_values(frozenset(obj.fields.get(CALLS, set())), NOTHING, given, node, []) | DATA
         if obj.kind == "resolver":
             self.add(obj, ANY, frozenset().union(*arguments))
             self.record.answers = True

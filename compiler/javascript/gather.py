@@ -264,7 +264,7 @@ class Gather:
         if isinstance(target, Obj):
             if target.kind == "resolver":
                 return "hkeeps what continues a request for others to use"
-            if target.kind in ("weak", "iterator"):
+            if target.kind in ("weak", "iterator", "remembers"):
                 return "okeeps what cannot be stored"
             new = target.function in self._at_requests or not self.owners.owners(target)
             if target not in seen and new:

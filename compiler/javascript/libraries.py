@@ -166,6 +166,14 @@ WRAPS = names(
 REMEMBERS = names("memoize memoizeWith once after before throttle debounce queue priorityQueue cargo cargoQueue")
 """Of those, what knows of earlier calls."""
 
+CHANGING = names("moment moment-timezone chance string_decoder")
+"""Packages whose objects change when they are used."""
+
+CHANGING_MADE = names(
+    """createHash createHmac createCipheriv createDecipheriv createSign createVerify createECDH createDiffieHellman"""
+)
+"""Functions of libraries that make such objects."""
+
 COUNTS = names("uniqueId")
 """Functions of libraries that give another result each time, in order."""
 

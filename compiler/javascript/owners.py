@@ -286,7 +286,7 @@ class Owners:
         if obj.kind in ("iterator", "resolver"):
             return Initial.OPAQUE, "work that is under way"
         if obj.kind == "remembers":
-            return Initial.OPAQUE, "a function that remembers earlier calls"
+            return Initial.OPAQUE, "something that remembers how it was used"
         if obj.kind == "wrapper":
             return Initial.STATELESS, ""
         for base in obj.fields.get("__base__", set()):

@@ -109,6 +109,9 @@ class Packages(Calling):
             self.danger(Harm.OPAQUE, what, node, "count in a variable of the module")
         if sort is Sort.PURE and name in libraries.WRAPS and functions(every):
             return self._wrapper(name, every, node)
+        changing = package in libraries.CHANGING or name in libraries.CHANGING_MADE
+        if sort is Sort.PURE and changing and "()" not in lib.path and self.starts(self.function):
+            return one(self.obj(node, "remembers"))
         self._given_functions(sort, package, name, every, node)
         self._concerns_all(sort, package, every, node)
         result = self._gives(lib, sort, package, name, every, new=node.type == "new_expression")
