@@ -40,13 +40,16 @@ if TYPE_CHECKING:
 
 _SCALARS = words(
     "len sum any all repr print isinstance issubclass type id hash callable abs round ord chr bytes format "
-    "divmod pow input bool float complex hex oct bin ascii bytearray memoryview hasattr slice exit quit"
+    "divmod pow input bool float complex hex oct bin ascii hasattr slice exit quit"
 )
-_COPIES = words("list tuple set frozenset sorted reversed iter enumerate zip filter dict min max")
+_COPIES = words("list tuple set frozenset sorted reversed iter enumerate zip filter dict min max bytearray")
 _UNTOUCHED = frozenset({"isinstance", "issubclass", "type", "id", "callable"})
+DEFAULT = "default"
+"""Of a context variable: what it has where no request has set it, the same thing for all of them."""
 FIELD = "field"
 """Of a class: what its instances have if they are given nothing else."""
 FIELDS = words("dataclasses.field attr.ib attr.field attrs.field")
+COLLECTIONS = frozenset({"builtins.list", "builtins.dict", "builtins.set", "builtins.bytearray", *CONTAINERS})
 _MADE = {"builtins.list": "list", "builtins.dict": "dict", "builtins.set": "set", **CONTAINERS}
 _WRITES_FIRST = words(
     "heapq.heappush heapq.heappop heapq.heapify heapq.heapreplace heapq.heappushpop bisect.insort "
@@ -88,11 +91,15 @@ def call(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atom
     special = _BUILTINS.get(name)
     if special is not None:
         return special(m, args, node, frame)
+    if "." in name and any(isinstance(atom, Ref | Part) for atom in args.get(0)):
+        return through_class(m, name.rpartition(".")[2], args, node, frame)
     if name in ("int", "str"):
         _look(m, args, where, node)
         return keys.converted(args.get(0), name) | _once(args)
     if name in _UNTOUCHED:
         return SCALAR if name != "type" else _classes_of(args.get(0))
+    if name == "memoryview":  # what is changed in it is changed in what it shows
+        return args.get(0)
     if name in _SCALARS:
         _look(m, args, where, node)
         m_functions(m, args)
@@ -105,6 +112,21 @@ def call(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atom
     _look(m, args, where, node)
     m_functions(m, args)
     return PLAIN
+
+
+def through_class(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atoms:
+    """`list.append(items, 1)`: the method of what is given first, whatever a class of the service defines for it."""
+    from compiler.python.calls import Args as Arguments
+    from compiler.python.calls import method
+
+    found: Atoms = NOTHING
+    others = Arguments(args.positional[1:], args.named, args.rest, args.anywhere)
+    for atom in args.get(0):
+        if isinstance(atom, Ref | Part) and not (isinstance(atom, Ref) and atom.obj.kind == "lib"):
+            found |= method(m, Method(atom, name), others, node, frame)
+        else:
+            memory.consume(m, frozenset({atom}), Mode.WALK, m.here(node))
+    return found or PLAIN
 
 
 def _classes_of(value: Atoms) -> Atoms:
@@ -377,7 +399,7 @@ def known(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Ato
             return frozenset({Foreign(name, True)})
         return None
     if name == "contextvars.ContextVar":
-        return frozenset({Special("request-local")})
+        return frozenset({Special("request-local", (DEFAULT, args.get(9, "default")))})
     return None
 
 
@@ -404,6 +426,13 @@ def _replaced(m: Machine, args: Args, node: ast.AST) -> Atoms:
     return found or PLAIN
 
 
+def context_variable(m: Machine, of: Special, name: str, args: Args) -> Atoms:
+    """A request has what it set itself; before that, what all of them have."""
+    default = of.data[1]
+    assert isinstance(default, frozenset)
+    return default | args.get(0) | PLAIN if name == "get" else PLAIN
+
+
 def _imported(m: Machine, args: Args, node: ast.AST) -> Atoms:
     text = keys.constant(args.get(0))
     if text is None or text.startswith("."):
@@ -416,6 +445,7 @@ def _imported(m: Machine, args: Args, node: ast.AST) -> Atoms:
 def _picked(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atoms:
     """What is given comes back, or one of it; functions are run."""
     where = m.here(node)
+    m.recorder.varies |= name.startswith("random.")
     if name.endswith(("run_in_threadpool", "to_thread")):
         from compiler.python.calls import Args as Arguments
         from compiler.python.calls import call as call_any

@@ -483,6 +483,8 @@ def _foreign_decorator(m: Machine, atom: Atom, value: Atoms, node: ast.expr) -> 
         return value
     from compiler.facts import Hazard
 
+    if not m.loading:  # `@after_this_request`: it is run in this request, or by what is given it
+        give_functions(m, value)
     for inner in value:
         if isinstance(inner, Func):
             inner.info.decorators += (CHECKS,) if library.startswith("pydantic.") else ()
@@ -517,6 +519,9 @@ def enter(m: Machine, value: Atoms, node: ast.expr, frame: Frame) -> Atoms:
                 if atom.obj.cls is not None and atom.obj.cls.find(name):
                     call(m, attribute(m, one, name, node), Args((PLAIN, PLAIN, PLAIN)), node, frame)
             found |= one
+        elif isinstance(atom, Part):
+            memory.by_class(m, frozenset({atom}), "__enter__", "__aenter__", "__exit__", "__aexit__")
+            found |= {atom}
         elif isinstance(atom, Ref) and atom.obj.kind == "lib":
             memory.touch_library(m, atom.obj, m.here(node))
             found |= {atom}
@@ -577,6 +582,7 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
     if name.startswith(SIGNED):
         m.read_secrets(where)
     if kind is Kind.ONCE:
+        m.recorder.varies = True
         return frozenset({Scalar()})
     if gives_data(name):
         return PLAIN | returned
@@ -717,6 +723,8 @@ def method(m: Machine, atom: Method, args: Args, node: ast.AST, frame: Frame) ->
         return _request_method(m, of, atom.name, args, where)
     if isinstance(of, Special) and of.kind == "path":
         return builtin.path_method(m, of, atom.name, args, where)
+    if isinstance(of, Special) and of.data[:1] == (builtin.DEFAULT,):
+        return builtin.context_variable(m, of, atom.name, args)
     if isinstance(of, Special) and of.kind == "super":
         return _super_method(m, of, atom.name, args, node, frame)
     if isinstance(of, Foreign) and not of.known:
@@ -798,6 +806,8 @@ def _super_method(m: Machine, of: Special, name: str, args: Args, node: ast.AST,
         return builtin.set_plainly(m, receiver, args.get(0), args.get(1), m.here(node))
     if name == "__new__":
         return bare(m, args.every(), node)
+    if name in MUTATORS and set(cls.libraries()) & builtin.COLLECTIONS:
+        return builtin.through_class(m, name, Args((receiver, *args.positional), args.named), node, frame)
     for library_name in cls.libraries():
         kind, words = about(library_name)
         if kind in _HARMS:

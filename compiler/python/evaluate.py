@@ -293,11 +293,15 @@ class Machine:
     def _remembered(self, info: Function, bound: Atoms, args: calls.Args) -> None:
         """`lru_cache`: it keeps answers; no state if they are always the same, which what it touches tells."""
         outer, self.recorder = self.recorder, Recorder()
+        before, self._memo = self._memo, {}  # what was seen already is to be recorded here, too
         value = self._run(info, bound, args)
         inner, self.recorder = self.recorder, outer
+        self._memo = before
+        if inner.varies:
+            outer.varies = True
         if "asked" in info.decorators:  # by what it remembers
             self._cache(info, Initial.OPAQUE)
-        if inner.uses or inner.hazards or inner.files:
+        if inner.uses or inner.hazards or inner.files or inner.varies:
             self._cache(info, Initial.OPAQUE)
             what = f"remembers what {info.name} gave, which depends on more than its arguments"
             self.hazard(Harm.OPAQUE, what, place(info.module, info.node), "take the lru_cache away")

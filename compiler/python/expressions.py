@@ -54,7 +54,12 @@ def evaluate(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
 
 def truth(m: Machine, node: ast.expr, frame: Frame) -> None:
     """A condition: whether something is empty is seen by looking at all of it."""
-    memory.consume(m, evaluate(m, node, frame), Mode.WALK, m.here(node), memory.ELEMENTS_DEPTH_MAX)
+    _asked(m, evaluate(m, node, frame), node)
+
+
+def _asked(m: Machine, value: Atoms, node: ast.AST) -> None:
+    memory.consume(m, value, Mode.WALK, m.here(node), memory.ELEMENTS_DEPTH_MAX)
+    memory.by_class(m, value, "__bool__", "__len__")
 
 
 def _constant(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
@@ -110,6 +115,8 @@ def _one_attribute(m: Machine, atom: Atom, name: str, node: ast.AST) -> Atoms:
         return attribute(m, m.request_attrs.get("[app]", NOTHING), name, node) or PLAIN
     if isinstance(atom, Req):
         return _of_request(m, atom, name)
+    if isinstance(atom, Special) and atom.kind == "request-local" and atom.data[:1] == (builtin.DEFAULT,):
+        return frozenset({Method(atom, name)})
     if isinstance(atom, Special) and atom.kind == "request-local":
         return m.request_attrs.get(name, NOTHING) | PLAIN
     if isinstance(atom, Func):
@@ -232,6 +239,11 @@ def _of_object(m: Machine, atom: Ref, name: str, node: ast.AST) -> Atoms:
             found |= {Part(obj)}
     if obj.cls is not None:
         found |= _through_class(m, obj.cls, frozenset({atom}), name, node)
+        if not name.startswith("__"):
+            named = frozenset({Const(name)})
+            found |= memory.special(m, atom, "__getattribute__", named)
+            if memory.ANY in obj.attrs and name not in obj.attrs and not obj.cls.homes(name):
+                found |= memory.special(m, atom, "__getattr__", named)
     return found or _missing(m, obj, name, node)
 
 
@@ -263,6 +275,8 @@ def _of_part(m: Machine, atom: Part, name: str, node: ast.AST) -> Atoms:
     found: Atoms = NOTHING
     for cls in sorted(atom.obj.classes, key=lambda c: c.path):
         found |= _through_class(m, cls, frozenset({atom}), name, node)
+        if not name.startswith("__") and not cls.homes(name):
+            found |= memory.special(m, atom, "__getattr__", frozenset({Const(name)}))
     if found and name not in MUTATORS and name not in READERS:
         return found | {atom}
     return found | atom.obj.elements | {atom, Method(atom, name)}
@@ -284,12 +298,28 @@ def _subscript(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
     calls.environment(m, of, key)
     if any(isinstance(atom, Lib) and atom.name.endswith(".Annotated") for atom in of):
         return _annotated(key)
+    if any(isinstance(atom, Lib) and atom.name == "sys.modules" for atom in of):
+        return _module_named(m, key, node)
     for atom in of:
+        if isinstance(atom, Part):
+            memory.special(m, atom, "__getitem__", key)
         if isinstance(atom, Ref) and atom.obj.kind == "instance" and atom.obj.cls is not None:
             methods = _through_class(m, atom.obj.cls, frozenset({atom}), "__getitem__", node)
             if methods:
                 return calls.call(m, methods, calls.Args((key,)), node, frame)
     return memory.get_item(m, of, key, where)
+
+
+def _module_named(m: Machine, key: Atoms, node: ast.AST) -> Atoms:
+    """`sys.modules[__name__]`."""
+    found: Atoms = NOTHING
+    for atom in key:
+        if not isinstance(atom, Const) or not isinstance(atom.value, str):
+            m.hazard(Harm.DYNAMIC, "finds a module by a computed name", m.here(node), "import it")
+        elif atom.value != "__main__":
+            module = m.import_name(atom.value)
+            found |= {ModuleAtom(module)} if module is not None else m.named(atom.value)
+    return found or PLAIN
 
 
 def _annotated(key: Atoms) -> Atoms:
@@ -321,7 +351,9 @@ def _operator(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
 def _unary(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
     assert isinstance(node, ast.UnaryOp)
     value = evaluate(m, node.operand, frame)
-    memory.consume(m, value, Mode.WALK, m.here(node), memory.ELEMENTS_DEPTH_MAX)
+    _asked(m, value, node)
+    if not isinstance(node.op, ast.Not):
+        calls.implicit(m, value, node)
     return SCALAR | frozenset(atom for atom in value if isinstance(atom, Once))
 
 
@@ -331,7 +363,7 @@ def _boolean(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
     for index, value in enumerate(node.values):
         atoms = evaluate(m, value, frame)
         if index < len(node.values) - 1:
-            memory.consume(m, atoms, Mode.WALK, m.here(value), memory.ELEMENTS_DEPTH_MAX)
+            _asked(m, atoms, value)
         found |= atoms
     return found
 
@@ -380,6 +412,8 @@ def _display(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
             return SCALAR if not items else frozenset({Ref(made)})
     else:
         for item in items:
+            if kind == "set":
+                memory.hashed(m, item)
             memory.store(m, made, item, m.here(node))
     return frozenset({Ref(made)})
 
@@ -392,7 +426,9 @@ def _dict(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
         if key is None:
             memory.store(m, made, memory.walk(m, atoms, m.here(value)), m.here(value))
             continue
-        name = keys.constant(evaluate(m, key, frame))
+        named = evaluate(m, key, frame)
+        memory.hashed(m, named)
+        name = keys.constant(named)
         if name is None:
             memory.store(m, made, atoms, m.here(value))
         else:
@@ -417,7 +453,9 @@ def _comprehension(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
             truth(m, condition, inner)
     made = memory.fresh(m, "dict" if isinstance(node, ast.DictComp) else "list", node)
     if isinstance(node, ast.DictComp):
-        memory.consume(m, evaluate(m, node.key, inner), Mode.READ, m.here(node))
+        key = evaluate(m, node.key, inner)
+        memory.hashed(m, key)
+        memory.consume(m, key, Mode.READ, m.here(node))
         memory.store(m, made, evaluate(m, node.value, inner), m.here(node))
     else:
         memory.store(m, made, evaluate(m, node.elt, inner), m.here(node))

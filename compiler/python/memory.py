@@ -436,6 +436,7 @@ def get_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> Atoms:
     found: Atoms = NOTHING
     keyed = keys.key_of(key)
     constant = keys.constant(key)
+    hashed(m, key)
     for atom in of:
         if isinstance(atom, Req):
             found |= keys.entry(atom, constant)
@@ -502,6 +503,7 @@ def _told_as_part(obj: Obj, found: Atoms) -> Atoms:
 def set_item(m: Machine, of: Atoms, key: Atoms, value: Atoms, where: Place) -> None:
     keyed, constant = keys.key_of(key), keys.constant(key)
     consume(m, frozenset(a for a in key if isinstance(a, Part)), Mode.READ, where)
+    hashed(m, key)
     for atom in of:
         if isinstance(atom, Ref) and atom.obj.kind == "lib":
             m.hooks.set_item(m, atom.obj, key, value, where)
@@ -603,8 +605,25 @@ def _library_entry(m: Machine, obj: Obj, name: str | None, where: Place) -> Atom
     return obj.attrs.get(f"[{name}]", NOTHING) | every or frozenset({Foreign(obj.name, True)})
 
 
+def by_class(m: Machine, value: Atoms, *names: str) -> None:
+    """Protocols call what own classes define for them: hashes, truth."""
+    for atom in value:
+        if isinstance(atom, Ref | Part):
+            for name in names:
+                special(m, atom, name, *((frozenset({atom}),) if name == "__eq__" else ()))
+
+
+def hashed(m: Machine, key: Atoms) -> None:
+    """It is looked for in a dict or set."""
+    by_class(m, key, "__hash__", "__eq__")
+    for atom in key:
+        if isinstance(atom, Ref) and atom.obj.kind == "tuple":
+            hashed(m, NOTHING.union(*atom.obj.attrs.values()))
+
+
 def remove_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
     keyed = keys.key_of(key)
+    hashed(m, key)
     for atom in of:
         special(m, atom, "__delitem__", key)
         if isinstance(atom, Ref) and atom.obj.kind != "lib":
@@ -640,6 +659,7 @@ def change_library(m: Machine, name: str, where: Place) -> None:
 def contains(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
     """`key in of`."""
     keyed = keys.key_of(key)
+    hashed(m, key)
     for atom in of:
         if isinstance(atom, Ref) and atom.obj.live and atom.obj.kind == "dict":
             record(m, atom.obj, Mode.READ, where, keyed)

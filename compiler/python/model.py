@@ -288,6 +288,8 @@ class Recorder:
     uses: dict[Use, None] = field(default_factory=dict)
     hazards: dict[Hazard, None] = field(default_factory=dict)
     waits: bool = False
+    varies: bool = False
+    """It uses what is another at each call: the time, chance."""
     stored: dict[Atom, set[str]] = field(default_factory=dict)
     """Fresh things, and the variables they were put into."""
     files: dict[Place, None] = field(default_factory=dict)

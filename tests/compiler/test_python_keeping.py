@@ -18,6 +18,118 @@ app = Flask(__name__)
 """
 
 FLASK_PROGRAMS = {
+    ("throughclass", "whole"): """
+seen=[]
+@app.get("/")
+def h():
+    list.append(seen, 1)
+    return str(len(seen))
+""",
+    ("partialofclass", "whole"): """
+seen=[]
+note=functools.partial(list.append, seen)
+@app.get("/")
+def h():
+    note(1)
+    return str(len(seen))
+""",
+    ("ownlist", "whole"): """
+class Seen(list):
+    def append(self, x):
+        super().append(x)
+seen=Seen()
+@app.get("/")
+def h():
+    seen.append(1)
+    return str(len(seen))
+""",
+    ("afterthis", "whole"): """
+from flask import after_this_request
+n=0
+@app.get("/")
+def h():
+    @after_this_request
+    def count(r):
+        global n
+        n+=1
+        return r
+    return str(n)
+""",
+    ("missing", "whole"): """
+class Counting:
+    def __init__(self):
+        self.__dict__["n"]=0
+    def __getattr__(self, name):
+        self.__dict__["n"]+=1
+        return self.n
+c=Counting()
+@app.get("/")
+def h():
+    return str(c.other)
+""",
+    ("truth", "whole"): """
+n=[0]
+class Counting:
+    def __bool__(self):
+        n[0]+=1
+        return True
+c=Counting()
+@app.get("/")
+def h():
+    return str(n) if c else ""
+""",
+    ("hashing", "whole"): """
+n=[0]
+class Counting:
+    def __hash__(self):
+        n[0]+=1
+        return 1
+c=Counting()
+@app.get("/")
+def h():
+    {c: 1}
+    return str(n)
+""",
+    ("contextdefault", "pinned"): """
+import contextvars
+v=contextvars.ContextVar("v", default=[])
+@app.get("/")
+def h():
+    v.get().append(1)
+    return str(v.get())
+""",
+    ("shownmemory", "whole"): """
+b=bytearray(4)
+@app.get("/")
+def h():
+    memoryview(b)[0]+=1
+    return str(b)
+""",
+    ("ownmodule", "whole"): """
+import sys
+n=0
+@app.get("/")
+def h():
+    sys.modules[__name__].n+=1
+    return str(n)
+""",
+    ("remembersrandom", "pinned"): """
+import random
+@functools.lru_cache
+def f(x):
+    return random.random()
+@app.get("/")
+def h():
+    return str(f(1))
+""",
+    ("rememberssame", "none"): """
+@functools.lru_cache
+def f(x):
+    return x*2
+@app.get("/<x>")
+def h(x):
+    return f(x)
+""",
     ("oneview", "pinned"): """
 from flask.views import MethodView
 class h(MethodView):
