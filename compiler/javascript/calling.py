@@ -9,7 +9,7 @@ import re
 from compiler.facts import Harm, Mode
 from compiler.javascript.fields import Fields
 from compiler.javascript.heap import Called, Danger, functions
-from compiler.javascript.libraries import RANDOM, Sort, keeps, names, sort_of
+from compiler.javascript.libraries import PLAIN_RESULTS, RANDOM, UNCHANGED, Sort, keeps, may_change, names, sort_of
 from compiler.javascript.scopes import Binding, Class, Function
 from compiler.javascript.syntax import Node
 from compiler.javascript.values import (
@@ -17,9 +17,11 @@ from compiler.javascript.values import (
     BYTES,
     CALLS,
     DATA,
+    ITERATOR,
     LITERAL,
     NOTHING,
     PROMISE,
+    THING,
     Bound,
     Cls,
     Func,
@@ -48,10 +50,8 @@ CALLS_BACK = names(
     """forEach map filter find findIndex findLast findLastIndex some every reduce reduceRight flatMap sort toSorted"""
 )
 GIVES_ELEMENT = names("""find findLast pop shift at get""")
-GIVES_SAME = names(
-    """filter slice concat splice sort reverse flat toSorted toReversed toSpliced with fill"""
-)
-ITERATES = {"values", "keys", "entries", ANY}
+GIVES_SAME = names("""filter slice concat splice sort reverse flat toSorted toReversed toSpliced with fill""")
+ITERATES = {"values", "keys", "entries", ANY, *ITERATOR}
 """Methods that give an iterator: `list[Symbol.iterator]()` is one, too."""
 
 INTEROP = {"_interopRequireDefault", "__importDefault", "_interopRequireWildcard", "__importStar", "interopDefault"}
@@ -322,7 +322,17 @@ class Calling(Fields):
             return DATA
         if isinstance(target, Obj) and target.kind in MADE_OF_FUNCTIONS:
             return self._call_object(target, arguments, node)
+        if isinstance(target, Obj) and target.kind == THING:
+            return self._of_thing(value, target, name, arguments, node)
         return self._of_collection(value, name, arguments, node, nodes)
+
+    def _of_thing(self, value: Value, thing: Obj, name: str, arguments: list[Values], node: Node) -> Values:
+        """A method of an object of which it is not known what it keeps."""
+        given = frozenset().union(*arguments)
+        self.touch(value, Mode.WRITE if may_change(thing.label, name) else Mode.READ, node)
+        self.walk(given, node)
+        self.call_back(given, [DATA, DATA], node)
+        return DATA if name in PLAIN_RESULTS or name in UNCHANGED else frozenset({value}) | DATA
 
     def _then(self, value: Value, name: str, arguments: list[Values], node: Node) -> Values:
         self.record.waits = True

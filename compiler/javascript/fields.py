@@ -14,6 +14,7 @@ from compiler.javascript.syntax import Node
 from compiler.javascript.values import (
     ANY,
     BYTES,
+    ITERATOR,
     NOTHING,
     REQUEST,
     RESPONSE,
@@ -80,7 +81,7 @@ APP_READS = {"get", "enabled", "disabled", "path", "render", "mountpath"}
 
 GLOBALS = (("global",), ("globalThis",))
 
-AS_TEXT = ("toString", "valueOf")
+AS_TEXT = ("toString", "valueOf", "@@toPrimitive")
 """Methods of own objects that are called where a text or a number is made of them."""
 
 
@@ -104,7 +105,7 @@ class Fields(Heap):
     def _accessors(self) -> bool:
         """Whether own code has any of what is called where objects are looked through."""
         texts = [source.text for source in self.service.sources.values()]
-        return any(word in text for word in ("toJSON", "get ", "definePropert") for text in texts)
+        return any(word in text for word in ("toJSON", "get ", "definePropert", "Symbol") for text in texts)
 
     def walk(self, values: Iterable[Value], node: Node, mode: Mode = Mode.WALK) -> None:
         """Getters are called by who looks an object through, and toJSON by who makes a text of it."""
@@ -117,6 +118,35 @@ class Fields(Heap):
                 getters = [v for name, held in obj.fields.items() if name.startswith("get ") for v in held]
                 self._call_each(getters, value, node)
                 self._call_each(self._of_object(value, obj, "toJSON", node, None), value, node)
+                self._call_each(self._iterators(value, obj, node), value, node)
+
+    def _iterators(self, value: Value, obj: Obj, node: Node) -> list[Value]:
+        """What goes through an own object: not just any function that is kept in it."""
+        if obj.kind not in ("object", "instance"):
+            return []
+        found = frozenset().union(*(self._of_object(value, obj, name, node, None) for name in ITERATOR))
+        others = {v.target for v in obj.fields.get(ANY, set())}
+        return [v for v in found if isinstance(v.target, Func) and v.target not in others]
+
+    def elements(self, values: Iterable[Value]) -> Values:
+        """Of own objects with an iterator, what that gives."""
+        values = list(values)
+        found = super().elements(values)
+        if not self._accessors:
+            return found
+        for value in values:
+            if isinstance(value.target, Obj):
+                for method in functions(self._iterators(value, value.target, value.target.node)):
+                    found |= self._given(method)
+        return found
+
+    def _given(self, method: Func) -> Values:
+        """What it returns may have a method that returns it."""
+        given = set(self.returned.get(method.function, set()))
+        for _ in range(2):
+            inner = {v for g in given if isinstance(g.target, Obj) for v in self.inside(g)}
+            given |= inner.union(*(self.returned.get(func.function, set()) for func in functions(inner)))
+        return frozenset(given)
 
     def as_text(self, values: Iterable[Value], node: Node) -> None:
         """A text or a number is made of them."""
@@ -172,7 +202,7 @@ class Fields(Heap):
         if obj.kind in ("app", "router") and (name in REGISTERS or name == ANY) and not obj.fields.get(name):
             what = "takes a method off the application that registers handlers"
             self.danger(Harm.DYNAMIC, what, node, "call it on the application", start=True)
-        if obj.kind not in ("app", "router", "resolver"):
+        if obj.kind not in ("app", "router", "resolver") or (name in obj.fields and obj.kind != "resolver"):
             self.touch(value, Mode.READ, node, key)
         if obj.kind in ("array", "map", "set") and name in TAKEN_OFF:
             self.danger(Harm.OPAQUE, f"takes the method {name} off its collection", node, "call it there", start=True)
@@ -203,6 +233,8 @@ class Fields(Heap):
 
     def _of_function(self, func: Func, name: str, node: Node) -> set[Value]:
         own = self.extra(func.function)
+        if name == "constructor":
+            return {Value(Lib("global", ("Function",)))}
         if name == "prototype" and "prototype" not in own.fields:
             made = self.obj(func.function.node, "prototype")
             made.function = func.function.parent or func.function

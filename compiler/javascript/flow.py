@@ -21,6 +21,7 @@ from compiler.javascript.values import (
     NOTHING,
     PROMISE,
     PROMISED,
+    THING,
     Cls,
     Func,
     Key,
@@ -52,6 +53,9 @@ GLOBAL_NAMES = names(
     SharedArrayBuffer DataView AggregateError Atomics Event EventTarget require btoa atob FinalizationRegistry
     Iterator WebSocket"""
 )
+MATCHES = names("match matchAll replace replaceAll")
+"""Methods of texts that go on where a regular expression has come to, or begin again."""
+
 CONSTANTS = {"__dirname", "__filename", "NaN", "Infinity", "undefined"}
 
 
@@ -222,7 +226,7 @@ class Flow(Keying):
     def _e_regex(self, node: Node) -> Values:
         flags = node.get("flags")
         if flags is not None and set(flags.text) & {"g", "y"}:
-            return one(self.obj(node, "regex"))
+            return one(self.obj(node, "regex", flags.text))
         return LITERAL
 
     def _e_template_string(self, node: Node) -> Values:
@@ -338,7 +342,7 @@ class Flow(Keying):
     def _property(self, node: Node) -> str:
         if node.type == "computed_property_name":
             self.evaluate(node.kids[0])
-            return ANY
+            return _well_known(node.kids[0]) or ANY
         return string_value(node) if node.type == "string" else node.text
 
     def _e_array(self, node: Node) -> Values:
@@ -427,6 +431,8 @@ class Flow(Keying):
             return held, string_value(index), None
         if index.type == "number":
             return held, ANY, None
+        if _well_known(index):
+            return held, _well_known(index), None
         if any(isinstance(v.target, Obj) and v.target.kind in ("app", "router") for v in held):
             return held, self.text_of(index) or ANY, None
         return held, ANY, self.key_of(index)
@@ -443,6 +449,9 @@ class Flow(Keying):
 
     def _e_member_expression(self, node: Node) -> Values:
         holders, name, key = self.member(node)
+        inner = node["object"].get("property")
+        if name == "constructor" and inner is not None and inner.text == name:
+            return one(Lib("global", ("Function",)))
         return self.read(holders, name, node, key)
 
     _e_subscript_expression = _e_member_expression
@@ -660,6 +669,10 @@ class Flow(Keying):
         self, holders: Values, name: str, key: Key | None, arguments: list[Values], node: Node, nodes: list[Node]
     ) -> Values:
         found: set[Value] = set()
+        if name in MATCHES:
+            for value in frozenset().union(*arguments[:1]):
+                if isinstance(value.target, Obj) and value.target.kind == "regex":
+                    self.touch(value, Mode.WRITE if "y" in value.target.label else Mode.WALK, node)
         for holder in holders:
             found |= self.method_of(holder, name, arguments, node, nodes)
         return frozenset(found)
@@ -701,7 +714,7 @@ class Flow(Keying):
             return []
         if (
             isinstance(target, Obj)
-            and target.kind in ("array", "map", "set", "regex", "date")
+            and target.kind in ("array", "map", "set", "regex", "date", "iterator", THING)
             and name not in target.fields
         ):
             return []
@@ -736,6 +749,13 @@ class Flow(Keying):
             given = DATA if index or name == "catch" else one(lib) | DATA
             found |= self.call_back(values, [given], node)
         return found | one(lib) | PROMISED
+
+
+def _well_known(node: Node) -> str:
+    """`Symbol.iterator` as the name of a field; "" for all else."""
+    if node.type != "member_expression" or node["object"].text != "Symbol":
+        return ""
+    return "@@" + node["property"].text
 
 
 def _field_around(arrow: Function) -> Node | None:

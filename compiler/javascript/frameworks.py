@@ -188,7 +188,9 @@ class Frameworks(Packages):
         elif name == "prefix" and nodes:
             self.add(owner, "prefix", arguments[0])
         elif name in ("listen", "ready", "on", "once", "engine", "onerror", "addListener"):
-            for values in arguments:
+            if name == "engine":
+                self._set_functions(arguments, node)
+            for values in arguments if name != "engine" else ():
                 self.call_back(values, [DATA, DATA, DATA], node)
                 if name in ("on", "once", "onerror", "addListener"):
                     self._may_run(values, node)
@@ -228,8 +230,17 @@ class Frameworks(Packages):
     def _set(self, owner: Obj, arguments: list[Values], node: Node) -> None:
         values = frozenset().union(*arguments[1:]) if len(arguments) > 1 else NOTHING
         self.add(owner, "settings", values)
+        self._set_functions(arguments[1:], node)
         if not self.starts(self.function):
             self.danger(Harm.OPAQUE, "changes the application's settings", node, "keep it in a variable of the module")
+
+    def _set_functions(self, arguments: list[Values], node: Node) -> None:
+        """Settings and engines that are functions are called while requests are answered."""
+        for value in frozenset().union(*arguments):
+            if isinstance(value.target, Func | Bound):
+                self._handle(value, [DATA, DATA, one(Word("callback")) | DATA], node)
+            if isinstance(value.target, Func):
+                self.callbacks.setdefault(value.target.function, node)
 
     def _route(self, owner: Obj, node: Node, nodes: list[Node]) -> Obj:
         made = self.obj(node, "router", "express route")

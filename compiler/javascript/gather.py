@@ -13,7 +13,7 @@ from compiler.javascript.late import Late
 from compiler.javascript.owners import Owners, Root, plain_code
 from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.starts import Handled, Starts
-from compiler.javascript.values import Bound, Cls, Func, Key, Lib, Obj, Part, Value, Word
+from compiler.javascript.values import THING, Bound, Cls, Func, Key, Lib, Obj, Part, Value, Word
 
 NAME_MAX = 48
 """Letters of a fluxion's name that is made of a path."""
@@ -264,7 +264,7 @@ class Gather:
         if isinstance(target, Obj):
             if target.kind == "resolver":
                 return "hkeeps what continues a request for others to use"
-            if target.kind in ("weak", "iterator", "remembers"):
+            if target.kind in ("weak", "iterator", "remembers", THING):
                 return "okeeps what cannot be stored"
             new = target.function in self._at_requests or not self.owners.owners(target)
             if target not in seen and new:

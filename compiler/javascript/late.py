@@ -399,4 +399,3 @@ def _with_inner(function: Function) -> Iterator[Function]:
 def _written(node: Node) -> list[Function]:
     there = node.get("arguments")
     return [kid.info for kid in there.kids if kid.type in FUNCTIONS] if there is not None else []
-

@@ -183,6 +183,35 @@ SETTINGS = names(
 )
 """Functions of libraries, as such, after which the library does something else for everybody."""
 
+KEEPS_NOTHING = names(
+    """dayjs luxon date-fns bignumber.js big.js decimal.js currency.js zod joi @hapi/joi yup superstruct hashids
+    validator jsonschema path os semver slugify debug lodash underscore ramda"""
+)
+"""Packages whose objects, once made, do not change: their methods give others."""
+
+WORKS = names("crypto zlib string_decoder stream url perf_hooks stream-buffers")
+"""Packages whose objects are there to be fed: what a method of theirs gives depends on the calls before."""
+
+FED = names(
+    """update digest final finalize end next reset seed subtract startOf endOf push add append prepend write clear set
+    delete remove shift pop unshift splice"""
+)
+"""Methods that change an object of another package."""
+
+UNCHANGED = names(
+    """createSecretKey createPublicKey createPrivateKey X509Certificate KeyObject getHashes getCiphers getCurves parse
+    format resolve fileURLToPath pathToFileURL toString toJSON copy clone export equals inspect get has keys values
+    entries forEach then listenerCount eventNames"""
+)
+"""What makes an object that never changes, and methods that change none."""
+
+FIXED = names(
+    """Error TypeError RangeError SyntaxError EvalError URIError ReferenceError AggregateError String Number Boolean
+    BigInt Symbol Object Function TextEncoder Blob File Date URL URLSearchParams Collator DateTimeFormat NumberFormat
+    PluralRules RelativeTimeFormat ListFormat DisplayNames Locale Segmenter"""
+)
+"""Classes of the language whose objects do not change, or are followed otherwise."""
+
 CHANCES = names("shuffle sample sampleSize random uniqueId")
 """Functions of lodash and the like."""
 
@@ -219,6 +248,13 @@ CONNECTS = names(
 """Methods of clients that give another handle, rather than data."""
 
 SQL = names("knex sequelize @sequelize/core typeorm bookshelf objection @prisma/client mikro-orm waterline")
+
+
+def may_change(package: str, name: str) -> bool:
+    """Whether a method of an object that the package has made may change the object."""
+    if package in WORKS or package == "global":
+        return name not in UNCHANGED
+    return package not in KEEPS_NOTHING and name in FED
 
 
 def package_of(name: str) -> str:

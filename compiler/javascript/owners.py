@@ -14,7 +14,7 @@ from compiler.javascript.libraries import Sort, sort_of
 from compiler.javascript.modules import Source
 from compiler.javascript.scopes import Binding, Class, Function
 from compiler.javascript.syntax import Node
-from compiler.javascript.values import BYTES, Bound, Cls, Func, Lib, Obj, Once, Plain, Value, Word
+from compiler.javascript.values import BYTES, THING, Bound, Cls, Func, Lib, Obj, Once, Plain, Value, Word
 
 ERRORS = {"Error", "TypeError", "RangeError", "Object", "EvalError", "SyntaxError"}
 
@@ -49,6 +49,8 @@ class Owners:
         self._ids: set[str] = set()
         self._direct: dict[Obj, Root] = {}
         self._reached: dict[Obj, list[Root]] = {}
+        self._applications: dict[Obj, Root] = {}
+        """With data in their properties."""
         self._variables()
         self._exports()
         self._properties()
@@ -58,6 +60,8 @@ class Owners:
         """The roots that a touch of the object touches."""
         if not self.flow.starts(obj.function):
             return []
+        if obj in self._applications:
+            return [self._applications[obj]]
         direct = self._direct.get(obj)
         if direct is not None and direct.constant:
             return [direct]
@@ -157,11 +161,12 @@ class Owners:
         for obj in list(self.flow.objects.values()):
             if obj.kind in ("app", "router"):
                 values = {v for f, field in obj.fields.items() for v in field if f not in ("owner", "prefix")}
-                if any(isinstance(v.target, Obj) and v.target.kind not in ("app", "router") for v in values):
+                if any(_kept(v) for v in values):
                     root = self._root(
                         f"{self.module(obj.node.file)}.{obj.kind}.locals", "locals", obj.node.place, values
                     )
                     root.opaque = "kept in properties of the application"
+                    self._applications[obj] = root
 
     # What belongs to whom
 
@@ -236,6 +241,8 @@ class Owners:
         self._look(root.values, root, found, set())
         if written and PROMISE_HELD in found.values():
             return Initial.OPAQUE, PROMISE_HELD
+        if written and THING in found.values():
+            return Initial.OPAQUE, "an object of a library, which calls may change"
         if root.opaque and (written or Initial.ONCE in found):
             return Initial.OPAQUE, root.opaque
         for initial in (Initial.OPAQUE, Initial.ONCE, Initial.VALUE):
@@ -253,6 +260,8 @@ class Owners:
             target = value.target
             if isinstance(target, Word) and target.what == "promise":
                 found[Initial.CODE] = PROMISE_HELD
+            if isinstance(target, Obj) and target.kind == THING:
+                found[Initial.STATELESS] = THING
             if isinstance(target, Obj) and target not in seen and target.kind not in ("app", "router"):
                 seen.add(target)
                 owner = self._direct.get(target)
@@ -287,7 +296,7 @@ class Owners:
             return Initial.OPAQUE, "work that is under way"
         if obj.kind == "remembers":
             return Initial.OPAQUE, "something that remembers how it was used"
-        if obj.kind == "wrapper":
+        if obj.kind in ("wrapper", THING):
             return Initial.STATELESS, ""
         for base in obj.fields.get("__base__", set()):
             if isinstance(base.target, Lib) and not (
@@ -312,6 +321,12 @@ def _held(values: Iterable[Value]) -> set[Obj]:
 
 def _inside(objects: Iterable[Obj]) -> set[Value]:
     return {value for obj in objects for values in obj.fields.values() for value in values}
+
+
+def _kept(value: Value) -> bool:
+    """Whether a property of an application is data."""
+    target = value.target
+    return isinstance(target, Plain | Once) or (isinstance(target, Obj) and target.kind not in ("app", "router"))
 
 
 def _of_library(lib: Lib) -> tuple[Initial, str]:

@@ -21,6 +21,7 @@ from compiler.javascript.values import (
     PROMISED,
     REQUEST,
     RESPONSE,
+    THING,
     Bound,
     Func,
     Lib,
@@ -54,6 +55,7 @@ BEFORE_ANSWER = libraries.names(
 class Packages(Calling):
     """Calls of what is not the service's own."""
 
+    _made_by: Node
     callbacks: dict[Function, Node]
     """Own functions that a package calls when it likes, such as hooks."""
 
@@ -114,6 +116,7 @@ class Packages(Calling):
             return one(self.obj(node, "remembers"))
         self._given_functions(sort, package, name, every, node)
         self._concerns_all(sort, package, every, node)
+        self._made_by = node
         result = self._gives(lib, sort, package, name, every, new=node.type == "new_expression")
         if sort is Sort.PURE:
             result |= frozenset(v for v in self.elements(every) if v.via is not None or isinstance(v.target, Obj))
@@ -161,7 +164,8 @@ class Packages(Calling):
                 return self.random_now("made at random") | self.elements(every)
             if name in libraries.PLAIN_RESULTS or package in PASSING:
                 return once or DATA
-            return frozenset({Value(Lib(package, ("()",)))}) | once
+            made = frozenset({Value(Lib(package, ("()",)))}) | once
+            return made | (self.thing(package, name) if "()" not in lib.path else NOTHING)
         if package in ("express-session", "koa-session") and self._has_store(every):
             return one(Lib("cookie-session", ("()",)))
         handle = new or len(lib.path) == 0 or name in libraries.CONNECTS or lib.path[:1] == ("default",)
@@ -169,6 +173,12 @@ class Packages(Calling):
         if sort is Sort.MIDDLEWARE and any(isinstance(v.target, Once) for v in self._deep(every)):
             return found | frozenset({Value(Word("made of once"))})
         return found
+
+    def thing(self, package: str, name: str) -> Values:
+        """What is made at start may change later, if it has methods for that."""
+        if package in libraries.KEEPS_NOTHING or name in libraries.UNCHANGED or not self.starts(self.function):
+            return NOTHING
+        return one(self.obj(self._made_by, THING, package))
 
     def _has_store(self, every: Values) -> bool:
         for value in every:
@@ -460,7 +470,10 @@ class Packages(Calling):
         self.walk(every, node)
         if name in ("Date", "Object", "URLSearchParams", "URL"):
             return one(self.obj(node, "object" if name == "Object" else "date")) | self.plain(every) - DATA
-        return self.plain(every)
+        if name == "RegExp":
+            return self.plain(every) | one(self.obj(node, "regex", _flags(arguments)))
+        self._made_by = node
+        return self.plain(every) | (self.thing("global", name) if name not in libraries.FIXED else NOTHING)
 
     def _memory(self, name: str, every: Values, node: Node) -> Values:
         """A buffer or a view: it may show the memory of what it is made of."""
@@ -510,6 +523,13 @@ class Packages(Calling):
         if name in ("throw", "redirect", "render", "assert", "attachment"):
             self.record.answers = True
         return DATA
+
+
+def _flags(arguments: list[Values]) -> str:
+    """Of `new RegExp(pattern, flags)`; if they are not known, all."""
+    if len(arguments) < 2:
+        return ""
+    return "".join("y" if not isinstance(v.target, Plain) else v.target.text or "y" for v in arguments[1])
 
 
 PASSING = {

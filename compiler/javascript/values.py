@@ -28,6 +28,12 @@ class Key:
     text: str = ""
 
 
+THING = "thing"
+"""The kind of what a package or the language made at start, of which only that is known: it may change."""
+
+ITERATOR = ("@@iterator", "@@asyncIterator")
+"""Fields of what the language calls to go through an object; `Symbol.x` is the field `@@x`."""
+
 CALLS = "()"
 """The field of a function that a library made: the functions that it calls."""
 
