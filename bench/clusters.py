@@ -21,7 +21,7 @@ from liquefy.graph import Graph
 
 GRAPHS = ROOT / "bench" / "graphs"
 
-__all__ = ["GRAPHS", "LiveCluster", "Spent", "cluster", "graph", "quantile", "wait_for"]
+__all__ = ["GRAPHS", "LiveCluster", "Spent", "cluster", "graph", "quantile", "wait_for", "with_children"]
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ class Spent:
     """Processor time of all processes of a system, from here on."""
 
     def __init__(self, processes: list[psutil.Process]) -> None:
-        self._before = {process: _cpu_s(process) for process in _all(processes)}
+        self._before = {process: _cpu_s(process) for process in with_children(processes)}
 
     def seconds(self) -> dict[str, float]:
         """By kind of process, those that descend from the ones given included."""
@@ -64,7 +64,8 @@ class Spent:
         return spent
 
 
-def _all(processes: list[psutil.Process]) -> list[psutil.Process]:
+def with_children(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Hosts and Redis too, which do not show that they belong to the cluster."""
     found = list(processes)
     for process in processes:
         with contextlib.suppress(psutil.Error):

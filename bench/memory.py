@@ -18,7 +18,7 @@ import uvloop
 
 from bench import report
 from bench.closed_loop import Client
-from bench.clusters import GRAPHS, LiveCluster, cluster, graph
+from bench.clusters import GRAPHS, LiveCluster, cluster, graph, with_children
 
 CONTEXTS, CONTEXT_BYTES = 50_000, 100
 GRAPHS_MORE = 4
@@ -51,7 +51,7 @@ _KINDS = ("worker", "host", "broker", "controller", "gateway", "redis")
 def _sizes(running: LiveCluster) -> dict[str, int]:
     """Resident bytes by role. What processes share of a file is in each."""
     sizes: dict[str, int] = {}
-    for process in running.processes():
+    for process in with_children(running.processes()):
         words = " ".join(process.cmdline())
         kind = next((k for k in _KINDS if f"-m {k}" in words or f"liquefy.{k}" in words or f"{k}-server" in words), "")
         for each in {kind, "all"} if kind else ():
