@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Mode, Place
 from compiler.python import keys, memory
-from compiler.python.libraries import CONTAINERS, MUTATORS, words
+from compiler.python.libraries import CONTAINERS, MUTATORS, only_reads, words
 from compiler.python.model import (
     NONE,
     NOTHING,
@@ -497,6 +497,13 @@ def container_method(m: Machine, obj: Obj, name: str, args: Args, node: ast.AST,
     key = args.get(0)
     if obj.kind == "dict" and name in ("get", "setdefault", "pop", "__getitem__", "__setitem__", "__delitem__"):
         return _entry_method(m, obj, name, args, where)
+    if obj.kind == "other" and not only_reads(name):
+        memory.record(m, obj, Mode.WRITE, where)
+        memory.consume(m, args.every(), Mode.WALK, where)
+        return PLAIN | m_functions(m, args)
+    if name in ("__next__", "__anext__"):
+        memory.record(m, obj, Mode.WRITE, where)
+        return memory.elements(of) or PLAIN
     if name in MUTATORS:
         stored = args.every()
         if name in ("extend", "update", "extendleft"):
@@ -516,7 +523,7 @@ def container_method(m: Machine, obj: Obj, name: str, args: Args, node: ast.AST,
     memory.walk(m, of, where)
     memory.consume(m, args.every(), Mode.WALK, where)
     m_functions(m, args, memory.elements(of))
-    if obj.kind == "data":
+    if obj.kind in ("data", "other"):
         return frozenset({Part(obj)}) | args.get(1)
     if name in ("index", "count", "__len__", "join"):
         return SCALAR

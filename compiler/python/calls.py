@@ -24,6 +24,8 @@ from compiler.python.libraries import (
     Kind,
     about,
     gives_data,
+    may_change,
+    only_reads,
 )
 from compiler.python.model import (
     NONE,
@@ -206,7 +208,7 @@ def _one(m: Machine, atom: Atom, args: Args, node: ast.AST, frame: Frame) -> Ato
 
         return call(m, attribute(m, frozenset({atom}), "__call__", node), args, node, frame)
     where = m.here(node)
-    if isinstance(atom, Ref) and atom.obj.kind == "data":
+    if isinstance(atom, Ref) and atom.obj.kind in ("data", "other"):
         return PLAIN
     if isinstance(atom, Ref | Part):
         hand_over(m, args, where, Mode.ESCAPE)
@@ -693,6 +695,8 @@ def library_method(m: Machine, atom: LibMethod, args: Args, node: ast.AST, frame
         return frozenset({Foreign(atom.of.name, True), Lib(f"{atom.of.name}.{atom.name}")})
     memory.touch_library(m, atom.of, where)
     last = atom.name.rpartition(".")[2]
+    if kind is Kind.PURE and may_change(atom.of.name) and not only_reads(last):
+        memory.record(m, atom.of, Mode.WRITE, where)
     if "*app" in atom.of.attrs and (("." in atom.name and last in MUTATORS) or last in PROCESS_SETTERS):
         memory.set_up_later(m, f"{atom.name.rpartition('.')[0]} of the application", where)
     if atom.of.name.startswith(SIGNED):

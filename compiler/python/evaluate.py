@@ -131,6 +131,8 @@ class Machine:
         self.steps = 0
         self._shown: frozenset[str] | None = None
         self._memo: dict[tuple[object, ...], Atoms] = {}
+        self.unstorable: dict[str, str] = {}
+        """Variables that hold what a library made and a request changes, and what it is."""
         self._active: dict[tuple[object, ...], Atoms] = {}
 
     # Modules

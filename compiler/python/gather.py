@@ -447,6 +447,9 @@ def _facts(
     for id_, variable in variables.items():
         if variable.detail == "what lru_cache remembers" and any(_changes(unit, id_) for unit in units):
             variables[id_] = replace(variable, initial=Initial.OPAQUE)
+        if id_ in m.unstorable and any(_changes(unit, id_) for unit in units):
+            detail = f"made by {m.unstorable[id_]}, which cannot be stored"
+            variables[id_] = replace(variable, initial=Initial.OPAQUE, detail=detail)
         scope = m.variables[id_][0] if id_ in m.variables else None
         several = scope is not None and scope.kind == "function" and m.runs.get(scope.path, 0) > 1
         if several and any(_changes(unit, id_) for unit in units):

@@ -388,6 +388,33 @@ def gives_data(name: str) -> bool:
     return name.startswith(_DATA)
 
 
+_UNCHANGING = (
+    *("logging.", "re.compile", "threading.", "asyncio.", "string.", "json.", "datetime.", "decimal.", "zoneinfo."),
+    *("struct.", "operator.", "ipaddress.", "enum.", "typing.", "types.", "http.", "urllib.", "pathlib.", "argparse."),
+    *("abc.", "functools.", "dataclasses.", "uuid.", "locale.", "platform.", "os.", "sys.", "math.", "importlib."),
+    *("inspect.", "collections.namedtuple", "calendar.", "gettext.", "smtplib.", "ssl.", "xmlrpc.", "warnings."),
+    *("contextlib.", "statistics.", "traceback.", "textwrap.", "html.", "base64.", "email.", "fractions.", "builtins."),
+)
+"""Of the standard library: what gives values that no method changes, or that is shared by a whole process anyway."""
+ITERATES = ("re.finditer", "csv.reader", "csv.DictReader", "os.walk", "os.scandir", "itertools.", "glob.iglob")
+"""Functions that give what is used up by being looked at."""
+
+
+def may_change(name: str) -> bool:
+    """Whether what a function or class of the standard library gives may be changed by its methods: all that is not
+    known not to be."""
+    if name.startswith(ITERATES):
+        return True
+    return name.partition(".")[0] in sys.stdlib_module_names and "." in name and not name.startswith(_UNCHANGING)
+
+
+def only_reads(method: str) -> bool:
+    return method in READERS or method in DATA_METHODS or method.startswith(_ASKS)
+
+
+_ASKS = ("get", "has_", "is", "to", "sections", "options", "digest", "fileno", "closed", "match", "search", "find")
+
+
 CONTAINERS = {
     "collections.OrderedDict": "dict",
     "collections.defaultdict": "dict",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from compiler.facts import NOWHERE, Harm, Initial, KeyOf, Mode, Place, Variable
 from compiler.python import keys
-from compiler.python.libraries import Kind, about, gives_data
+from compiler.python.libraries import ITERATES, Kind, about, gives_data, may_change
 from compiler.python.model import (
     NOTHING,
     PLAIN,
@@ -55,7 +55,7 @@ ANY = "*"
 """Stands for an attribute whose name is computed."""
 
 _DATA = frozenset({"data", "list", "dict", "set", "tuple", "iterator", "counter", "instance"})
-COUNTED = frozenset({"data", "list", "dict", "set", "tuple", "iterator", "counter"})
+COUNTED = frozenset({"data", "other", "list", "dict", "set", "tuple", "iterator", "counter"})
 
 
 def fresh(m: Machine, kind: str, node: ast.AST, name: str = "", cls: Class | None = None) -> Obj:
@@ -106,12 +106,24 @@ def _read_name(m: Machine, scope: Scope, name: str, value: Atoms, where: Place) 
 def standing(m: Machine, scope: Scope, name: str, value: Atoms) -> Atoms:
     """Data in a variable, made in a way that is not followed (`json.load(file)`): what is changed in it is changed in
     the variable."""
+    if library := next((a.library for a in value if isinstance(a, Foreign) and a.known and may_change(a.library)), ""):
+        return _kept_by(m, scope, name, library)
     if not any(isinstance(a, Plain) or (isinstance(a, Foreign) and gives_data(a.library)) for a in value):
         return NOTHING
     id_ = variable_id(m, scope, name)
     made = ("data", Place(scope.module.file, 0), id_)
     if made not in m.objects:
         m.objects[made] = Obj("data", scope.places.get(name, NOWHERE), True, name, owner=id_)
+    return frozenset({Ref(m.objects[made])})
+
+
+def _kept_by(m: Machine, scope: Scope, name: str, library: str) -> Atoms:
+    """What a library made in a way that is not followed, with methods of which some may change it."""
+    id_ = variable_id(m, scope, name)
+    kind = "iterator" if library.startswith(ITERATES) else "other"
+    made = (kind, Place(scope.module.file, 0), id_)
+    if made not in m.objects:
+        m.objects[made] = Obj(kind, scope.places.get(name, NOWHERE), True, library, owner=id_)
     return frozenset({Ref(m.objects[made])})
 
 
@@ -204,6 +216,8 @@ def record(m: Machine, obj: Obj, mode: Mode, where: Place, key: KeyOf | None = N
         for variable, _ in roots:
             if variable in m.nameless:
                 m.synthetic[variable] = replace(m.synthetic[variable], initial=Initial.OPAQUE, detail=NAMELESS)
+    if mode is Mode.WRITE and obj.kind in ("other", "iterator", "lib") and may_change(obj.name):
+        m.unstorable |= {variable: obj.name for variable, _ in roots}
     for variable, itself in roots:
         m.recorder.use(variable, mode, where, key if itself and obj.kind == "dict" else None)
 

@@ -18,6 +18,64 @@ app = Flask(__name__)
 """
 
 FLASK_PROGRAMS = {
+    ("writtentext", "pinned"): """
+import io
+b=io.StringIO()
+@app.get("/")
+def h():
+    b.write("x")
+    return b.getvalue()
+""",
+    ("readtext", "none"): """
+import io
+b=io.StringIO("x")
+@app.get("/")
+def h():
+    return b.getvalue()
+""",
+    ("foundones", "pinned"): """
+import re
+found=re.finditer("a", "aaaa")
+@app.get("/")
+def h():
+    return str(next(found).start())
+""",
+    ("foundloop", "pinned"): """
+import re
+found=re.finditer("a", "aaaa")
+@app.get("/")
+def h():
+    for one in found:
+        return str(one.start())
+""",
+    ("array", "pinned"): """
+import array
+a=array.array("i", [0])
+@app.get("/")
+def h():
+    a[0]+=1
+    return str(a)
+""",
+    ("hashobject", "pinned"): """
+import hashlib
+d=hashlib.md5()
+@app.get("/")
+def h():
+    d.update(b"x")
+    return d.hexdigest()
+""",
+    ("unchanging", "none"): """
+import hashlib, logging, operator, re, configparser
+word=re.compile("a+")
+log=logging.getLogger("x")
+second=operator.itemgetter(1)
+settings=configparser.ConfigParser()
+digest=hashlib.md5(b"x")
+@app.get("/")
+def h():
+    log.info("x")
+    return str(word.sub("b", "a")) + second("ab") + digest.hexdigest() + settings.get("a", "b", fallback="c")
+""",
     ("throughclass", "whole"): """
 seen=[]
 @app.get("/")
