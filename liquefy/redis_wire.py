@@ -77,6 +77,8 @@ class _Connection(asyncio.Protocol):
         self.open = False
         self.history = b""
         """Of a primary with replicas: the name of what it has told them so far."""
+        self.promoted = False
+        """It was a replica. One that was not, beside one that was, has started anew, and may have been followed."""
         self.name, self._timeout_s = name, timeout_s
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_MORE)
@@ -231,7 +233,9 @@ class Servers:
         if self.durability == "replicated" and not role[2]:
             return "it has no replica, and durability is replicated"
         if self.durability == "replicated":
-            connection.history = (await _replication(connection)).get(b"master_replid", b"none")
+            found = await _replication(connection)
+            connection.history = found.get(b"master_replid", b"none")
+            connection.promoted = bool(found.get(b"master_replid2", b"").strip(b"0"))
             if follower := await self.follower(connection):
                 return f"{follower} was promoted in its place"
         if self.durability == "disk":
@@ -249,7 +253,14 @@ class Servers:
             return ""
         others = [address for address in self._addresses if address.name != primary.name]
         found = await asyncio.gather(*(self._history(address) for address in others))
-        return next((a.name for a, before in zip(others, found, strict=True) if before == primary.history), "")
+        return next(
+            (
+                address.name
+                for address, before in zip(others, found, strict=True)
+                if before and (before == primary.history or not primary.promoted)
+            ),
+            "",
+        )
 
     async def _history(self, address: Address) -> bytes:
         """Of another primary: that of the one in whose place it was promoted; b"" if it is none, or away."""
