@@ -47,11 +47,15 @@ class Fleet:
         self._slots = max(1, slots)
         self._start_ms = start_ms
         self._effects = effects
-        self._preparing: dict[str, _Preparing] = {}
+        self._preparing: dict[tuple[str, int], _Preparing] = {}
+        """By graph and version: one that is in force may be wanted while the next is being brought in."""
 
     def prepare(self, graph: Graph, asked_by: Session, now_ms: int) -> None:
         """Get ready to run the graph, and tell who asked once we are (or why not)."""
-        self._preparing[graph.name] = _Preparing(graph, asked_by, now_ms)
+        for (name, version), known in list(self._preparing.items()):
+            if name == graph.name and known.asked_by != asked_by:
+                del self._preparing[name, version]
+        self._preparing[graph.name, graph.version] = _Preparing(graph, asked_by, now_ms)
         for host in self._hosts_of(graph):
             if host.life is HostLife.REFUSED:
                 host.life = HostLife.WANTED
@@ -65,9 +69,9 @@ class Fleet:
         if new == self.graphs:
             return False
         self.graphs = new
-        for name, preparing in list(self._preparing.items()):
-            if name in new and new[name].version >= preparing.graph.version:
-                del self._preparing[name]
+        for name, version in list(self._preparing):
+            if name in new and new[name].version >= version:
+                del self._preparing[name, version]
         self.reconcile(now_ms)
         return True
 
@@ -82,8 +86,8 @@ class Fleet:
 
     def reconcile(self, now_ms: int) -> None:
         """Start the hosts that are missing and due, load what they lack, stop those nobody needs."""
-        for name in [n for n, p in self._preparing.items() if p.answered and now_ms - p.since_ms > PREPARED_MS]:
-            del self._preparing[name]
+        for known in [k for k, p in self._preparing.items() if p.answered and now_ms - p.since_ms > PREPARED_MS]:
+            del self._preparing[known]
         needed: set[str] = set()
         for graph in [*self.graphs.values(), *(p.graph for p in self._preparing.values())]:
             for host in self._hosts_of(graph):

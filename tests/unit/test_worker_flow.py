@@ -11,7 +11,7 @@ from worker_bench import CONTROLLER, GATEWAY, Bench, graph
 from liquefy import values
 from liquefy.commits import DEDUPE_RETENTION_MS
 from liquefy.config import WorkerConfig
-from liquefy.hosting import Done, Emitted, Forget, Item, Ran
+from liquefy.hosting import Done, Emitted, Forget, Item, Loaded, Ran
 from liquefy.letters import decode_letter
 from liquefy.messages import Ack, Beat, Graphs, Prepare, Prepared, Replay, child_id, encode
 from worker import events as ev
@@ -502,6 +502,20 @@ def test_a_version_whose_code_never_ends_loading_is_refused_as_that() -> None:
                 bench.step(ev.HostDied(effect.host, "signal 9"))
     (prepared,) = [message for to, message in bench.relayed(Prepared) if to == CONTROLLER]
     assert prepared.error == "the host did not load the code within 20000 ms"
+
+
+def test_who_is_asked_for_the_version_in_force_does_not_forget_the_next() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.loads = False
+    new = msgspec.structs.replace(
+        graph(version=2, bundle="c" * 64),
+        fluxions=tuple(msgspec.structs.replace(f, bundle="c" * 64) for f in graph().fluxions),
+    )
+    for asked in (new, bench.graph):
+        bench.step(ev.FromPeer(CONTROLLER, Prepare(asked)))
+    [host] = [e.host for e in bench.effects if isinstance(e, ev.LoadGraph)]
+    bench.step(ev.HostSaid(host, Loaded("shop", 2, ["call"])))
+    assert [(p.version, p.error) for to, p in bench.relayed(Prepared) if to == CONTROLLER] == [(1, ""), (2, "")]
 
 
 def test_hosts_are_started_for_the_language_and_with_the_variables_of_their_graph() -> None:

@@ -1,0 +1,8 @@
+"""For all tests: how long an example takes is the machine's business, and no fault of what is tested."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
