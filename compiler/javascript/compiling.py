@@ -11,14 +11,16 @@ from compiler.holes import cut_from
 from compiler.javascript.chains import cut_all
 from compiler.javascript.flow import Flow
 from compiler.javascript.gather import Gather
-from compiler.javascript.modules import read
+from compiler.javascript.modules import check_listens, read
 from compiler.javascript.scopes import Function
 from compiler.program import Program
 
 
 def compile(folder: Path, entry: str = "") -> Program:
     """`entry`: relative to `folder`; "" for the one that package.json names. Raises UserError."""
-    flow = Flow(read(folder, entry))
+    service = read(folder, entry)
+    check_listens(service)
+    flow = Flow(service)
     flow.run()
     gathered = Gather(flow)
     facts = gathered.facts()

@@ -8,12 +8,14 @@ import json
 import posixpath
 import re
 from dataclasses import dataclass, field
+from glob import escape as glob_escape
 from pathlib import Path
 from typing import Any
 
-from compiler.javascript.libraries import Sort, sort_of
+from compiler.javascript.libraries import Sort, package_of, sort_of
+from compiler.javascript.libraries import names as names_of
 from compiler.javascript.scopes import Names
-from compiler.javascript.syntax import Node, parse, string_value
+from compiler.javascript.syntax import FUNCTIONS, Node, parse, string_value
 from liquefy.errors import GraphError, UserError
 
 SOURCES_MAX = 2_000
@@ -24,6 +26,8 @@ SOURCE_BYTES_MAX = 4 * 1024 * 1024
 
 ENTRIES = ("index.js", "server.js", "app.js", "index.mjs", "server.mjs", "app.mjs", "main.js", "src/index.js")
 _ENDINGS = ("", ".js", ".mjs", ".cjs", ".json", "/index.js", "/index.mjs", "/index.cjs", "/index.json")
+_CONDITIONS = names_of("try_statement if_statement ternary_expression binary_expression switch_statement class_body")
+_MAY_LISTEN = {Sort.UNKNOWN, Sort.STATEFUL, Sort.MACHINE}
 _RUNNERS = {"node", "nodemon", "babel-node", "node-dev", "supervisor", "pm2-runtime", "micro"}
 _TAKE_A_VALUE = {"-r", "--require", "--import", "--loader", "--env-file", "-w", "--watch", "-e", "--ext", "--presets"}
 
@@ -173,7 +177,61 @@ def _source(folder: Path, file: str, package: dict[str, Any]) -> Source:
                 source.packages[wanted] = str(package["name"])
             elif found is not None:
                 source.leads[wanted] = found
+    _check_there(folder, base, source)
     return source
+
+
+def _check_there(folder: Path, base: str, source: Source) -> None:
+    """Raises GraphError for what the file loads in any case, and is not there."""
+    assert source.root is not None
+    found = {*source.leads, *source.packages}
+    for node in source.root.walk():
+        statement = node.type in ("import_statement", "export_statement")
+        named = node.get("source") if statement else None
+        wanted = string_value(named) if named is not None else None
+        if node.type == "call_expression" and node["function"].type == "identifier" and not _perhaps(node):
+            wanted = required(node)
+        if (
+            wanted is None
+            or not wanted.startswith(("./", "../"))
+            or wanted in source.leads
+            or wanted in source.packages
+        ):
+            continue
+        at = folder / base / wanted
+        if not at.exists() and not any(at.parent.glob(f"{glob_escape(at.name)}.*")):
+            remedy = "correct the name, or put the file there"
+            raise GraphError(source.file, node.line, f"loads {wanted}, which is not there", remedy)
+
+
+def _perhaps(node: Node) -> bool:
+    """Whether it may be left out, or may fail, when the file is loaded."""
+    at = node.parent
+    while at is not None:
+        if at.type in _CONDITIONS or at.type in FUNCTIONS:
+            return True
+        at = at.parent
+    return False
+
+
+def check_listens(service: Service) -> None:
+    """Raises UserError if no request can ever come: nothing listens, nothing is exported, and all packages that could
+    listen by themselves are known not to."""
+    for source in service.sources.values():
+        if source.root is None:
+            continue
+        if any(word in source.text for word in ("listen", "export", "eval", "import(")):
+            return
+        calls = [n for n in source.root.walk() if n.type == "call_expression" and n["function"].text == "require"]
+        names = wanted_names(source.root)
+        if any(required(call) is None for call in calls):
+            return
+        if any(sort_of(package_of(n)) in _MAY_LISTEN for n in names if n not in source.leads):
+            return
+    raise UserError(
+        f"{service.entry}: never listens on a port, and exports no application: no request can come\n"
+        "  remedy: let it listen, or name the file that does"
+    )
 
 
 def _is_package(folder: Path, file: str, package: dict[str, Any]) -> bool:
