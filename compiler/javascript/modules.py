@@ -191,12 +191,7 @@ def _check_there(folder: Path, base: str, source: Source) -> None:
         wanted = string_value(named) if named is not None else None
         if node.type == "call_expression" and node["function"].type == "identifier" and not _perhaps(node):
             wanted = required(node)
-        if (
-            wanted is None
-            or not wanted.startswith(("./", "../"))
-            or wanted in source.leads
-            or wanted in source.packages
-        ):
+        if wanted is None or not wanted.startswith(("./", "../")) or wanted in found:
             continue
         at = folder / base / wanted
         if not at.exists() and not any(at.parent.glob(f"{glob_escape(at.name)}.*")):
