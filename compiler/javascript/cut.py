@@ -324,7 +324,9 @@ class Cutter:
         piece = self.pieces[-1]
         if piece.role is not Role.START and piece.role is not Role.END and self._uses(statement, self._response):
             if self._returns_elsewhere(function):
-                raise Uncut(f"line {statement.line} uses the response between its calls", statement.place)
+                why = f"line {statement.line} uses the response between its calls"
+                remedy = f"let {function.name or 'it'} return what it finds, and answer in the handler"
+                raise Uncut(why, statement.place, remedy)
             self.pieces.append(Piece(Role.END, self._answering(statement), function=function))
             piece = self.pieces[-1]
         if piece.role is Role.STEP and any(n.type == "throw_statement" for n in statement.walk()):
@@ -415,7 +417,8 @@ class Cutter:
         if self.pieces[-1].role is Role.END:
             raise Uncut(f"line {called.call.line} calls {function.name} when it answers", called.call.place)
         if first and not waits:
-            self.pieces[0].name, self.pieces[0].function = function.name, function
+            own = self._handler if self._handler.name else function
+            self.pieces[0].name, self.pieces[0].function = own.name, own
         else:
             if first:
                 self.pieces[0].name = self._handler.name
@@ -605,6 +608,12 @@ class Cutter:
                 for touch in reached.touches:
                     if touch.use.variable in state:
                         why = f"line {touch.use.place.line} touches {touch.use.variable} after the first part"
+                        start = self.pieces[0]
+                        alone = piece is self.pieces[1] and not start.called and start.function in (None, self._handler)
+                        if alone and not function.asynchronous:  # it is the first function, but is waited for
+                            why = f"line {touch.use.place.line} touches {touch.use.variable} and calls back"
+                            remedy = f"let {function.name} return its result, then it is the first part"
+                            raise Uncut(why, touch.use.place, remedy)
                         raise Uncut(why, touch.use.place, "touch it in the first function")
                 if any(n.type == "throw_statement" for n in function.node.walk()):
                     raise Uncut(f"{function.name} throws", function.node.place, "throw in the handler itself")
