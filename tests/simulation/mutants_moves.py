@@ -9,6 +9,7 @@ from controller.placing import Placing
 from controller.recovering import Recovering
 from gateway.pending import GatewayState
 from liquefy.contexts_memory import MemoryContexts
+from liquefy.messages import decode_message
 from worker import flow as worker_flow
 from worker.flow import Flow
 from worker.ownership import Ownership
@@ -43,9 +44,9 @@ def delayed_forgotten(patch: Patch) -> None:
     """The new owner of a partition sends what is due in its outbox, and forgets what is not."""
     real = Ownership._send_again
 
-    def send_again(self: Any, partition: Any, seq: int, message: Any) -> None:
-        if message.due_ms <= self._flow.now_ms:
-            real(self, partition, seq, message)
+    def send_again(self: Any, partition: Any, seq: int, packed: bytes) -> None:
+        if decode_message(packed).due_ms <= self._flow.now_ms:
+            real(self, partition, seq, packed)
 
     patch(Ownership, "_send_again", send_again)
 
