@@ -315,6 +315,6 @@ class Commands:
         def done(_: object) -> None:
             node = self._cluster.pins.pop(full, "")
             self._desk.log("info", f"{full} is not pinned to {node} any more", "unpin", what=full, node=node)
-            query.done({"what": full, "node": node})
+            query.done({"what": full, "node": ""})
 
         self._desk.store(SetJson("pins", full, None), done)

@@ -132,7 +132,9 @@ class Deploying:
         expected = deployment is not None and deployment.preparing and deployment.graph.version == version
         if deployment is not None and expected:
             if error and node.name in deployment.waiting:
-                self._refuse(deployment, f"{node.name} cannot run {name} version {version}: {error}")
+                remedy = "correct the code, or what it needs, and deploy again; what ran before runs on"
+                text = f"{node.name} cannot run {name} version {version}: {error}"
+                self._refuse(deployment, text if "remedy:" in error else f"{text}\n  remedy: {remedy}")
             elif node.name in deployment.waiting:
                 deployment.waiting.discard(node.name)
                 deployment.prepared.add(node.name)
