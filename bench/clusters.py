@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
 from live_cluster import LiveCluster, wait_for
 
+from controller import batches
 from liquefy.graph import Graph
 
 GRAPHS = ROOT / "bench" / "graphs"
@@ -44,8 +45,7 @@ def graph(running: LiveCluster) -> Graph:
 
 def quantile(values: list[float], share: float) -> float:
     """0.0 of none."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+    return batches.quantile(sorted(values), share)
 
 
 class Spent:

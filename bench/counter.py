@@ -16,7 +16,7 @@ import uvloop
 
 from bench import report
 from bench.closed_loop import Client
-from bench.clusters import GRAPHS, LiveCluster, Spent, cluster
+from bench.clusters import GRAPHS, LiveCluster, Spent, cluster, graph, quantile
 
 KEYS = 1_000
 OUTSTANDING = (1, 16, 64, 256, 1_024)
@@ -60,8 +60,7 @@ async def _measure(
             key = next(drawn)
         return key, {"body": {"key": key, "n": 1, "pad": PAD}}
 
-    graph = await asyncio.to_thread(_graph, running)
-    async with Client(running.broker, graph, "count") as client:
+    async with Client(running.broker, await asyncio.to_thread(graph, running), "count") as client:
         client.last = counts
         await client.run(outstanding, WARM_S, next_)
         spent = Spent(running.processes())
@@ -70,19 +69,10 @@ async def _measure(
     contexts = await asyncio.to_thread(running.contexts, "counter", "count", keys)
     right = not client.errors and all(contexts.get(key, {}).get("count") == count for key, count in counts.items())
     right = right and all(context.get("sum") == context.get("count") for context in contexts.values())
-    ordered = sorted(client.latencies_s)
-
-    def ms(quantile: float) -> float:
-        return ordered[min(len(ordered) - 1, int(len(ordered) * quantile))] * 1_000
-
+    shares = {"p50 ms": 0.5, "p99 ms": 0.99, "p99.9 ms": 0.999}
     return {
         "messages/s": client.answers / took_s,
         "CPU-s/10k": cpu_s / client.answers * 10_000,
-        "p50 ms": ms(0.5), "p99 ms": ms(0.99), "p99.9 ms": ms(0.999),
+        **{name: quantile(client.latencies_s, share) * 1_000 for name, share in shares.items()},
         "right": right,
-    }  # fmt: skip
-
-
-def _graph(running: LiveCluster) -> Any:
-    (graph,) = running.store(lambda contexts: contexts.graphs())
-    return graph
+    }

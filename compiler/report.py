@@ -8,6 +8,7 @@ from typing import Any
 
 from compiler.facts import NOWHERE, Place
 from compiler.program import Fluxion, Group, Keeping, Program, Role
+from liquefy.wording import counted
 
 MEMORY = {
     Keeping.NONE: "no context: runs anywhere",
@@ -84,7 +85,7 @@ def lines(program: Program) -> Iterator[str]:
     yield ""
     yield _title(program)
     if program.assets:
-        yield f"with it {_count(len(program.assets), 'other file')} of its folder"
+        yield f"with it {counted(len(program.assets), 'other file')} of its folder"
     groups = {group.name: group for group in program.groups}
     width = max((len(fluxion.name) for fluxion in program.fluxions), default=0)
     for fluxion in program.fluxions:
@@ -116,12 +117,8 @@ def _title(program: Program) -> str:
     count = len({fluxion.group for fluxion in program.fluxions})
     return (
         f"{program.name}: {program.language}{under}{source}: "
-        f"{_count(len(program.fluxions), 'fluxion')} in {_count(count, 'group')}"
+        f"{counted(len(program.fluxions), 'fluxion')} in {counted(count, 'group')}"
     )
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _fluxion_lines(fluxion: Fluxion, group: Group) -> Iterator[str]:

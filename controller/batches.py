@@ -75,7 +75,7 @@ def _nodes(names: Iterable[str]) -> str:
 
 
 def _messages(count: int) -> str:
-    return f"{count} message{'' if count == 1 else 's'}"
+    return counted(count, "message")
 
 
 def pauses(moved: Iterable[Migration]) -> tuple[int, dict[str, float]]:

@@ -72,6 +72,7 @@ from liquefy.messages import (
     partition_index,
 )
 from liquefy.sending import Acks, Outgoing
+from liquefy.wording import counted
 
 POLL_MS = 100
 """How often an answer that may come to another gateway is looked for in the store."""
@@ -194,7 +195,7 @@ class GatewayState:
             conflicts = self.router.conflicts
             lines: list[Effect] = [Log("error", f"route left out: {line}", "route") for line in conflicts]
             names = ", ".join(f"{graph.name} version {graph.version}" for graph in message.graphs)
-            text = f"answers {self.router.size} route{'' if self.router.size == 1 else 's'} of {names or 'no graphs'}"
+            text = f"answers {counted(self.router.size, 'route')} of {names or 'no graphs'}"
             return [*lines, Log("info", text, "routes")]
         return []
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 VISITS = ROOT / "examples" / "visits"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
+
+from controller.batches import quantile as quantile  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -39,8 +40,3 @@ def verdict(problems: Iterable[str]) -> int:
         print(f"VIOLATION  {problem}", file=sys.stderr)
     print("NOT all right" if told else "all right", flush=True)
     return 1 if told else 0
-
-
-def quantile(ordered: Sequence[float], part: float) -> float:
-    """Of values in order, at least one; 1.0 is the last."""
-    return ordered[min(len(ordered) - 1, math.floor(len(ordered) * part))]

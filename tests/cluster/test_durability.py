@@ -44,6 +44,17 @@ async def placed(store: Contexts) -> str:
     return partition
 
 
+async def until_committed(store: Contexts, partition: str) -> None:
+    """Its first visit, tried until the store takes it."""
+    end_s = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(StoreUnavailable):
+            assert await store.commit([visit(partition, 0)], "node1") == [Verdict(partition, "ok")]
+            return
+        assert time.monotonic() < end_s
+        await asyncio.sleep(0.1)
+
+
 def test_a_replicated_commit_counts_when_a_replica_has_it(tmp_path: Path) -> None:
     async def body(primary: Server, replica: Server) -> None:
         async with opened(primary.url, "replicated") as safe, opened(primary.url, "memory") as fast:
@@ -77,13 +88,7 @@ def test_the_primary_is_found_among_the_servers_given(tmp_path: Path) -> None:
             with pytest.raises(StoreUnavailable):
                 await store.commit([visit(partition, 0)], "node1")
             promote([one, two])
-            end_s = time.monotonic() + 20
-            while True:
-                with contextlib.suppress(StoreUnavailable):
-                    assert await store.commit([visit(partition, 0)], "node1") == [Verdict(partition, "ok")]
-                    return
-                assert time.monotonic() < end_s
-                await asyncio.sleep(0.1)
+            await until_committed(store, partition)
 
     with primary_and_replicas(tmp_path, 2) as (primary, one, two):
         asyncio.run(body(primary, one, two))
@@ -104,13 +109,7 @@ def test_a_primary_that_hung_and_was_followed_is_not_believed(tmp_path: Path) ->
                 await store.read([ContextQuery(partition, ("alice",))])
             assert two.ask("REPLICAOF", "127.0.0.1", str(one.port)) == "+OK"
             assert former.ask("REPLICAOF", "127.0.0.1", str(one.port)) == "+OK"
-            end_s = time.monotonic() + 20
-            while True:
-                with contextlib.suppress(StoreUnavailable):
-                    assert await store.commit([visit(partition, 0)], "node1") == [Verdict(partition, "ok")]
-                    return
-                assert time.monotonic() < end_s
-                await asyncio.sleep(0.1)
+            await until_committed(store, partition)
 
     with primary_and_replicas(tmp_path, 2) as (primary, one, two):
         asyncio.run(body(primary, one, two))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 import subprocess
 from datetime import UTC, date, datetime, time, timedelta, timezone  # noqa: F401  (names of values.json)
 from decimal import Decimal  # noqa: F401
@@ -52,7 +53,7 @@ def survives(value: Any, element: bool = False) -> bool:
     object's names."""
     if isinstance(value, float):
         if math.isnan(value):  # there is one NaN in JavaScript, whatever its bits
-            return math.copysign(1, value) > 0
+            return struct.pack(">d", value) == b"\x7f\xf8" + bytes(6)
         return not value.is_integer() or abs(value) >= 2**53 or (str(value) == "-0.0" and not element)
     if isinstance(value, dict):
         return all(survives(k, True) and survives(v) and not str(k).isdecimal() for k, v in value.items())
