@@ -15,10 +15,10 @@ from controller.migration import Migration, Migrations, results
 from controller.placing import Placing
 from liquefy.errors import UserError
 
-SETTLE_MS = 2_500
+SETTLE_MS = 2_000
 """After a round of moves, so much is measured before the next is thought of."""
 
-LOOKS = ((4.0, 2), (2.0, 3), (1.3, 5), (0.0, 10))
+LOOKS = ((4.0, 2), (2.0, 2), (1.3, 3), (0.0, 10))
 """How often in a row the same node must be found too high before anything is moved: (bands above the mean, looks).
 Noise of the measurement looks like a small imbalance, but does not last."""
 
