@@ -12,6 +12,7 @@ import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
+from operator import itemgetter
 from typing import NamedTuple
 
 NOMINAL_LOAD = 0.0005
@@ -226,7 +227,10 @@ def _graph(partition: str) -> str:
 
 
 _Unit = tuple[float, tuple[str, ...]]
-"""Partitions of one node that move together, and their load; a plain tuple, as there are so many of them."""
+"""Partitions of one node that move together, and their load."""
+
+_Head = tuple[float, str]
+"""A unit by its load and its first partition: there are so many that what is made of each is what planning costs."""
 
 
 class _Work:
@@ -238,9 +242,8 @@ class _Work:
     ) -> None:
         self.view, self.in_progress, self.now_ms = view, in_progress, now_ms
         self.nodes = {node.name: node for node in view.nodes}
-        self.load = (
-            dict(load) if load else {n.name: n.base + _load(view, view.owned.get(n.name, ())) for n in view.nodes}
-        )
+        self._loads: dict[str, list[float]] = {}
+        self.load = dict(load) if load else {n.name: n.base + sum(self._loads_of(n.name)) for n in view.nodes}
         self.moved: dict[str, str] = {}
         stay = [n for n in view.nodes if not n.leaving]
         self._stay = {n.name for n in stay}
@@ -249,11 +252,21 @@ class _Work:
         self._sum_stuck = (0.0, 0.0)
         cooling = (p for p, until_ms in view.cooling_ms.items() if until_ms > now_ms)
         self._fixed = {*in_progress, *view.pins, *view.fixed, *cooling}
-        self._units: dict[tuple[str, bool], list[_Unit]] = {}
+        self._heads: dict[tuple[str, bool], list[_Head]] = {}
+        self._members: dict[str, tuple[str, ...]] = {}
+        """First partition -> all that are of its chain and on its node, where that is more than one."""
         self._high = [(-self.utilisation(name), name) for name in self.nodes]
         self._low = [(self.utilisation(n.name), n.name) for n in view.nodes if n.takes and not n.leaving]
         heapq.heapify(self._high)
         heapq.heapify(self._low)
+
+    def _loads_of(self, name: str) -> list[float]:
+        """Cores, parallel to what the node owns: looked up once, as there are so many."""
+        loads = self._loads.get(name)
+        if loads is None:
+            loads = list(map(self.view.loads.get, self.view.owned.get(name, ()), repeat(0.0)))
+            self._loads[name] = loads
+        return loads
 
     def utilisation(self, name: str) -> float:
         return self.load[name] / self.nodes[name].capacity
@@ -298,24 +311,37 @@ class _Work:
             heapq.heappush(self._low, entry)
         return [name for _, name in found]
 
-    def units(self, name: str, whole: bool) -> list[_Unit]:
+    def heads(self, name: str, whole: bool) -> list[_Head]:
         """What may move off the node, by load, smallest first: chains (`whole`) or single partitions."""
-        units = self._units.get((name, whole))
-        if units is None:
-            get, chain, fixed = self.view.loads.get, self.view.chain, self._fixed
-            found: dict[object, _Unit] = {}
-            for partition in self.view.owned.get(name, ()):
-                if partition in fixed:
-                    continue
-                key = chain(partition) if whole else partition
-                first = found.get(key)
-                if first is None:
-                    found[key] = (get(partition, 0.0), (partition,))
-                else:
-                    found[key] = (first[0] + get(partition, 0.0), tuple(sorted((*first[1], partition))))
-            units = sorted(found.values())
-            self._units[name, whole] = units
-        return units
+        heads = self._heads.get((name, whole))
+        if heads is None:
+            fixed = self._fixed
+            every = zip(self._loads_of(name), self.view.owned.get(name, ()), strict=True)
+            heads = [head for head in every if head[1] not in fixed]
+            if whole:
+                heads = self._together(heads)
+            heads.sort()
+            self._heads[name, whole] = heads
+        return heads
+
+    def _together(self, heads: list[_Head]) -> list[_Head]:
+        """The same, with one for those that are of one chain."""
+        chains = [self.view.chain(partition) for _, partition in heads]
+        if len(set(chains)) == len(chains):
+            return heads
+        found: dict[Chain, list[_Head]] = {}
+        for chain, head in zip(chains, heads, strict=True):
+            found.setdefault(chain, []).append(head)
+        several = [chain for chain, members in found.items() if len(members) > 1]
+        for chain in several:
+            members = tuple(sorted(partition for _, partition in found[chain]))
+            self._members[members[0]] = members
+            found[chain] = [(sum(load for load, _ in found[chain]), members[0])]
+        return [head for members in found.values() for head in members]
+
+    def unit(self, head: _Head, whole: bool) -> _Unit:
+        load, first = head
+        return load, self._members.get(first, (first,)) if whole else (first,)
 
     def movable(self, partition: str) -> bool:
         return partition not in self._fixed
@@ -349,14 +375,15 @@ class _Work:
             if self.nodes[name].takes and not self.nodes[name].leaving:
                 heapq.heappush(self._low, (utilisation, name))
         for whole in (True, False):
-            units = self._units.get((source, whole))
-            if units is None:
+            heads = self._heads.get((source, whole))
+            if heads is None:
                 continue
-            at = bisect_left(units, unit)
-            if at < len(units) and units[at] == unit:
-                del units[at]
+            head = (load, partitions[0])
+            at = bisect_left(heads, head)
+            if at < len(heads) and heads[at] == head and self.unit(head, whole) == unit:
+                del heads[at]
             else:  # it was part of one, or consisted of several
-                self._units[source, whole] = [u for u in units if not set(u[1]) & set(partitions)]
+                self._heads[source, whole] = [h for h in heads if not {*self.unit(h, whole)[1]} & {*partitions}]
 
 
 def _required(work: _Work) -> list[Step]:
@@ -449,20 +476,16 @@ def _targets(work: _Work, source: str, unit: _Unit, lowest: dict[str, list[str]]
 def _candidates(work: _Work, source: str, mean: float, whole: bool, lowest: dict[str, list[str]]) -> list[_Unit]:
     """The largest unit that neither sinks the source below the mean nor lifts the lowest node above it, and the
     next larger one."""
-    units = work.units(source, whole)
-    if not units:
+    heads = work.heads(source, whole)
+    if not heads:
         return []
-    targets = _targets(work, source, units[-1], lowest)
+    targets = _targets(work, source, work.unit(heads[-1], whole), lowest)
     if not targets:
         return []
     room = (mean - work.utilisation(targets[0])) * work.nodes[targets[0]].capacity
     excess = (work.utilisation(source) - mean) * work.nodes[source].capacity
-    at = bisect_right(units, min(room, excess), key=_unit_load)
-    return [unit for unit in units[max(0, at - 1) : at + 1] if unit[0] > 0.0]
-
-
-def _unit_load(unit: _Unit) -> float:
-    return unit[0]
+    at = bisect_right(heads, min(room, excess), key=itemgetter(0))
+    return [work.unit(head, whole) for head in heads[max(0, at - 1) : at + 1] if head[0] > 0.0]
 
 
 def _gain(work: _Work, load: float, source: str, target: str) -> float:
@@ -517,7 +540,7 @@ def _fill(
             found = next(
                 (
                     unit
-                    for unit in work.units(donor, True)
+                    for unit in (work.unit(head, True) for head in work.heads(donor, True))
                     if _graph(unit[1][0]) == graph
                     and len(unit[1]) <= min(over, under) + 0.5
                     and all(work.view.asked_ms.get(p, 0) <= work.now_ms for p in unit[1])

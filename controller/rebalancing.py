@@ -18,9 +18,10 @@ from liquefy.errors import UserError
 SETTLE_MS = 2_000
 """After a round of moves, so much is measured before the next is thought of."""
 
-LOOKS = ((4.0, 2), (2.0, 2), (1.3, 3), (0.0, 10))
+LOOKS = ((4.0, 2), (2.0, 2), (1.3, 3), (0.0, 45))
 """How often in a row the same node must be found too high before anything is moved: (bands above the mean, looks).
-Noise of the measurement looks like a small imbalance, but does not last."""
+Noise of the measurement looks like a small imbalance, but does not last: not for three times the time constant of what
+is looked at (`measuring.STEADY_TAU_MS`)."""
 
 CALM_LOOKS = 4
 """The same for moves that no load demands."""
