@@ -1,6 +1,7 @@
 # make up [APP=examples/visits]   a local cluster of three nodes running that service; Ctrl-C stops everything
 # make install                    the commands, in .venv/bin
 # make test                       everything that must be green
+# make test-slow                  the tests that take longer: Redis away for half a minute, 10,000 idle connections
 # make lint                       the part of it that runs nothing
 # make simulate [SEEDS=10000]     the simulation with so many seeds
 # make simulate-mutants           bugs planted one at a time: does the simulation find each within 2,000 seeds?
@@ -32,7 +33,7 @@ HOURS ?= 2
 NODES ?= 3
 CORPUS ?= tests/equivalence/services
 
-.PHONY: up install test lint simulate simulate-mutants fuzz chaos soak equivalence prove-migration prove-balance bench bench-compare docker-check clean
+.PHONY: up install test test-slow lint simulate simulate-mutants fuzz chaos soak equivalence prove-migration prove-balance bench bench-compare docker-check clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -52,6 +53,9 @@ lint: $(DEV)
 TESTS := $(wildcard tests/unit tests/compiler tests/simulation tests/cluster tests/equivalence)
 test: lint
 	$(PY) -m pytest -m "not slow" $(TESTS)
+
+test-slow: $(DEV)
+	$(PY) -m pytest -m slow $(TESTS)
 
 simulate: $(DEV)
 	$(PY) tests/simulation/run.py --seeds $(SEEDS)
