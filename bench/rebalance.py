@@ -14,6 +14,7 @@ from typing import Any
 from bench import report, views
 from bench.clusters import LiveCluster, cluster, wait_for
 from controller import balance
+from controller.trial import View
 
 EVEN = 0.10
 """Even is: the highest is at most so much above the mean."""
@@ -47,7 +48,7 @@ def run(plan: report.Plan) -> dict[str, Any]:
     return report.result(plan, cases, rate=RATE, work_ms=WORK_MS, even=EVEN)
 
 
-def _plan(view: balance.View, moves_max: int) -> dict[str, float]:
+def _plan(view: View, moves_max: int) -> dict[str, float]:
     began, spent = time.perf_counter(), time.process_time()
     found = balance.plan(view, (), balance.Limits(moves_max=moves_max), 0)
     took, cpu = time.perf_counter() - began, time.process_time() - spent

@@ -7,7 +7,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from controller.balance import NodeView, Step, View
+from controller.balance import Step
+from controller.trial import NodeView, View
 
 MEAN = 0.5
 """Utilisation, on average."""

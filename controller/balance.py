@@ -9,11 +9,12 @@ Knows no node's session, no migration, no clock: the caller measures, decides wh
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import repeat
+from bisect import bisect_right
+from collections.abc import Collection, Mapping
 from operator import itemgetter
 from typing import NamedTuple
+
+from controller.trial import Chain, NodeView, Trial, Unit, View, graph_of, load_of
 
 NOMINAL_LOAD = 0.0005
 """Cores that a partition is taken to use at least when it is given a place: spreads idle ones by their number."""
@@ -29,9 +30,6 @@ GAIN_SHARE_MIN = 0.05
 """The same as a share of the mean utilisation, so that noise of the measurement is not followed; applies to
 the plan as a whole."""
 
-TARGETS_MAX = 4
-"""How many of the least utilised nodes are compared as targets."""
-
 TRAFFIC_MIN = 20.0
 """Messages per second between nodes that a move must save to be made for the traffic's sake."""
 
@@ -40,41 +38,6 @@ TRAFFIC_SHARE_MIN = 0.25
 
 SHARE_MIN = 0.5
 """A node with less than this part of its share of an idle graph's partitions is given its share."""
-
-Chain = tuple[str, str]
-"""What should stay on one node: (graph, index), or (graph, group) for a group of one partition."""
-
-
-class NodeView(NamedTuple):
-    """A living node. `capacity` in cores; `base`: cores it uses that no partition accounts for; `takes`: it may be
-    given partitions; `leaving`: it is to be emptied; `graphs`: those whose code it has loaded."""
-
-    name: str
-    capacity: float
-    base: float
-    takes: bool
-    leaving: bool
-    graphs: frozenset[str]
-
-
-class View(NamedTuple):
-    """`owned`: node -> partitions; `where`: partition -> node; `loads`: partition -> cores (idle ones may be
-    missing); `traffic`: partition -> partition -> messages per second, symmetric; `pins`: partition -> node;
-    `cooling_ms`: partition -> until when it is left alone; `asked_ms`: the same, but only for moves that no load
-    demands, because a person moved it; `counts`: node -> graph -> partitions; `chain`: what belongs together."""
-
-    nodes: Sequence[NodeView]
-    owned: Mapping[str, Collection[str]]
-    where: Mapping[str, str]
-    loads: Mapping[str, float]
-    traffic: Mapping[str, Mapping[str, float]]
-    pins: Mapping[str, str]
-    cooling_ms: Mapping[str, int]
-    asked_ms: Mapping[str, int]
-    counts: Mapping[str, Mapping[str, int]]
-    chain: Callable[[str], Chain]
-    fixed: Collection[str] = ()
-    """Partitions that no move may touch: what they remember is in the process."""
 
 
 class Limits(NamedTuple):
@@ -127,20 +90,20 @@ class Plan(NamedTuple):
 
 def plan(view: View, in_progress: Collection[str], limits: Limits, now_ms: int) -> Plan:
     """What to do now. Partitions in progress are left alone. Deterministic."""
-    work = _Work(view, in_progress, now_ms)
-    load = dict(work.load)
-    utilisation = {name: work.utilisation(name) for name in work.nodes}
-    required = _required(work)
-    highest, mean = work.highest(), work.mean()
+    trial = Trial(view, in_progress, now_ms)
+    load = dict(trial.load)
+    utilisation = {name: trial.utilisation(name) for name in trial.nodes}
+    required = _required(trial)
+    highest, mean = trial.highest(), trial.mean()
     balanced = highest <= limits.load_min or highest - mean <= limits.band * mean
-    moves, notes = _relieve(work, limits)
+    moves, notes = _relieve(trial, limits)
     if sum(step.gain for step in moves) < GAIN_SHARE_MIN * mean:
-        moves, work = [], _Work(view, in_progress, now_ms, load)
+        moves, trial = [], Trial(view, in_progress, now_ms, load)
     aim = None
     if not moves and not required:
-        moves = _share(work, limits) or _gather(work, limits)
+        moves = _share(trial, limits) or _gather(trial, limits)
         aim = _aim(view, moves) if moves else None
-    return Plan(required, moves, notes, utilisation, highest, work.highest(), mean, balanced, aim)
+    return Plan(required, moves, notes, utilisation, highest, trial.highest(), mean, balanced, aim)
 
 
 def counts(view: View, graph: str) -> dict[str, int]:
@@ -165,7 +128,7 @@ def _aim(view: View, moves: list[Step]) -> Aim:
     moved = {step.partition: step.target for step in moves}
     if any(step.saved for step in moves):
         return Aim(crossing=(crossing(view, moved), crossing(view, moved, moved)))
-    graph = _graph(moves[0].partition)
+    graph = graph_of(moves[0].partition)
     now = counts(view, graph)
     then = dict(now)
     for step in moves:
@@ -184,7 +147,7 @@ def spread(view: View, partitions: Collection[str], fresh: bool = False) -> dict
     placing = set(partitions)
     for partition in partitions:
         pin = ready.get(view.pins.get(partition, ""))
-        if pin is not None and _graph(partition) in pin.graphs:
+        if pin is not None and graph_of(partition) in pin.graphs:
             chosen[partition] = pin.name
         else:
             chains.setdefault(view.chain(partition), []).append(partition)
@@ -214,248 +177,79 @@ def _room(node: NodeView, given: Mapping[str, float], have: Mapping[str, float])
 
 
 def _nominal(view: View, partitions: Collection[str]) -> float:
-    return _load(view, partitions) + NOMINAL_LOAD * len(partitions)
+    return load_of(view, partitions) + NOMINAL_LOAD * len(partitions)
 
 
-def _load(view: View, partitions: Iterable[str]) -> float:
-    """Cores. This is asked of every partition there is, so it is one pass in C."""
-    return sum(map(view.loads.get, partitions, repeat(0.0)))
-
-
-def _graph(partition: str) -> str:
-    return partition[: partition.index("/")]
-
-
-_Unit = tuple[float, tuple[str, ...]]
-"""Partitions of one node that move together, and their load."""
-
-_Head = tuple[float, str]
-"""A unit by its load and its first partition: there are so many that what is made of each is what planning costs."""
-
-
-class _Work:
-    """The view, as it would be after the steps taken so far. Lists of a node's units are made when it is looked at, and
-    sums are kept, so that of many nodes only those touched cost anything. `load`: of each node, if it is known."""
-
-    def __init__(
-        self, view: View, in_progress: Collection[str], now_ms: int, load: Mapping[str, float] | None = None
-    ) -> None:
-        self.view, self.in_progress, self.now_ms = view, in_progress, now_ms
-        self.nodes = {node.name: node for node in view.nodes}
-        self._loads: dict[str, list[float]] = {}
-        self.load = dict(load) if load else {n.name: n.base + sum(self._loads_of(n.name)) for n in view.nodes}
-        self.moved: dict[str, str] = {}
-        stay = [n for n in view.nodes if not n.leaving]
-        self._stay = {n.name for n in stay}
-        self._stuck: set[str] = set()
-        self._sum = (sum(self.load[n.name] for n in stay), sum(n.capacity for n in stay))
-        self._sum_stuck = (0.0, 0.0)
-        cooling = (p for p, until_ms in view.cooling_ms.items() if until_ms > now_ms)
-        self._fixed = {*in_progress, *view.pins, *view.fixed, *cooling}
-        self._heads: dict[tuple[str, bool], list[_Head]] = {}
-        self._members: dict[str, tuple[str, ...]] = {}
-        """First partition -> all that are of its chain and on its node, where that is more than one."""
-        self._high = [(-self.utilisation(name), name) for name in self.nodes]
-        self._low = [(self.utilisation(n.name), n.name) for n in view.nodes if n.takes and not n.leaving]
-        heapq.heapify(self._high)
-        heapq.heapify(self._low)
-
-    def _loads_of(self, name: str) -> list[float]:
-        """Cores, parallel to what the node owns: looked up once, as there are so many."""
-        loads = self._loads.get(name)
-        if loads is None:
-            loads = list(map(self.view.loads.get, self.view.owned.get(name, ()), repeat(0.0)))
-            self._loads[name] = loads
-        return loads
-
-    def utilisation(self, name: str) -> float:
-        return self.load[name] / self.nodes[name].capacity
-
-    def mean(self) -> float:
-        """Load over capacity of the nodes that stay."""
-        return self._sum[0] / self._sum[1] if self._sum[1] else 0.0
-
-    def reachable(self) -> float:
-        """The same, without the nodes that are stuck: what the others can come to."""
-        capacity = self._sum[1] - self._sum_stuck[1]
-        return (self._sum[0] - self._sum_stuck[0]) / capacity if len(self._stuck) < len(self._stay) else 0.0
-
-    def stick(self, name: str) -> None:
-        """No move helps this node."""
-        self._stuck.add(name)
-        self._sum_stuck = (self._sum_stuck[0] + self.load[name], self._sum_stuck[1] + self.nodes[name].capacity)
-
-    def highest(self) -> float:
-        return max((self.utilisation(n.name) for n in self.nodes.values() if not n.leaving), default=0.0)
-
-    def top(self) -> str | None:
-        """The most utilised node that stays and is not stuck."""
-        while self._high:
-            utilisation, name = self._high[0]
-            if name in self._stay and name not in self._stuck and -utilisation == self.utilisation(name):
-                return name
-            heapq.heappop(self._high)
-        return None
-
-    def lowest(self, graph: str, source: str) -> list[str]:
-        """Up to TARGETS_MAX least utilised nodes that take partitions of the graph."""
-        found: list[tuple[float, str]] = []
-        passed: list[tuple[float, str]] = []
-        while self._low and len(found) < TARGETS_MAX:
-            utilisation, name = heapq.heappop(self._low)
-            if utilisation != self.utilisation(name) or (found and found[-1][1] == name):
-                continue
-            fits = name != source and graph in self.nodes[name].graphs
-            (found if fits else passed).append((utilisation, name))
-        for entry in (*found, *passed):
-            heapq.heappush(self._low, entry)
-        return [name for _, name in found]
-
-    def heads(self, name: str, whole: bool) -> list[_Head]:
-        """What may move off the node, by load, smallest first: chains (`whole`) or single partitions."""
-        heads = self._heads.get((name, whole))
-        if heads is None:
-            fixed = self._fixed
-            every = zip(self._loads_of(name), self.view.owned.get(name, ()), strict=True)
-            heads = [head for head in every if head[1] not in fixed]
-            if whole:
-                heads = self._together(heads)
-            heads.sort()
-            self._heads[name, whole] = heads
-        return heads
-
-    def _together(self, heads: list[_Head]) -> list[_Head]:
-        """The same, with one for those that are of one chain."""
-        chains = [self.view.chain(partition) for _, partition in heads]
-        if len(set(chains)) == len(chains):
-            return heads
-        found: dict[Chain, list[_Head]] = {}
-        for chain, head in zip(chains, heads, strict=True):
-            found.setdefault(chain, []).append(head)
-        several = [chain for chain, members in found.items() if len(members) > 1]
-        for chain in several:
-            members = tuple(sorted(partition for _, partition in found[chain]))
-            self._members[members[0]] = members
-            found[chain] = [(sum(load for load, _ in found[chain]), members[0])]
-        return [head for members in found.values() for head in members]
-
-    def unit(self, head: _Head, whole: bool) -> _Unit:
-        load, first = head
-        return load, self._members.get(first, (first,)) if whole else (first,)
-
-    def movable(self, partition: str) -> bool:
-        return partition not in self._fixed
-
-    def at(self, partition: str) -> str:
-        return self.moved.get(partition) or self.view.where.get(partition, "")
-
-    def affinity(self, partitions: Collection[str], target: str) -> float:
-        """Messages per second between these partitions and those on the target."""
-        traffic = self.view.traffic
-        return sum(
-            rate
-            for partition in partitions
-            for other, rate in traffic.get(partition, {}).items()
-            if other not in partitions and self.at(other) == target
-        )
-
-    def take(self, unit: _Unit, source: str, target: str) -> None:
-        """Do the move in the view."""
-        load, partitions = unit
-        self.load[source] -= load
-        self.load[target] += load
-        self._sum = (self._sum[0] + load * ((target in self._stay) - (source in self._stay)), self._sum[1])
-        stuck = load * ((target in self._stuck) - (source in self._stuck))
-        self._sum_stuck = (self._sum_stuck[0] + stuck, self._sum_stuck[1])
-        self.moved.update(dict.fromkeys(partitions, target))
-        self._fixed.update(partitions)
-        for name in (source, target):
-            utilisation = self.utilisation(name)
-            heapq.heappush(self._high, (-utilisation, name))
-            if self.nodes[name].takes and not self.nodes[name].leaving:
-                heapq.heappush(self._low, (utilisation, name))
-        for whole in (True, False):
-            heads = self._heads.get((source, whole))
-            if heads is None:
-                continue
-            head = (load, partitions[0])
-            at = bisect_left(heads, head)
-            if at < len(heads) and heads[at] == head and self.unit(head, whole) == unit:
-                del heads[at]
-            else:  # it was part of one, or consisted of several
-                self._heads[source, whole] = [h for h in heads if not {*self.unit(h, whole)[1]} & {*partitions}]
-
-
-def _required(work: _Work) -> list[Step]:
+def _required(trial: Trial) -> list[Step]:
     """Off the nodes that leave; to where they are pinned."""
-    view = work.view
+    view = trial.view
     steps = []
     for partition, node in sorted(view.pins.items()):
         if partition in view.fixed:
             continue
         source = view.where.get(partition, "")
-        pin = work.nodes.get(node)
-        if pin is None or source in ("", node) or source not in work.nodes or partition in work.in_progress:
+        pin = trial.nodes.get(node)
+        if pin is None or source in ("", node) or source not in trial.nodes or partition in trial.in_progress:
             continue
-        if _graph(partition) in pin.graphs and not pin.leaving:
+        if graph_of(partition) in pin.graphs and not pin.leaving:
             steps.append(Step(partition, source, node, f"pinned to {node}", 0.0))
     decided = {step.partition for step in steps}
     for node_view in view.nodes:
         if not node_view.leaving:
             continue
         owned = view.owned.get(node_view.name, ())
-        away = [p for p in owned if p not in work.in_progress and p not in decided and p not in view.fixed]
+        away = [p for p in owned if p not in trial.in_progress and p not in decided and p not in view.fixed]
         for partition, target in spread(view, sorted(away)).items():
             steps.append(Step(partition, node_view.name, target, f"{node_view.name} is being emptied", 0.0))
     for step in steps:
-        work.take((view.loads.get(step.partition, 0.0), (step.partition,)), step.source, step.target)
+        trial.take((view.loads.get(step.partition, 0.0), (step.partition,)), step.source, step.target)
     return steps
 
 
-def _relieve(work: _Work, limits: Limits) -> tuple[list[Step], dict[str, str]]:
+def _relieve(trial: Trial, limits: Limits) -> tuple[list[Step], dict[str, str]]:
     """Take load off the most utilised nodes, most loaded first, until they are inside half the band."""
     steps: list[Step] = []
     notes: dict[str, str] = {}
     chains = 0
     while chains < limits.moves_max:
-        source = work.top()
-        if source is None or work.utilisation(source) <= limits.load_min:
+        source = trial.top()
+        if source is None or trial.utilisation(source) <= limits.load_min:
             break
-        mean = work.reachable()
-        if work.utilisation(source) - mean <= (limits.band / 2 if steps else limits.band) * mean:
+        mean = trial.reachable()
+        if trial.utilisation(source) - mean <= (limits.band / 2 if steps else limits.band) * mean:
             break
-        found = _best(work, source, mean, limits)
+        found = _best(trial, source, mean, limits)
         if found is None:
-            notes |= _hot(work, source, limits)
-            work.stick(source)
+            notes |= _hot(trial, source, limits)
+            trial.stick(source)
             continue
         unit, target, gain = found
-        reason = f"{source} is at {work.utilisation(source):.0%}, {target} at {work.utilisation(target):.0%}"
+        reason = f"{source} is at {trial.utilisation(source):.0%}, {target} at {trial.utilisation(target):.0%}"
         steps += [Step(p, source, target, reason, gain if i == 0 else 0.0) for i, p in enumerate(unit[1])]
-        work.take(unit, source, target)
+        trial.take(unit, source, target)
         chains += 1
     return steps, notes
 
 
-def _best(work: _Work, source: str, mean: float, limits: Limits) -> tuple[_Unit, str, float] | None:
+def _best(trial: Trial, source: str, mean: float, limits: Limits) -> tuple[Unit, str, float] | None:
     """The chain, else the partition, whose move off the source helps most, and where to."""
-    gain_min = min(GAIN_MIN, GAIN_PART_MIN * (work.utilisation(source) - mean))
+    gain_min = min(GAIN_MIN, GAIN_PART_MIN * (trial.utilisation(source) - mean))
     for whole in (True, False):
-        best: tuple[_Unit, str, float] | None = None
+        best: tuple[Unit, str, float] | None = None
         lowest: dict[str, list[str]] = {}
-        for unit in _candidates(work, source, mean, whole, lowest):
+        for unit in _candidates(trial, source, mean, whole, lowest):
             load, partitions = unit
             good = [
                 (target, gain)
-                for target in _targets(work, source, unit, lowest)
-                if (gain := _gain(work, load, source, target)) >= gain_min
+                for target in _targets(trial, source, unit, lowest)
+                if (gain := _gain(trial, load, source, target)) >= gain_min
             ]
             if not good or (best is not None and good[0][1] <= best[2]):
                 continue
             full = mean * (1 + limits.band / 2)
-            roomy = [found for found in good if work.load[found[0]] + load <= full * work.nodes[found[0]].capacity]
-            if len(roomy) > 1 and not work.view.traffic.keys().isdisjoint(partitions):
-                target, gain = max(roomy, key=lambda found: work.affinity(partitions, found[0]))
+            roomy = [found for found in good if trial.load[found[0]] + load <= full * trial.nodes[found[0]].capacity]
+            if len(roomy) > 1 and not trial.view.traffic.keys().isdisjoint(partitions):
+                target, gain = max(roomy, key=lambda found: trial.affinity(partitions, found[0]))
             else:
                 target, gain = (roomy or good)[0]
             best = (unit, target, gain)
@@ -464,52 +258,52 @@ def _best(work: _Work, source: str, mean: float, limits: Limits) -> tuple[_Unit,
     return None
 
 
-def _targets(work: _Work, source: str, unit: _Unit, lowest: dict[str, list[str]]) -> list[str]:
+def _targets(trial: Trial, source: str, unit: Unit, lowest: dict[str, list[str]]) -> list[str]:
     """Where the unit could go. `lowest`: what was found already, by graph."""
-    graph = _graph(unit[1][0])
+    graph = graph_of(unit[1][0])
     targets = lowest.get(graph)
     if targets is None:
-        targets = lowest[graph] = work.lowest(graph, source)
+        targets = lowest[graph] = trial.lowest(graph, source)
     return targets
 
 
-def _candidates(work: _Work, source: str, mean: float, whole: bool, lowest: dict[str, list[str]]) -> list[_Unit]:
+def _candidates(trial: Trial, source: str, mean: float, whole: bool, lowest: dict[str, list[str]]) -> list[Unit]:
     """The largest unit that neither sinks the source below the mean nor lifts the lowest node above it, and the
     next larger one."""
-    heads = work.heads(source, whole)
+    heads = trial.heads(source, whole)
     if not heads:
         return []
-    targets = _targets(work, source, work.unit(heads[-1], whole), lowest)
+    targets = _targets(trial, source, trial.unit(heads[-1], whole), lowest)
     if not targets:
         return []
-    room = (mean - work.utilisation(targets[0])) * work.nodes[targets[0]].capacity
-    excess = (work.utilisation(source) - mean) * work.nodes[source].capacity
+    room = (mean - trial.utilisation(targets[0])) * trial.nodes[targets[0]].capacity
+    excess = (trial.utilisation(source) - mean) * trial.nodes[source].capacity
     at = bisect_right(heads, min(room, excess), key=itemgetter(0))
-    return [work.unit(head, whole) for head in heads[max(0, at - 1) : at + 1] if head[0] > 0.0]
+    return [trial.unit(head, whole) for head in heads[max(0, at - 1) : at + 1] if head[0] > 0.0]
 
 
-def _gain(work: _Work, load: float, source: str, target: str) -> float:
-    before = max(work.utilisation(source), work.utilisation(target))
-    left = (work.load[source] - load) / work.nodes[source].capacity
-    grown = (work.load[target] + load) / work.nodes[target].capacity
+def _gain(trial: Trial, load: float, source: str, target: str) -> float:
+    before = max(trial.utilisation(source), trial.utilisation(target))
+    left = (trial.load[source] - load) / trial.nodes[source].capacity
+    grown = (trial.load[target] + load) / trial.nodes[target].capacity
     return before - max(left, grown)
 
 
-def _hot(work: _Work, source: str, limits: Limits) -> dict[str, str]:
+def _hot(trial: Trial, source: str, limits: Limits) -> dict[str, str]:
     """Say so if one partition is what makes the node hot."""
-    loads = work.view.loads
-    hottest = max(work.view.owned.get(source, ()), key=lambda p: (loads.get(p, 0.0), p), default="")
+    loads = trial.view.loads
+    hottest = max(trial.view.owned.get(source, ()), key=lambda p: (loads.get(p, 0.0), p), default="")
     load = loads.get(hottest, 0.0)
-    share = load / work.nodes[source].capacity
-    if not hottest or work.at(hottest) != source or share <= work.mean() * (1 + limits.band):
+    share = load / trial.nodes[source].capacity
+    if not hottest or trial.at(hottest) != source or share <= trial.mean() * (1 + limits.band):
         return {}
     text = f"hot: {hottest} alone uses {share:.0%} of {source}; a partition runs on one node, so no move helps"
     return {hottest: text}
 
 
-def _share(work: _Work, limits: Limits) -> list[Step]:
+def _share(trial: Trial, limits: Limits) -> list[Step]:
     """Give a node that has far less than its share of an idle graph's partitions that share."""
-    view = work.view
+    view = trial.view
     graphs = sorted({graph for counts in view.counts.values() for graph, count in counts.items() if count})
     for graph in graphs:
         nodes = [n for n in view.nodes if n.takes and not n.leaving and graph in n.graphs]
@@ -523,14 +317,14 @@ def _share(work: _Work, limits: Limits) -> list[Step]:
         if sum(view.loads.get(p, 0.0) for p in mine) >= limits.load_min:
             continue
         share = {n.name: total * n.capacity / capacity for n in nodes}
-        steps = _fill(work, graph, poor[0].name, counts, share, limits)
+        steps = _fill(trial, graph, poor[0].name, counts, share, limits)
         if steps:
             return steps
     return []
 
 
 def _fill(
-    work: _Work, graph: str, poor: str, counts: dict[str, int], share: dict[str, float], limits: Limits
+    trial: Trial, graph: str, poor: str, counts: dict[str, int], share: dict[str, float], limits: Limits
 ) -> list[Step]:
     steps: list[Step] = []
     for _ in range(limits.moves_max):
@@ -540,10 +334,10 @@ def _fill(
             found = next(
                 (
                     unit
-                    for unit in (work.unit(head, True) for head in work.heads(donor, True))
-                    if _graph(unit[1][0]) == graph
+                    for unit in (trial.unit(head, True) for head in trial.heads(donor, True))
+                    if graph_of(unit[1][0]) == graph
                     and len(unit[1]) <= min(over, under) + 0.5
-                    and all(work.view.asked_ms.get(p, 0) <= work.now_ms for p in unit[1])
+                    and all(trial.view.asked_ms.get(p, 0) <= trial.now_ms for p in unit[1])
                 ),
                 None,
             )
@@ -555,47 +349,47 @@ def _fill(
         steps += [Step(p, donor, poor, reason, 0.0) for p in found[1]]
         counts[donor] -= len(found[1])
         counts[poor] += len(found[1])
-        work.take(found, donor, poor)
+        trial.take(found, donor, poor)
     return steps
 
 
-def _gather(work: _Work, limits: Limits) -> list[Step]:
+def _gather(trial: Trial, limits: Limits) -> list[Step]:
     """Bring partitions to those they talk with, where the loads allow."""
     wishes = []
-    for partition in work.view.traffic:
-        wish = _wish(work, partition)
+    for partition in trial.view.traffic:
+        wish = _wish(trial, partition)
         if wish is not None:
             wishes.append((wish[1], partition))
     steps: list[Step] = []
-    ceiling = max(work.mean() * (1 + limits.band / 2), limits.load_min)
+    ceiling = max(trial.mean() * (1 + limits.band / 2), limits.load_min)
     for _, partition in sorted(wishes, reverse=True):
-        wish = _wish(work, partition)  # once more: those taken before may have changed it
+        wish = _wish(trial, partition)  # once more: those taken before may have changed it
         if wish is None or len(steps) >= limits.moves_max:
             continue
         target, saved = wish
-        source, load = work.at(partition), work.view.loads.get(partition, 0.0)
-        if (work.load[target] + load) / work.nodes[target].capacity > ceiling:
+        source, load = trial.at(partition), trial.view.loads.get(partition, 0.0)
+        if (trial.load[target] + load) / trial.nodes[target].capacity > ceiling:
             continue
         reason = f"saves {saved:.0f} messages a second between {source} and {target}"
         steps.append(Step(partition, source, target, reason, 0.0, saved))
-        work.take((load, (partition,)), source, target)
+        trial.take((load, (partition,)), source, target)
     return steps
 
 
-def _wish(work: _Work, partition: str) -> tuple[str, float] | None:
+def _wish(trial: Trial, partition: str) -> tuple[str, float] | None:
     """The node with which the partition talks most, and the messages per second saved by being there."""
-    source = work.at(partition)
-    if source not in work.nodes or partition in work.moved or not work.movable(partition):
+    source = trial.at(partition)
+    if source not in trial.nodes or partition in trial.moved or not trial.movable(partition):
         return None
-    if work.view.asked_ms.get(partition, 0) > work.now_ms:
+    if trial.view.asked_ms.get(partition, 0) > trial.now_ms:
         return None
     pull: dict[str, float] = {}
-    for other, rate in work.view.traffic[partition].items():
-        pull[work.at(other)] = pull.get(work.at(other), 0.0) + rate
+    for other, rate in trial.view.traffic[partition].items():
+        pull[trial.at(other)] = pull.get(trial.at(other), 0.0) + rate
     total, here = sum(pull.values()), pull.get(source, 0.0)
-    graph = _graph(partition)
-    there = [n for n in pull if n in work.nodes and n != source and work.nodes[n].takes]
-    there = [n for n in there if not work.nodes[n].leaving and graph in work.nodes[n].graphs]
+    graph = graph_of(partition)
+    there = [n for n in pull if n in trial.nodes and n != source and trial.nodes[n].takes]
+    there = [n for n in there if not trial.nodes[n].leaving and graph in trial.nodes[n].graphs]
     if not there:
         return None
     target = max(there, key=lambda name: (pull[name], name))

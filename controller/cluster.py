@@ -10,8 +10,8 @@ import dataclasses
 from collections import deque
 from typing import NamedTuple
 
-from controller.balance import Chain
 from controller.measuring import Measures
+from controller.trial import Chain
 from liquefy.commits import Placement
 from liquefy.errors import UserError
 from liquefy.graph import Graph

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import balance
-from controller.balance import Plan, Step, View
+from controller.balance import Plan, Step
+from controller.trial import View
 from liquefy.wording import counted
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from controller import balance
+from controller import balance, trial
 from controller.cluster import Node
 from controller.desk import Desk
 from controller.events import Place, ReadPlacements
@@ -176,7 +176,7 @@ class Placing:
         nodes = [node for node in self._cluster.alive() if node.takes]
         return {graph for node in nodes for graph in graphs - self._cluster.loaded(node) - node.refused.keys()}
 
-    def view(self) -> balance.View:
+    def view(self) -> trial.View:
         """The cluster as `balance` sees it."""
         cluster, now_ms = self._cluster, self._desk.now_ms
         loads = cluster.measures.loads(now_ms)
@@ -184,8 +184,8 @@ class Placing:
         for node in cluster.alive():
             base = cluster.measures.base(node.name, now_ms)
             graphs = cluster.loaded(node)
-            nodes.append(balance.NodeView(node.name, node.capacity, base, node.takes, node.emptying, graphs))
-        return balance.View(
+            nodes.append(trial.NodeView(node.name, node.capacity, base, node.takes, node.emptying, graphs))
+        return trial.View(
             nodes,
             cluster.owned,
             cluster.where,

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import views
-from controller.balance import Limits, NodeView, Plan, Step, View, crossing, plan, spread
+from controller.balance import Limits, Plan, Step, crossing, plan, spread
 from controller.measuring import Measures, Smoothed
+from controller.trial import NodeView, View
 from liquefy.messages import PartitionLoad, Report
 from tests.unit.controller_world import World, cluster, graph
 

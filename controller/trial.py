@@ -1,0 +1,218 @@
+"""The cluster as the plan sees it, and as it would be after steps that are only thought of so far.
+
+Knows no aim: which steps are worth taking is `balance`'s to say. Pure.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import NamedTuple
+
+TARGETS_MAX = 4
+"""How many of the least utilised nodes are compared as targets."""
+
+Chain = tuple[str, str]
+"""What should stay on one node: (graph, index), or (graph, group) for a group of one partition."""
+
+Unit = tuple[float, tuple[str, ...]]
+"""Partitions of one node that move together, and their load."""
+
+Head = tuple[float, str]
+"""A unit by its load and its first partition: there are so many that what is made of each is what planning costs."""
+
+
+class NodeView(NamedTuple):
+    """A living node. `capacity` in cores; `base`: cores it uses that no partition accounts for; `takes`: it may be
+    given partitions; `leaving`: it is to be emptied; `graphs`: those whose code it has loaded."""
+
+    name: str
+    capacity: float
+    base: float
+    takes: bool
+    leaving: bool
+    graphs: frozenset[str]
+
+
+class View(NamedTuple):
+    """`owned`: node -> partitions; `where`: partition -> node; `loads`: partition -> cores (idle ones may be
+    missing); `traffic`: partition -> partition -> messages per second, symmetric; `pins`: partition -> node;
+    `cooling_ms`: partition -> until when it is left alone; `asked_ms`: the same, but only for moves that no load
+    demands, because a person moved it; `counts`: node -> graph -> partitions; `chain`: what belongs together."""
+
+    nodes: Sequence[NodeView]
+    owned: Mapping[str, Collection[str]]
+    where: Mapping[str, str]
+    loads: Mapping[str, float]
+    traffic: Mapping[str, Mapping[str, float]]
+    pins: Mapping[str, str]
+    cooling_ms: Mapping[str, int]
+    asked_ms: Mapping[str, int]
+    counts: Mapping[str, Mapping[str, int]]
+    chain: Callable[[str], Chain]
+    fixed: Collection[str] = ()
+    """Partitions that no move may touch: what they remember is in the process."""
+
+
+def load_of(view: View, partitions: Iterable[str]) -> float:
+    """Cores. This is asked of every partition there is, so it is one pass in C."""
+    return sum(map(view.loads.get, partitions, repeat(0.0)))
+
+
+def graph_of(partition: str) -> str:
+    return partition[: partition.index("/")]
+
+
+class Trial:
+    """The view, as it would be after the steps taken so far. Lists of a node's units are made when it is looked at, and
+    sums are kept, so that of many nodes only those touched cost anything. `load`: of each node, if it is known."""
+
+    def __init__(
+        self, view: View, in_progress: Collection[str], now_ms: int, load: Mapping[str, float] | None = None
+    ) -> None:
+        self.view, self.in_progress, self.now_ms = view, in_progress, now_ms
+        self.nodes = {node.name: node for node in view.nodes}
+        self._loads: dict[str, list[float]] = {}
+        self.load = dict(load) if load else {n.name: n.base + sum(self._loads_of(n.name)) for n in view.nodes}
+        self.moved: dict[str, str] = {}
+        stay = [n for n in view.nodes if not n.leaving]
+        self._stay = {n.name for n in stay}
+        self._stuck: set[str] = set()
+        self._sum = (sum(self.load[n.name] for n in stay), sum(n.capacity for n in stay))
+        self._sum_stuck = (0.0, 0.0)
+        cooling = (p for p, until_ms in view.cooling_ms.items() if until_ms > now_ms)
+        self._fixed = {*in_progress, *view.pins, *view.fixed, *cooling}
+        self._heads: dict[tuple[str, bool], list[Head]] = {}
+        self._members: dict[str, tuple[str, ...]] = {}
+        """First partition -> all that are of its chain and on its node, where that is more than one."""
+        self._high = [(-self.utilisation(name), name) for name in self.nodes]
+        self._low = [(self.utilisation(n.name), n.name) for n in view.nodes if n.takes and not n.leaving]
+        heapq.heapify(self._high)
+        heapq.heapify(self._low)
+
+    def _loads_of(self, name: str) -> list[float]:
+        """Cores, parallel to what the node owns: looked up once, as there are so many."""
+        loads = self._loads.get(name)
+        if loads is None:
+            loads = list(map(self.view.loads.get, self.view.owned.get(name, ()), repeat(0.0)))
+            self._loads[name] = loads
+        return loads
+
+    def utilisation(self, name: str) -> float:
+        return self.load[name] / self.nodes[name].capacity
+
+    def mean(self) -> float:
+        """Load over capacity of the nodes that stay."""
+        return self._sum[0] / self._sum[1] if self._sum[1] else 0.0
+
+    def reachable(self) -> float:
+        """The same, without the nodes that are stuck: what the others can come to."""
+        capacity = self._sum[1] - self._sum_stuck[1]
+        return (self._sum[0] - self._sum_stuck[0]) / capacity if len(self._stuck) < len(self._stay) else 0.0
+
+    def stick(self, name: str) -> None:
+        """No move helps this node."""
+        self._stuck.add(name)
+        self._sum_stuck = (self._sum_stuck[0] + self.load[name], self._sum_stuck[1] + self.nodes[name].capacity)
+
+    def highest(self) -> float:
+        return max((self.utilisation(n.name) for n in self.nodes.values() if not n.leaving), default=0.0)
+
+    def top(self) -> str | None:
+        """The most utilised node that stays and is not stuck."""
+        while self._high:
+            utilisation, name = self._high[0]
+            if name in self._stay and name not in self._stuck and -utilisation == self.utilisation(name):
+                return name
+            heapq.heappop(self._high)
+        return None
+
+    def lowest(self, graph: str, source: str) -> list[str]:
+        """Up to TARGETS_MAX least utilised nodes that take partitions of the graph."""
+        found: list[tuple[float, str]] = []
+        passed: list[tuple[float, str]] = []
+        while self._low and len(found) < TARGETS_MAX:
+            utilisation, name = heapq.heappop(self._low)
+            if utilisation != self.utilisation(name) or (found and found[-1][1] == name):
+                continue
+            fits = name != source and graph in self.nodes[name].graphs
+            (found if fits else passed).append((utilisation, name))
+        for entry in (*found, *passed):
+            heapq.heappush(self._low, entry)
+        return [name for _, name in found]
+
+    def heads(self, name: str, whole: bool) -> list[Head]:
+        """What may move off the node, by load, smallest first: chains (`whole`) or single partitions."""
+        heads = self._heads.get((name, whole))
+        if heads is None:
+            fixed = self._fixed
+            every = zip(self._loads_of(name), self.view.owned.get(name, ()), strict=True)
+            heads = [head for head in every if head[1] not in fixed]
+            if whole:
+                heads = self._together(heads)
+            heads.sort()
+            self._heads[name, whole] = heads
+        return heads
+
+    def _together(self, heads: list[Head]) -> list[Head]:
+        """The same, with one for those that are of one chain."""
+        chains = [self.view.chain(partition) for _, partition in heads]
+        if len(set(chains)) == len(chains):
+            return heads
+        found: dict[Chain, list[Head]] = {}
+        for chain, head in zip(chains, heads, strict=True):
+            found.setdefault(chain, []).append(head)
+        several = [chain for chain, members in found.items() if len(members) > 1]
+        for chain in several:
+            members = tuple(sorted(partition for _, partition in found[chain]))
+            self._members[members[0]] = members
+            found[chain] = [(sum(load for load, _ in found[chain]), members[0])]
+        return [head for members in found.values() for head in members]
+
+    def unit(self, head: Head, whole: bool) -> Unit:
+        load, first = head
+        return load, self._members.get(first, (first,)) if whole else (first,)
+
+    def movable(self, partition: str) -> bool:
+        return partition not in self._fixed
+
+    def at(self, partition: str) -> str:
+        return self.moved.get(partition) or self.view.where.get(partition, "")
+
+    def affinity(self, partitions: Collection[str], target: str) -> float:
+        """Messages per second between these partitions and those on the target."""
+        traffic = self.view.traffic
+        return sum(
+            rate
+            for partition in partitions
+            for other, rate in traffic.get(partition, {}).items()
+            if other not in partitions and self.at(other) == target
+        )
+
+    def take(self, unit: Unit, source: str, target: str) -> None:
+        """Do the move in the view."""
+        load, partitions = unit
+        self.load[source] -= load
+        self.load[target] += load
+        self._sum = (self._sum[0] + load * ((target in self._stay) - (source in self._stay)), self._sum[1])
+        stuck = load * ((target in self._stuck) - (source in self._stuck))
+        self._sum_stuck = (self._sum_stuck[0] + stuck, self._sum_stuck[1])
+        self.moved.update(dict.fromkeys(partitions, target))
+        self._fixed.update(partitions)
+        for name in (source, target):
+            utilisation = self.utilisation(name)
+            heapq.heappush(self._high, (-utilisation, name))
+            if self.nodes[name].takes and not self.nodes[name].leaving:
+                heapq.heappush(self._low, (utilisation, name))
+        for whole in (True, False):
+            heads = self._heads.get((source, whole))
+            if heads is None:
+                continue
+            head = (load, partitions[0])
+            at = bisect_left(heads, head)
+            if at < len(heads) and heads[at] == head and self.unit(head, whole) == unit:
+                del heads[at]
+            else:  # it was part of one, or consisted of several
+                self._heads[source, whole] = [h for h in heads if not {*self.unit(h, whole)[1]} & {*partitions}]
