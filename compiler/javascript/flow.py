@@ -688,7 +688,12 @@ class Flow(Keying):
         if isinstance(target, Word) and target.what == "response":
             return self.of_response(name, arguments, node)
         if isinstance(target, Word) and target.what == "app" and name not in APP_READS:
-            self.danger(Harm.OPAQUE, f"calls the application's {name} through the request", node)
+            if name in ("set", "enable", "disable"):
+                self.setting_changed(nodes, node)
+            else:
+                self.danger(Harm.OPAQUE, f"calls the application's {name} through the request", node)
+        elif isinstance(target, Word) and target.what == "app":
+            self.setting_read(node)
         if isinstance(target, Part) and target.path == ():
             own_ = [v for v in self.extra("request").fields.get(name, set()) if isinstance(v.target, Func)]
             if not own_:

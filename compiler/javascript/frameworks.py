@@ -36,6 +36,15 @@ VERBS = names(
 )
 EMITTER = names("on once addListener emit removeListener off removeAllListeners prependListener listeners")
 
+OF_EXPRESS = frozenset(
+    {
+        *("case sensitive routing", "env", "etag", "jsonp callback name", "json escape", "json replacer"),
+        *("json spaces", "query parser", "strict routing", "subdomain offset", "trust proxy", "views"),
+        *("view cache", "view engine", "x-powered-by", "view"),
+    }
+)
+"""Settings that Express looks at while it answers."""
+
 MOUNTS_MAX = 32
 """Prefixes under which one router is mounted; with more its paths are not told."""
 
@@ -65,6 +74,8 @@ class Frameworks(Packages):
         super().__init__(*arguments)  # type: ignore[arg-type]
         self.registrations: dict[Node, Registered] = {}
         self.framework = ""
+        self.settings_change = False
+        """Whether a request changes settings of the application."""
         self.raw_handlers: dict[Function, Node] = {}
         """Functions that get requests without a path."""
 
@@ -197,12 +208,13 @@ class Frameworks(Packages):
             if name == "listen":
                 return one(Lib("http", ("server",)))
         elif name in ("set", "enable", "disable", "locals"):
-            self._set(owner, arguments, node)
+            self._set(owner, arguments, node, nodes)
         elif name == "callback":
             return this
         elif name in ("get", "enabled", "disabled", "path", "render"):
             for values in arguments[1:]:
                 self.walk(values, node)
+            self.rendered(node) if name == "render" else self.setting_read(node)
             return frozenset(owner.fields.get("settings", set())) | DATA
         elif name in ("call", "apply", "bind"):
             return this
@@ -227,12 +239,26 @@ class Frameworks(Packages):
                 if isinstance(value.target, Func):
                     self.raw_handlers.setdefault(value.target.function, node)
 
-    def _set(self, owner: Obj, arguments: list[Values], node: Node) -> None:
+    def _set(self, owner: Obj, arguments: list[Values], node: Node, nodes: list[Node]) -> None:
         values = frozenset().union(*arguments[1:]) if len(arguments) > 1 else NOTHING
         self.add(owner, "settings", values)
         self._set_functions(arguments[1:], node)
         if not self.starts(self.function):
-            self.danger(Harm.OPAQUE, "changes the application's settings", node, "keep it in a variable of the module")
+            self.setting_changed(nodes, node)
+
+    def setting_changed(self, nodes: list[Node], node: Node) -> None:
+        """By a request: those of the framework change all answers, any other only what reads it."""
+        self.dirty = self.dirty or not self.settings_change
+        self.settings_change = True
+        name = self.text_of(nodes[0]) if nodes else None
+        harm = Harm.DYNAMIC if name is None or name.lower() in OF_EXPRESS else Harm.OPAQUE
+        self.danger(harm, "changes the application's settings", node, "keep it in a variable of the module")
+
+    def setting_read(self, node: Node) -> None:
+        """One that a request may have changed is in the live application alone."""
+        if self.settings_change and not self.starts(self.function):
+            what = "reads the application's settings, which requests change"
+            self.danger(Harm.OPAQUE, what, node, "keep it in a variable of the module")
 
     def _set_functions(self, arguments: list[Values], node: Node) -> None:
         """Settings and engines that are functions are called while requests are answered."""

@@ -183,6 +183,24 @@ SETTINGS = names(
 )
 """Functions of libraries, as such, after which the library does something else for everybody."""
 
+_SETTINGS_OF = {
+    "nconf": "set add use file env argv defaults overrides reset clear merge remove save load",
+    "marked": "use",
+    "dayjs": "extend",
+    "mime": "define",
+    "mathjs": "config import",
+    "numeral": "register defaultFormat zeroFormat nullFormat options",
+    "pluralize": "addPluralRule addSingularRule addUncountableRule addIrregularRule",
+    "bignumber.js": "config set",
+    "decimal.js": "config set",
+    "zod": "setErrorMap config",
+    "slugify": "extend",
+    "module-alias": "addAlias addAliases addPath",
+    "highlight.js": "registerAliases removePlugins addPlugin",
+    "showdown": "setOption setFlavor extension removeExtension resetExtensions resetOptions",
+}
+"""The same, by names that say something else elsewhere."""
+
 KEEPS_NOTHING = names(
     """dayjs luxon date-fns bignumber.js big.js decimal.js currency.js zod joi @hapi/joi yup superstruct hashids
     validator jsonschema path os semver slugify debug lodash underscore ramda"""
@@ -194,7 +212,8 @@ WORKS = names("crypto zlib string_decoder stream url perf_hooks stream-buffers")
 
 FED = names(
     """update digest final finalize end next reset seed subtract startOf endOf push add append prepend write clear set
-    delete remove shift pop unshift splice"""
+    delete remove shift pop unshift splice addSchema addMetaSchema addVocabulary addKeyword addFormat removeSchema
+    removeKeyword"""
 )
 """Methods that change an object of another package."""
 
@@ -255,6 +274,11 @@ def may_change(package: str, name: str) -> bool:
     if package in WORKS or package == "global":
         return name not in UNCHANGED
     return package not in KEEPS_NOTHING and name in FED
+
+
+def sets(package: str, name: str) -> bool:
+    """Whether that function of the package, called as such, changes what it does for everybody."""
+    return name in SETTINGS or name in _SETTINGS_OF.get(package, "").split()
 
 
 def package_of(name: str) -> str:

@@ -104,7 +104,7 @@ class Packages(Calling):
         self._filled(name, every, node)
         if sort is Sort.MACHINE:
             return self._machine(lib, arguments, node)
-        if name in libraries.SETTINGS and lib.path == (name,) and arguments:
+        if libraries.sets(package, name) and lib.path == (name,) and arguments:
             self.danger(Harm.DYNAMIC, f"changes the settings of {package} ({name})", node)
         if sort is Sort.PURE and name in libraries.COUNTS:
             what = f"uses a counter that {package} has for itself ({name})"
@@ -504,6 +504,8 @@ class Packages(Calling):
             self.answered_at.add(node)
         if name in ("sendFile", "sendfile", "download"):
             self.note(Danger(Harm.LOCAL, "reads files that may be written here", node.place, if_writes=True))
+        if name == "render":
+            self.rendered(node)
         for values in arguments:
             self.walk(values, node)
             for value in values:
@@ -513,6 +515,16 @@ class Packages(Calling):
                         what = "works on after the answer"
                         self.note(Danger(Harm.TIMER, what, node.place, after=value.target.function))
         return frozenset({RESPONSE})
+
+    def rendered(self, node: Node) -> None:
+        """Templates are given the locals of the application, with its settings."""
+        self.setting_read(node)
+        for obj in list(self.objects.values()):
+            if obj.kind == "app locals":
+                self.walk({Value(obj)}, node)
+
+    def setting_read(self, node: Node) -> None:
+        raise NotImplementedError
 
     def of_request(self, value: Value, name: str, arguments: list[Values], node: Node) -> Values:
         """Methods of the request itself, such as `req.get("host")` and `req.on("data", ...)`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Mode, Place
 from compiler.python import keys, memory
-from compiler.python.libraries import CONTAINERS, MUTATORS, only_reads, words
+from compiler.python.libraries import CONTAINERS, MUTATORS, changes, gives_parts, in_memory, words
 from compiler.python.model import (
     NONE,
     NOTHING,
@@ -497,10 +497,8 @@ def container_method(m: Machine, obj: Obj, name: str, args: Args, node: ast.AST,
     key = args.get(0)
     if obj.kind == "dict" and name in ("get", "setdefault", "pop", "__getitem__", "__setitem__", "__delitem__"):
         return _entry_method(m, obj, name, args, where)
-    if obj.kind == "other" and not only_reads(name):
-        memory.record(m, obj, Mode.WRITE, where)
-        memory.consume(m, args.every(), Mode.WALK, where)
-        return PLAIN | m_functions(m, args)
+    if obj.kind == "other":
+        return other_method(m, obj, name, args, where)
     if name in ("__next__", "__anext__"):
         memory.record(m, obj, Mode.WRITE, where)
         return memory.elements(of) or PLAIN
@@ -523,7 +521,7 @@ def container_method(m: Machine, obj: Obj, name: str, args: Args, node: ast.AST,
     memory.walk(m, of, where)
     memory.consume(m, args.every(), Mode.WALK, where)
     m_functions(m, args, memory.elements(of))
-    if obj.kind in ("data", "other"):
+    if obj.kind == "data":
         return frozenset({Part(obj)}) | args.get(1)
     if name in ("index", "count", "__len__", "join"):
         return SCALAR
@@ -540,6 +538,18 @@ def container_method(m: Machine, obj: Obj, name: str, args: Args, node: ast.AST,
         return frozenset({Ref(made)})
     memory.record(m, obj, Mode.ESCAPE, where)
     return frozenset({Ref(made)})
+
+
+def other_method(m: Machine, obj: Obj, name: str, args: Args, where: Place) -> Atoms:
+    """Of what a library made, or of something inside it."""
+    changed = changes(obj.name, name, [word for word, _ in args.named])
+    memory.record(m, obj, Mode.WRITE if changed else Mode.WALK, where)
+    memory.consume(m, args.every(), Mode.WALK, where)
+    functions = m_functions(m, args, memory.elements(frozenset({Ref(obj)})))
+    if in_memory(obj.name):
+        inside = frozenset({Part(obj)}) if gives_parts(obj.name, name) else NOTHING
+        return inside | PLAIN | functions
+    return PLAIN | functions if changed else frozenset({Part(obj)}) | args.get(1)
 
 
 def _entry_method(m: Machine, obj: Obj, name: str, args: Args, where: Place) -> Atoms:

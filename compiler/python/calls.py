@@ -11,6 +11,7 @@ from compiler.python import builtin, keys, memory
 from compiler.python.libraries import (
     CONTAINERS,
     DATA_METHODS,
+    GIVE_SAME,
     LISTS_OF_TEXT,
     MUTATORS,
     NEVER_RETURN,
@@ -21,11 +22,12 @@ from compiler.python.libraries import (
     STARTS_WORK,
     UNSIGNED,
     VALUES,
+    WRITE_INTO,
     Kind,
     about,
+    changes,
     gives_data,
-    may_change,
-    only_reads,
+    in_memory,
 )
 from compiler.python.model import (
     NONE,
@@ -208,7 +210,7 @@ def _one(m: Machine, atom: Atom, args: Args, node: ast.AST, frame: Frame) -> Ato
 
         return call(m, attribute(m, frozenset({atom}), "__call__", node), args, node, frame)
     where = m.here(node)
-    if isinstance(atom, Ref) and atom.obj.kind in ("data", "other"):
+    if isinstance(atom, Ref | Part) and atom.obj.kind in (("data", "other") if isinstance(atom, Ref) else ("other",)):
         return PLAIN
     if isinstance(atom, Ref | Part):
         hand_over(m, args, where, Mode.ESCAPE)
@@ -579,6 +581,8 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
     memory.consume(m, args.every(), mode, where)
     _rendered(m, name, args, node)
     returned = give_functions(m, args.every())
+    if in_memory(name):
+        returned |= _into_data(m, name, args, where)
     if name in NEVER_RETURN:
         return PLAIN
     if name.startswith(SIGNED):
@@ -593,6 +597,16 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
         made.elements |= frozenset(a for a in args.every() if isinstance(a, Part | Ref))
         return frozenset({Ref(made)})
     return frozenset({Foreign(name, kind is not Kind.UNKNOWN)}) | returned
+
+
+def _into_data(m: Machine, name: str, args: Args, where: Place) -> Atoms:
+    """What a function does to arrays and the like that it is given, and which of them it may give back."""
+    short = name.rsplit(".", 1)[-1]
+    if short in WRITE_INTO:
+        memory.change(m, args.get(0), where)
+    memory.change(m, args.get(99, "out"), where)
+    kept = args.every() if short in GIVE_SAME else NOTHING
+    return frozenset(a for a in kept if isinstance(a, Ref | Part))
 
 
 def _rendered(m: Machine, name: str, args: Args, node: ast.AST) -> None:
@@ -633,6 +647,8 @@ def _library_at_load(m: Machine, name: str, args: Args, node: ast.AST, kind: Kin
     if name in VALUES:
         return PLAIN | frozenset(once)
     short = name.rsplit(".", 1)[-1]
+    if kind is Kind.PURE and in_memory(name):
+        return _data_of_library(m, name, args, node) | frozenset(once)
     if kind is Kind.PURE and not short[:1].isupper():
         return frozenset(once) | ({Foreign(name, True)} if not once else NOTHING)
     if once and kind in (Kind.PURE, Kind.DATABASE):
@@ -642,6 +658,13 @@ def _library_at_load(m: Machine, name: str, args: Args, node: ast.AST, kind: Kin
     made = memory.fresh(m, "lib", node, name)
     made.elements |= args.every()
     return frozenset({Ref(made)})
+
+
+def _data_of_library(m: Machine, name: str, args: Args, node: ast.AST) -> Atoms:
+    """An array, a table, a picture, a document: made while the service loads, it may be changed by requests."""
+    same = name.rsplit(".", 1)[-1] in GIVE_SAME
+    given = frozenset(a for a in args.every() if isinstance(a, Ref | Part) and a.obj.kind == "other")
+    return given if same and given else frozenset({Ref(memory.fresh(m, "other", node, name))})
 
 
 def _random_setting(m: Machine, name: str, once: Atom, where: Place) -> None:
@@ -695,7 +718,7 @@ def library_method(m: Machine, atom: LibMethod, args: Args, node: ast.AST, frame
         return frozenset({Foreign(atom.of.name, True), Lib(f"{atom.of.name}.{atom.name}")})
     memory.touch_library(m, atom.of, where)
     last = atom.name.rpartition(".")[2]
-    if kind is Kind.PURE and may_change(atom.of.name) and not only_reads(last):
+    if kind is Kind.PURE and changes(atom.of.name, last, [name for name, _ in args.named]):
         memory.record(m, atom.of, Mode.WRITE, where)
     if "*app" in atom.of.attrs and (("." in atom.name and last in MUTATORS) or last in PROCESS_SETTERS):
         memory.set_up_later(m, f"{atom.name.rpartition('.')[0]} of the application", where)
@@ -752,6 +775,8 @@ def method(m: Machine, atom: Method, args: Args, node: ast.AST, frame: Frame) ->
 
 def _part_method(m: Machine, of: Part, name: str, args: Args, where: Place) -> Atoms:
     given = args.every()
+    if of.obj.kind == "other":
+        return builtin.other_method(m, of.obj, name, args, where)
     if name in MUTATORS:
         if not m.loading:
             give_functions(m, given, frozenset({of}) | of.obj.elements)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Mode
 from compiler.python import builtin, calls, keys, memory
-from compiler.python.libraries import CONTAINERS, MUTATORS, READERS
+from compiler.python.libraries import CONTAINERS, MUTATORS, READERS, in_memory
 from compiler.python.model import (
     NONE,
     NOTHING,
@@ -226,6 +226,9 @@ def _of_object(m: Machine, atom: Ref, name: str, node: ast.AST) -> Atoms:
             return special
         memory.read_library_entry(m, obj, name, m.here(node))
         return obj.attrs.get(name, NOTHING) | {LibMethod(obj, name)}
+    if obj.kind == "other":
+        memory.record(m, obj, Mode.READ, m.here(node))
+        return frozenset({Method(atom, name)}) | (frozenset({Part(obj)}) if in_memory(obj.name) else NOTHING)
     if obj.kind != "instance":
         return frozenset({Method(atom, name)})
     if name == "__dict__":
@@ -293,7 +296,8 @@ def _subscript(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
             return SCALAR
         made = memory.fresh(m, "list", node)
         made.elements |= memory.elements(of)
-        return frozenset({Ref(made)})
+        views = frozenset(Part(a.obj) for a in of if isinstance(a, Ref | Part) and a.obj.kind == "other")
+        return frozenset({Ref(made)}) | views
     key = evaluate(m, node.slice, frame)
     calls.environment(m, of, key)
     if any(isinstance(atom, Lib) and atom.name.endswith(".Annotated") for atom in of):

@@ -7,6 +7,7 @@ it. Knows no syntax tree.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from enum import StrEnum
 
 
@@ -400,10 +401,47 @@ ITERATES = ("re.finditer", "csv.reader", "csv.DictReader", "os.walk", "os.scandi
 """Functions that give what is used up by being looked at."""
 
 
+_IN_MEMORY = frozenset({"numpy", "pandas", "PIL", "bs4", "lxml"})
+"""Libraries whose objects are data of this process that can be changed."""
+_CHANGE_DATA = words(
+    "fill put itemset resize partition setflags setfield byteswap paste putpixel putdata putpalette putalpha thumbnail "
+    "alpha_composite seek rename_axis decompose extract replace_with replace_with_children insert_before insert_after "
+    "wrap unwrap smooth remove_attributes addnext addprevious replace load"
+)
+_GIVE_PARTS = words(
+    "reshape ravel view transpose swapaxes squeeze diagonal find find_all find_next find_parent select select_one "
+    "findall xpath getroot getparent iter iterchildren itertuples __iter__ getchildren load getchannel"
+)
+WRITE_INTO = words("copyto put place putmask fill_diagonal put_along_axis Draw shuffle SubElement cleanup_namespaces")
+"""Functions of such libraries that change what they are given."""
+GIVE_SAME = words(
+    "asarray asanyarray ascontiguousarray atleast_1d atleast_2d reshape ravel transpose squeeze swapaxes moveaxis "
+    "broadcast_to rollaxis diagonal real imag frombuffer"
+)
+"""Functions of such libraries that may give what they are given, or a part of it."""
+
+
+def in_memory(name: str) -> bool:
+    """Whether it is of a library whose objects are data that can be changed."""
+    return name.partition(".")[0] in _IN_MEMORY
+
+
+def changes(library: str, method: str, told: Collection[str] = ()) -> bool:
+    """Whether that method of an object of the library may change it; `told`: names of its arguments."""
+    if in_memory(library):
+        return method in _CHANGE_DATA or method in MUTATORS or not {"inplace", "out"}.isdisjoint(told)
+    return may_change(library) and not only_reads(method)
+
+
+def gives_parts(library: str, method: str) -> bool:
+    """Whether what a method gives is a part of the object, or a view of it."""
+    return not in_memory(library) or method in _GIVE_PARTS
+
+
 def may_change(name: str) -> bool:
-    """Whether what a function or class of the standard library gives may be changed by its methods: all that is not
-    known not to be."""
-    if name.startswith(ITERATES):
+    """Whether what a function or class of a library gives may be changed by its methods: of the standard library all
+    that is not known not to be."""
+    if name.startswith(ITERATES) or in_memory(name):
         return True
     return name.partition(".")[0] in sys.stdlib_module_names and "." in name and not name.startswith(_UNCHANGING)
 
@@ -447,7 +485,10 @@ PROCESS_SETTINGS = words(
     "socket.setdefaulttimeout time.tzset mimetypes.add_type mimetypes.init csv.register_dialect csv.field_size_limit "
     "logging.disable logging.basicConfig logging.addLevelName logging.config.dictConfig logging.config.fileConfig "
     "logging.setLoggerClass warnings.simplefilter warnings.filterwarnings warnings.resetwarnings codecs.register "
-    "sys.setprofile sys.settrace copyreg.pickle os.umask os.nice"
+    "sys.setprofile sys.settrace copyreg.pickle os.umask os.nice numpy.set_printoptions numpy.seterr numpy.seterrcall "
+    "pandas.set_option pandas.reset_option humanize.activate humanize.deactivate humanize.i18n.activate "
+    "humanize.i18n.deactivate shortuuid.set_alphabet yaml.add_constructor yaml.add_representer "
+    "yaml.add_multi_constructor faker.Faker.seed decimal.setcontext"
 )
 """Functions that change something for the whole process."""
 PROCESS_SETTERS = words("setLevel addHandler removeHandler addFilter removeFilter setFormatter")
