@@ -378,8 +378,12 @@ class Migrations:
         if told is not None:
             level, text, fields = told
             self._desk.log(level, text, "moved", **fields)
-        for on_end in move.on_end:
-            on_end(move)
+        # Each holds the other, and who waits for the move holds it, too: let go of, they are freed now, not some day.
+        if move.batch.ended:
+            move.batch.moves.clear()
+        on_end, move.on_end = move.on_end, []
+        for tell in on_end:
+            tell(move)
 
 
 def results(moves: Iterable[Migration], seconds: float) -> dict[str, Any]:

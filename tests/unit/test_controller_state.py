@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 
 import msgspec
 import pytest
 
 from controller import events as ev
+from controller.batches import Batch
+from controller.migration import Migration
 from liquefy import messages as m
 from liquefy.commits import Placement
 from liquefy.graph import Fluxion, Group, Input
@@ -487,6 +490,20 @@ def test_migrate_reports_each_move() -> None:
     assert world.store.maps["moves"] == {}
     assert world.consistent()
     assert world.result("migrate", what="visits/store", node="node3")["moved"] == 0
+
+
+def test_what_has_moved_is_let_go_of() -> None:
+    """At once: what holds itself stays until somebody looks for such, which is seldom, and memory grows until then."""
+    world = cluster(3)
+    gc.collect()
+    gc.disable()
+    try:
+        world.result("migrate", what="store", node="node3")
+        world.result("migrate", what="store/1", node="node1")
+        left = [kept for kept in gc.get_objects() if isinstance(kept, Migration | Batch)]
+    finally:
+        gc.enable()
+    assert left == []
 
 
 def test_names_that_are_not_there() -> None:
