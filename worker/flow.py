@@ -519,16 +519,16 @@ class Flow:
 
     # -- ownership --------------------------------------------------------------------------------------
 
-    def forget_partition(self, partition: Partition) -> None:
-        """It is no longer ours: nothing of it is sent, run or committed any more."""
+    def forget_partition(self, partition: Partition) -> list[Entry]:
+        """It is no longer ours: nothing of it is sent, run or committed any more. Returns the messages that were there."""
         partition.life = Life.LOST
-        partition.ready.clear()  # it may still stand in a host's queue
-        partition.awaiting.clear()
+        left = partition.abandon()
         self.partitions.pop(partition.name, None)
         self._dirty.pop(partition, None)
         self._asking.pop(partition, None)
         self.outgoing.forget(partition.sent.values())
         self._forget(partition, partition.host)
+        return left
 
     def flush(self) -> None:
         """End of a step: what can go on, goes."""

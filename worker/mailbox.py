@@ -216,6 +216,17 @@ class Partition:
         """Entries not begun, in order of arrival."""
         return [e for e in self.working.values() if e.stage is Stage.QUEUED]
 
+    def abandon(self) -> list[Entry]:
+        """All of it, in order of arrival, is for others to care for. It keeps none: as each entry holds its partition,
+        both would stay until somebody looks for such circles."""
+        left, self.working = list(self.working.values()), {}
+        self.ready.clear()  # it may still stand in a host's queue
+        self.awaiting.clear()
+        self.waiting.clear()
+        self.asked.clear()
+        self.ran.clear()
+        return left
+
     def reset(self, next_read: int) -> list[Entry]:
         """Forget what was read and run but not committed; all of it is queued again, and returned. The next read
         will be number `next_read`."""

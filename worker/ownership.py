@@ -31,7 +31,7 @@ from liquefy.messages import (
 from worker.events import LoadPartitions
 from worker.fleet import Fleet
 from worker.flow import Flow
-from worker.mailbox import LOCAL, Life, Move, Partition, Stage
+from worker.mailbox import LOCAL, Entry, Life, Move, Partition, Stage
 
 MOVE_MS_MAX = 15_000
 """A source that has not come to its last commit by then gives the move up by itself."""
@@ -157,12 +157,12 @@ class Ownership:
 
     # -- going ------------------------------------------------------------------------------------------
 
-    def drop(self, partition: Partition) -> None:
-        """It is somebody else's: stop and forget."""
+    def drop(self, partition: Partition) -> list[Entry]:
+        """It is somebody else's: stop and forget. Returns the messages that were there, in order of arrival."""
         self._moving.pop(partition.name, None)
         self._loaded.pop(partition.name, None)
-        self._flow.forget_partition(partition)
         self.changed = True
+        return self._flow.forget_partition(partition)
 
     def lose(self, partition: Partition, why: str) -> None:
         """The store says that it is not ours at our epoch: drop it and say so."""
@@ -289,10 +289,10 @@ class Ownership:
         self._end_move(partition, why)
         if moving:
             self._effects.append(ToBroker(Release(partition.name, partition.epoch)))
-        self.drop(partition)
+        left = self.drop(partition)
         fresh = Partition(partition.name, partition.epoch, self._flow.next_read)
         self._flow.partitions[fresh.name] = fresh
-        for entry in partition.working.values():
+        for entry in left:
             if not entry.children:
                 entry.partition, entry.check = fresh, True
                 entry.stage, entry.ticket, entry.result = Stage.QUEUED, 0, None

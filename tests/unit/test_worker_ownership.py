@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from msgspec.structs import replace
 from worker_bench import CONTROLLER, GATEWAY, Bench
@@ -178,6 +181,21 @@ def test_what_was_not_begun_is_returned_in_order_and_not_run() -> None:
     [handover] = bench.to_broker(Handover)
     returned = [(r.sender, [(p.seq, p.message.id) for p in r.posted]) for r in handover.returned]
     assert returned == [(GATEWAY, [(1, b"m1"), (2, b"m2")]), (b"node2#1", [(8, b"m3")])]
+
+
+def test_of_a_partition_that_went_elsewhere_nothing_is_left() -> None:
+    """At once, and not only when the garbage is collected: each message that waited would be there until then."""
+    bench = Bench().ready(P)
+    bench.auto = False
+    gc.disable()
+    try:
+        bench.arrive(bench.message(1), bench.message(2))
+        left = weakref.ref(bench.state.flow.partitions[P])
+        bench.step(ev.FromBroker(Drop(P, 2)))
+        assert P not in bench.state.flow.partitions
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_a_moved_partition_leaves_its_unacknowledged_messages_to_the_target() -> None:
