@@ -260,6 +260,8 @@ class Connection(asyncio.Protocol):
                 self._server.on_gone(exchange)
         self._begun.clear()
         self._waiting.clear()
+        # These hold us: what was read of a body would stay, counted no more, until somebody looks for such circles.
+        del self._parser, self._current
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from fuzz.parsers import LIMITS, Wire
 
 from gateway import http1
@@ -33,3 +36,20 @@ def test_bodies_that_are_being_read_are_bounded_over_all_connections() -> None:
     _, taken = client(POST + bytes(600))
     assert len(asked) == 2
     assert not taken.out
+
+
+def test_of_a_connection_that_is_lost_nothing_is_left() -> None:
+    """At once, and not only when the garbage is collected: half of a body would be there until then."""
+    server = http1.Server(LIMITS, lambda exchange: None, lambda exchange: None, lambda status, text: ([], b""))
+    gc.disable()
+    try:
+        for sent in (b"", POST + bytes(300), POST + bytes(600), POST + bytes(1_200), b"nonsense\r\n\r\n"):
+            connection = http1.Connection(server)
+            connection.connection_made(Wire())  # type: ignore[arg-type]
+            connection.data_received(sent)
+            connection.connection_lost(None)
+            left = weakref.ref(connection)
+            del connection
+            assert left() is None, sent
+    finally:
+        gc.enable()
