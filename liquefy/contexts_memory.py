@@ -166,7 +166,7 @@ class MemoryContexts:
             who = (name, address) if lease_ms else ("", "")
             self._leader, self._lease_until_ms = Standing(term, *who), now_ms + lease_ms
             rival, since_ms = self._rival
-            return self._leader._replace(wanted=rival not in ("", who[0]) and now_ms - since_ms < 2 * lease_ms)
+            return self._leader._replace(wanted=rival not in ("", who[0]) and now_ms - since_ms < lease_ms)
         if lease_ms and linked:
             self._rival = (name, now_ms)
         return leader

@@ -24,7 +24,8 @@ if mine then
   if lease == 0 then name, address = '', '' end
   redis.call('HSET', key, 'name', name, 'address', address, 'term', string.format('%.0f', term),
              'until', string.format('%.0f', now + lease))
-  local waits = found[5] and found[5] ~= name and now - tonumber(found[6]) < 2 * lease
+  -- Not older than a lease: who asks this has been without a broker for longer, and the other one has had it meanwhile.
+  local waits = found[5] and found[5] ~= name and now - tonumber(found[6]) < lease
   return {term, name, address, waits and 1 or 0}
 end
 if lease > 0 and ARGV[6] == '1' then

@@ -524,6 +524,14 @@ async def leaders_come_and_go(store: Any, wait: Callable[[int], Any]) -> None:
     assert (await store.lead(asks("three", known=40))).term == 41, "the store has forgotten what others know"
     assert (await store.lead(asks("two", 50))).term == 50
     assert (await store.lead(asks("two", 50, lease_ms=0))).name == ""
+    term = (await store.lead(asks("one", lease_ms=300))).term
+    assert not (await store.lead(asks("two", linked=False))).wanted
+    assert not (await store.lead(asks("one", term, lease_ms=300))).wanted, "the other one has no broker, either"
+    await store.lead(asks("two"))
+    assert (await store.lead(asks("one", term, lease_ms=300))).wanted
+    await wait(400)
+    assert not (await store.lead(asks("one", term, lease_ms=300))).wanted, "it may have lost its broker since"
+    await store.lead(asks("one", term, lease_ms=0))
 
 
 async def none_writes_after_another(store: Any, partition: str) -> None:

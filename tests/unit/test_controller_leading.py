@@ -90,6 +90,7 @@ def test_two_of_one_name_do_not_take_it_from_each_other_at_once() -> None:
 
 
 def test_a_leader_without_a_broker_gives_up_if_another_has_one() -> None:
+    assert LEASE_MS < UNLINKED_MS, "what the store knows of the other one is news of after the broker was lost"
     leading = leader()
     wanted, alone = Standing(1, ME, "tcp://me:1", True), Standing(1, ME, "tcp://me:1")
     leading.step(Tick(False), 2_000)
