@@ -44,12 +44,12 @@ async def placed(store: Contexts) -> str:
     return partition
 
 
-async def until_committed(store: Contexts, partition: str) -> None:
-    """Its first visit, tried until the store takes it."""
+async def until_committed(store: Contexts, partition: str, sequence: int = 0) -> None:
+    """That visit, tried until the store takes it."""
     end_s = time.monotonic() + 20
     while True:
         with contextlib.suppress(StoreUnavailable):
-            assert await store.commit([visit(partition, 0)], "node1") == [Verdict(partition, "ok")]
+            assert await store.commit([visit(partition, sequence)], "node1") == [Verdict(partition, "ok")]
             return
         assert time.monotonic() < end_s
         await asyncio.sleep(0.1)
@@ -77,6 +77,27 @@ def test_a_replicated_commit_counts_when_a_replica_has_it(tmp_path: Path) -> Non
 
     with primary_and_replicas(tmp_path, 1) as (primary, replica):
         asyncio.run(body(primary, replica))
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+def test_either_of_two_replicas_is_enough(tmp_path: Path, behind: int) -> None:
+    """One hears of nothing any more, the other one has what counts; and is promoted when the primary is lost."""
+
+    async def body(primary: Server, replicas: list[Server]) -> None:
+        late, has = replicas[behind], replicas[1 - behind]
+        async with opened(",".join(server.url for server in (primary, *replicas)), "replicated") as store:
+            partition = await placed(store)
+            await until_committed(store, partition)
+            assert late.ask("REPLICAOF", "127.0.0.1", "1") == "+OK"
+            await until_committed(store, partition, 1)
+            primary.kill()
+            assert promote(replicas) is has
+            await until_committed(store, partition, 2)  # else it would be refused as a gap
+            (answer,) = await store.read([ContextQuery(partition, ("alice",))])
+            assert answer.contexts == {"alice": {"count": b"2"}}
+
+    with primary_and_replicas(tmp_path, 2) as (primary, *replicas):
+        asyncio.run(body(primary, replicas))
 
 
 def test_the_primary_is_found_among_the_servers_given(tmp_path: Path) -> None:
