@@ -1,7 +1,8 @@
 """Everything that can go wrong, while anything is done, under load that keeps book: `python tests/chaos/run.py --rounds
 200 --kinds kill,cut-worker --scenes calm,move-landing`.
 
-Each round draws a scene (`scenes.py`), a fault (`faults.py`) and a moment, and ends when no answer is late any more.
+Each round has a scene (`scenes.py`) and a fault (`faults.py`), each pair of them once before any comes again, and draws
+a moment; it ends when no answer is late any more.
 After so many rounds, a leg, the load ends: then each context must hold exactly what was acknowledged, nothing may be
 left in outboxes, dead letters, moves and, when the service is undeployed, in Redis, and no process after the cluster's
 end. Exit code 1 if anything is not so. A leg that fails can be had again with its seed: `--seed S --leg N`.
@@ -16,7 +17,8 @@ import sys
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +43,10 @@ STALL_S = 20.0
 """Somebody who waits longer than that is worth a look at the logs."""
 
 FIRST_S = 60.0
+
+
+Pair = tuple[Maker, str]
+"""What goes wrong, and in which scene."""
 
 
 class Round(NamedTuple):
@@ -90,30 +96,37 @@ def main() -> int:
         print("libfaketime is not there (Debian's package libfaketime): no clock is set")
     print(f"{options.rounds} rounds, seed {seed}, {options.rate:g} requests/s", flush=True)
     legs = []
-    for number, (layout, rounds) in enumerate(planned(kinds, options.rounds), 1):
+    for number, (layout, pairs) in enumerate(planned(kinds, scenes, options.rounds, seed), 1):
         if options.leg in (None, number):
-            print(f"leg {number}: {layout}, {rounds} rounds", flush=True)
-            legs.append(leg(options, f"{seed}/{number}", layout, kinds[layout], scenes, rounds))
+            print(f"leg {number}: {layout}, {len(pairs)} rounds", flush=True)
+            legs.append(leg(options, f"{seed}/{number}", layout, pairs))
             for problem in legs[-1].problems:
                 print(f"VIOLATION  seed {seed} leg {number}: {problem}", file=sys.stderr, flush=True)
     return report(legs, options.back_max)
 
 
-def planned(kinds: dict[str, dict[str, Maker]], rounds: int) -> list[tuple[str, int]]:
+def planned(
+    kinds: dict[str, dict[str, Maker]], scenes: list[str], rounds: int, seed: int
+) -> list[tuple[str, list[Pair]]]:
     """Layout and rounds of each leg: so that each kind has its share."""
     total = sum(len(makers) for makers in kinds.values())
     made = []
     for layout, makers in kinds.items():
-        left = max(1, round(rounds * len(makers) / total)) if rounds else 0
-        while left > 0:
-            made.append((layout, min(left, LEG_ROUNDS)))
-            left -= LEG_ROUNDS
+        wanted = max(1, round(rounds * len(makers) / total)) if rounds else 0
+        found = list(islice(drawn(random.Random(f"{seed}/{layout}"), makers, scenes), wanted))
+        made += [(layout, found[first : first + LEG_ROUNDS]) for first in range(0, wanted, LEG_ROUNDS)]
     return made
 
 
-def leg(
-    options: argparse.Namespace, seed: str, layout: str, kinds: dict[str, Maker], scenes: list[str], rounds: int
-) -> Leg:
+def drawn(chance: random.Random, makers: dict[str, Maker], scenes: list[str]) -> Iterator[Pair]:
+    """Without end: each kind as often as any other, and in each scene once before it is in one again."""
+    orders = {name: chance.sample(scenes, len(scenes)) for name in makers}
+    for turn in count():
+        for name in chance.sample([*makers], len(makers)):
+            yield makers[name], orders[name][turn % len(scenes)]
+
+
+def leg(options: argparse.Namespace, seed: str, layout: str, pairs: list[Pair]) -> Leg:
     chance = random.Random(seed)
     done: list[Round] = []
     keep = options.keep and options.keep / seed.replace("/", "-")
@@ -124,7 +137,7 @@ def leg(
             with world:
                 with SteadyLoad(world.urls, options.rate, seed=chance.randrange(10**6)) as load:
                     wait_for(lambda: load.answered > options.rate / 2, "the first answers", FIRST_S)
-                    problems = rounds_of(world, load, drawn(chance, kinds, rounds), scenes, done)
+                    problems = rounds_of(world, load, pairs, done)
                     load.stop()
                 problems += afterwards(world)
                 verdict = load.check(world.contexts("visits", "store", load.users))
@@ -135,18 +148,9 @@ def leg(
         return Leg(done, verdict, problems, world.reached, world.missed)
 
 
-def drawn(chance: random.Random, kinds: dict[str, Maker], rounds: int) -> list[Maker]:
-    """Each kind about as often as any other."""
-    order = [name for _ in range(rounds // len(kinds) + 1) for name in chance.sample([*kinds], len(kinds))]
-    return [kinds[name] for name in order[:rounds]]
-
-
-def rounds_of(
-    world: World, load: SteadyLoad, makers: Sequence[Maker], scenes: list[str], done: list[Round]
-) -> list[str]:
+def rounds_of(world: World, load: SteadyLoad, pairs: list[Pair], done: list[Round]) -> list[str]:
     """Adds to `done`; the problem that ended it early."""
-    for maker in makers:
-        scene = world.chance.choice(scenes)
+    for maker, scene in pairs:
         fault, outage = one(world, load, maker, scene)
         done.append(Round(fault.kind, scene, outage))
         retried = sum(load.client.retries.values())
