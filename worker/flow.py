@@ -520,7 +520,7 @@ class Flow:
     # -- ownership --------------------------------------------------------------------------------------
 
     def forget_partition(self, partition: Partition) -> list[Entry]:
-        """It is no longer ours: nothing of it is sent, run or committed any more. Returns the messages that were there."""
+        """It is no longer ours: nothing of it is sent, run or committed any more. Returns its messages."""
         partition.life = Life.LOST
         left = partition.abandon()
         self.partitions.pop(partition.name, None)
