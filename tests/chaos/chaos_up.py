@@ -10,7 +10,7 @@ from ctl import local, render, running
 
 PROXIED = str(Path(__file__).with_name("proxied.py"))
 STARTED = [sys.executable, "-I", "-S", PROXIED]
-READY_S = 60.0
+READY_S = 180.0
 
 
 def main() -> int:

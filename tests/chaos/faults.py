@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from live_cluster import wait_for
 from proxies import Proxy
 from world import LINKED, ROLES, World, clocks_there
 
@@ -153,7 +152,7 @@ def disk(sync: str) -> Maker:
 
         def begin() -> None:
             if sync != "always":
-                wait_for(lambda: world.redis_says("CONFIG", "SET", "appendfsync", sync) == "+OK", "Redis")
+                world.wait(lambda: world.redis_says("CONFIG", "SET", "appendfsync", sync) == "+OK", "Redis")
             limit = max(file.stat().st_size for file in folder.rglob("*") if file.is_file()) + room
             (folder / "limit").write_text(str(limit))
             _limit(world.pid("redis"), limit)
@@ -161,8 +160,8 @@ def disk(sync: str) -> Maker:
         def end() -> None:
             (folder / "limit").unlink()
             # One that was just being started may have read it.
-            wait_for(lambda: _limit(world.pid("redis"), resource.RLIM_INFINITY), "Redis to run")
-            wait_for(lambda: _roomy(world), "Redis to write", PROMOTED_S)
+            world.wait(lambda: _limit(world.pid("redis"), resource.RLIM_INFINITY), "Redis to run")
+            world.wait(lambda: _roomy(world), "Redis to write", PROMOTED_S)
 
         return Fault(f"disk-{sync}", f"full for {seconds:.1f} s after {room} bytes", seconds, False, begin, end)
 
@@ -185,12 +184,12 @@ def _roomy(world: World) -> bool:
 
 def two_controllers(world: World) -> Fault:
     """The one that leads stops until another one leads, and goes on as if it still did."""
-    first = wait_for(world.leader, "somebody to lead")
+    first = world.wait(world.leader, "somebody to lead")
     stack = contextlib.ExitStack()
 
     def begin() -> None:
         stack.enter_context(world.stopped(first))
-        wait_for(lambda: world.leader() not in ("", first), "another one to lead", LEAD_S)
+        world.wait(lambda: world.leader() not in ("", first), "another one to lead", LEAD_S)
 
     seconds = world.chance.uniform(0.0, 1.0)
     return Fault("two-controllers", first, seconds, True, begin, stack.close)
@@ -229,7 +228,7 @@ def failover(hang: bool) -> Maker:
             else:
                 first.kill()
             others = [server for server in world.servers if server is not first]
-            wait_for(lambda: any("master" in s.ask("ROLE") for s in others), "a replica to be promoted", PROMOTED_S)
+            world.wait(lambda: any("master" in s.ask("ROLE") for s in others), "a replica to be promoted", PROMOTED_S)
 
         def end() -> None:
             stack.close()

@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import proving
 from faults import KINDS, Fault, Maker, chosen
-from live_cluster import wait_for
 from scenes import SCENES
 from steady_load import Outage, SteadyLoad, Verdict
 from world import World
@@ -74,6 +73,12 @@ def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--kinds", default="", help=f"of faults, or how their names begin [all] of: {names}")
     parser.add_argument("--scenes", default="", help=f"or how their names begin [all] of: {' '.join(SCENES)}")
     parser.add_argument("--back-max", type=float, default=0.0, help="seconds within which it must be back [any]")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=1.0,
+        help="on a machine that others use, too, so many times longer nobody is late, and is waited for",
+    )
     parser.add_argument("--names", action="store_true", help="print the names of faults and scenes, and do nothing")
     parser.add_argument("--keep", type=Path, default=None, help="a folder to leave logs and data in")
     return parser.parse_args()
@@ -132,11 +137,13 @@ def leg(options: argparse.Namespace, seed: str, layout: str, pairs: list[Pair]) 
     keep = options.keep and options.keep / seed.replace("/", "-")
     verdict, problems = Verdict(0, 0, 0, 0, 0, []), ["it was interrupted"]
     with proving.folder("chaos", keep, lambda: problems or any(map(stalled, done))) as folder:
-        world = World(folder, chance, replicated=layout == "replicated", clocks=layout == "clocks")
+        patience = options.patience
+        world = World(folder, chance, layout == "replicated", layout == "clocks", patience)
         try:
             with world:
-                with SteadyLoad(world.urls, options.rate, seed=chance.randrange(10**6)) as load:
-                    wait_for(lambda: load.answered > options.rate / 2, "the first answers", FIRST_S)
+                seed_of_load = chance.randrange(10**6)
+                with SteadyLoad(world.urls, options.rate, seed=seed_of_load, patience=patience) as load:
+                    world.wait(lambda: load.answered > options.rate / 2, "the first answers", FIRST_S)
                     problems = rounds_of(world, load, pairs, done)
                     load.stop()
                 problems += afterwards(world)
@@ -150,6 +157,7 @@ def leg(options: argparse.Namespace, seed: str, layout: str, pairs: list[Pair]) 
 
 def rounds_of(world: World, load: SteadyLoad, pairs: list[Pair], done: list[Round]) -> list[str]:
     """Adds to `done`; the problem that ended it early."""
+    round_s = world.patience * ROUND_S
     for maker, scene in pairs:
         fault, outage = one(world, load, maker, scene)
         done.append(Round(fault.kind, scene, outage))
@@ -161,8 +169,8 @@ def rounds_of(world: World, load: SteadyLoad, pairs: list[Pair], done: list[Roun
         )
         if stalled(done[-1]):
             print("         " + longest(load), flush=True)
-        if outage.back_s >= ROUND_S:
-            return [f"the service did not come back within {ROUND_S:g} s after {fault.kind}: {fault.what}, {scene}"]
+        if outage.back_s >= round_s:
+            return [f"the service did not come back within {round_s:g} s after {fault.kind}: {fault.what}, {scene}"]
     return []
 
 
@@ -184,7 +192,7 @@ def longest(load: SteadyLoad) -> str:
 
 def one(world: World, load: SteadyLoad, maker: Maker, scene: str) -> tuple[Fault, Outage]:
     """A fault in a scene, and wait until the service is back."""
-    chance = world.chance
+    chance, calm_s, round_s = world.chance, world.patience * CALM_S, world.patience * ROUND_S
     time.sleep(chance.uniform(0, MOMENT_MAX_S))  # the moment is the experiment
     fault = maker(world)
     with contextlib.closing(SCENES[scene](world)) as doing:
@@ -201,13 +209,13 @@ def one(world: World, load: SteadyLoad, maker: Maker, scene: str) -> tuple[Fault
         since_s = began_s if fault.alone else time.perf_counter()
         with contextlib.suppress(AssertionError):
             ended_s = time.perf_counter()
-            wait_for(lambda: load.settled(ended_s, CALM_S), "the service", ROUND_S)
+            world.wait(lambda: load.settled(ended_s, calm_s), "the service", ROUND_S)
             outage = Outage(load.outage(began_s).silence_s, load.outage(since_s).back_s)
             next(doing, None)
-            wait_for(world.one_primary, "the replicas", ROUND_S)
+            world.wait(world.one_primary, "the replicas", ROUND_S)
             world.quiet()
             return fault, outage
-    return fault, Outage(ROUND_S, ROUND_S)
+    return fault, Outage(round_s, round_s)
 
 
 def afterwards(world: World) -> list[str]:
@@ -219,7 +227,7 @@ def afterwards(world: World) -> list[str]:
         (lambda: not world.moving(), "all moves to have ended"),
     ):
         try:
-            wait_for(condition, what, QUIET_S)
+            world.wait(condition, what, QUIET_S)
         except AssertionError as error:
             problems.append(str(error))
     letters = world.ask("dead", action="list")
@@ -231,7 +239,7 @@ def emptied(world: World) -> list[str]:
     """Keys that are left when nothing is deployed any more."""
     world.ctl("undeploy", "visits", "--purge")
     with contextlib.suppress(AssertionError):
-        wait_for(lambda: not world.left_behind(), "the keys to go", QUIET_S)
+        world.wait(lambda: not world.left_behind(), "the keys to go", QUIET_S)
     left = world.left_behind()
     return [f"keys are left in Redis: {left}"] if left else []
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 
 import msgspec
 import proving
-from live_cluster import wait_for
 from world import MOVE_MS, NODES, World, held
 
 from ctl import deploying
@@ -58,7 +57,7 @@ def moves(world: World) -> Iterator[None]:
     mover.start()
     yield
     mover.end.set()
-    mover.join(BACK_S)
+    mover.join(BACK_S * world.patience)
 
 
 def deploy(world: World) -> Iterator[None]:
@@ -79,7 +78,7 @@ def drain(world: World) -> Iterator[None]:
     node = f"node{world.chance.randint(1, NODES)}"
     world.say("drain", {"node": node})
     yield
-    wait_for(lambda: _taken_back(world, node), f"{node} to be taken back", BACK_S)
+    world.wait(lambda: _taken_back(world, node), f"{node} to be taken back", BACK_S)
 
 
 def _taken_back(world: World, node: str) -> bool:
@@ -96,7 +95,7 @@ class Phase:
         self.name = name
 
     def __call__(self, world: World) -> Iterator[None]:
-        wait_for(lambda: world.leader() and world.primary_answers(), "somebody to lead", BACK_S)
+        world.wait(lambda: world.leader() and world.primary_answers(), "somebody to lead", BACK_S)
         places = world.placements("visits", "store")
         counts = Counter(owner for owner, _ in places.values() if owner)
         source = counts.most_common(1)[0][0]
@@ -118,7 +117,7 @@ class Phase:
     def _preparing(self, world: World, holding: contextlib.ExitStack, source: str, target: str) -> None:
         """The target has just started, and has not got the code."""
         world.kill(target)
-        wait_for(lambda: world.node(target).get("state") == "up", "the target", BACK_S)
+        world.wait(lambda: world.node(target).get("state") == "up", "the target", BACK_S)
         holding.enter_context(held(world, [(target, "broker")], "down"))
         self._ask(world, target)
         time.sleep(ASKED_S)
@@ -133,19 +132,19 @@ class Phase:
         """The source does not hear of it."""
         holding.enter_context(held(world, [(source, "broker")], "down"))
         self._ask(world, target)
-        wait_for(world.moving, "moves to be written down", REACHED_S)
+        world.wait(world.moving, "moves to be written down", REACHED_S)
 
     def _holding(self, world: World, holding: contextlib.ExitStack, source: str, target: str) -> None:
         """The broker does not hear from the source."""
         holding.enter_context(held(world, [(source, "broker")], "up"))
         self._ask(world, target)
-        wait_for(world.moving, "moves to be written down", REACHED_S)
+        world.wait(world.moving, "moves to be written down", REACHED_S)
 
     def _draining(self, world: World, holding: contextlib.ExitStack, source: str, target: str) -> None:
         """What runs at the source does not end."""
         holding.enter_context(world.stopped(f"{source}/host"))
         self._ask(world, target)
-        wait_for(world.moving, "moves to be written down", REACHED_S)
+        world.wait(world.moving, "moves to be written down", REACHED_S)
         time.sleep(ASKED_S)
 
     def _committing(self, world: World, holding: contextlib.ExitStack, source: str, target: str) -> None:
@@ -153,7 +152,7 @@ class Phase:
         way = world.chance.choice(("up", "down"))
         holding.enter_context(held(world, [(source, "redis")], way))
         self._ask(world, target)
-        wait_for(world.moving, "moves to be written down", REACHED_S)
+        world.wait(world.moving, "moves to be written down", REACHED_S)
         time.sleep(ASKED_S)
 
     def _aborting(self, world: World, holding: contextlib.ExitStack, source: str, target: str) -> None:
@@ -173,7 +172,7 @@ class Phase:
         places = world.placements("visits", "store")
         holding.enter_context(held(world, [(target, "broker")], "down"))
         self._ask(world, target)
-        wait_for(lambda: world.placements("visits", "store") != places, "the point of no return", REACHED_S)
+        world.wait(lambda: world.placements("visits", "store") != places, "the point of no return", REACHED_S)
 
 
 PHASES = (

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import proving
 import redis_processes
-from live_cluster import LiveCluster, wait_for
+from live_cluster import LiveCluster, Result, wait_for
 from proxied import LIBRARY
 from proxies import Exchange, Proxy
 
@@ -61,12 +61,19 @@ def clocks_there() -> bool:
 
 class World(LiveCluster):
     """One cluster, for some rounds. `replicated`: on a primary with replicas. `clocks`: each process by a clock that
-    can be set."""
+    can be set. `patience`: so many times longer something may take."""
 
-    def __init__(self, folder: Path, chance: random.Random, replicated: bool = False, clocks: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        chance: random.Random,
+        replicated: bool = False,
+        clocks: bool = False,
+        patience: float = 1.0,
+    ) -> None:
         settings = {"LIQUEFY_MOVE_MS": str(MOVE_MS)}
         super().__init__(folder / "state", proving.VISITS, NODES, settings, redis_sync="always")
-        self.folder, self.chance, self.replicated = folder, chance, replicated
+        self.folder, self.chance, self.replicated, self.patience = folder, chance, replicated, patience
         self.servers: list[redis_processes.Server] = []
         self.clocks = folder / "clocks"
         if clocks:
@@ -112,7 +119,7 @@ class World(LiveCluster):
             started = subprocess.Popen(
                 list(map(str, command)), env=self.environment, cwd=proving.ROOT, stdout=output, stderr=output
             )
-        end_s = time.monotonic() + UP_S
+        end_s = time.monotonic() + UP_S * self.patience
         while (found := record.read(self.state)) is None or found.state != "ready":
             text = (self.folder / "up.out").read_text(errors="replace")
             assert started.poll() is None, f"`up` ended with {started.returncode}: {text}"
@@ -144,7 +151,7 @@ class World(LiveCluster):
         def claiming() -> list[redis_processes.Server]:
             return [s for s in self.servers if "master" in s.ask("ROLE")]
 
-        return wait_for(lambda: found[0] if len(found := claiming()) == 1 else None, "one primary", 60.0)
+        return self.wait(lambda: found[0] if len(found := claiming()) == 1 else None, "one primary", 60.0)
 
     def moving(self) -> bool:
         """Whether a move is written down."""
@@ -170,6 +177,10 @@ class World(LiveCluster):
         asker.send(encode(Request(1, command, arguments)))
         time.sleep(SAY_S)
         self._asked.append(asker)
+
+    def wait(self, condition: Callable[[], Result], what: str, bound_s: float = 20.0) -> Result:
+        """As `wait_for`, with patience."""
+        return wait_for(condition, what, bound_s * self.patience)
 
     def quiet(self) -> None:
         """What was asked is not waited for any more."""

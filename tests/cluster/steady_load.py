@@ -62,10 +62,16 @@ class Outage(NamedTuple):
 
 class SteadyLoad:
     """`rate` requests a second for `users` users, from `start` to `stop`, at `url`, or in turn at each of those. A
-    context manager, which stops."""
+    context manager, which stops. `patience`: so many times longer an answer may take, and is tried for."""
 
     def __init__(
-        self, url: str | list[str], rate: float = 250.0, users: int = 100, seed: int = 1, path: str = "/{user}"
+        self,
+        url: str | list[str],
+        rate: float = 250.0,
+        users: int = 100,
+        seed: int = 1,
+        path: str = "/{user}",
+        patience: float = 1.0,
     ) -> None:
         self.entries: list[Entry] = []
         self.started = 0
@@ -73,6 +79,7 @@ class SteadyLoad:
         """Final ones."""
         self._urls = [url] if isinstance(url, str) else url
         self._rate, self._path = rate, path
+        self._slow_s, self._give_up_s = SLOW_S * patience, GIVE_UP_S * patience
         self._chance = random.Random(seed)
         self._users = [f"u{seed}-{i}" for i in range(users)]
         self._highest: Counter[str] = Counter()
@@ -92,7 +99,7 @@ class SteadyLoad:
         """No more requests; returns when all have been answered."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(GIVE_UP_S + 2 * loadclient.TRY_TIMEOUT_S)
+            self._thread.join(self._give_up_s + 2 * loadclient.TRY_TIMEOUT_S)
 
     @property
     def answered(self) -> int:
@@ -105,21 +112,21 @@ class SteadyLoad:
     def settled(self, since_s: float, calm_s: float) -> bool:
         """Whether all that was due before `calm_s` ago, or in between, is answered, and since then nothing is late."""
         now = time.perf_counter()
-        if now - since_s < calm_s or any(due < now - SLOW_S for due in list(self._due.values())):
+        if now - since_s < calm_s or any(due < now - self._slow_s for due in list(self._due.values())):
             return False
         return any(e.status == 200 for e in self._latest(now - calm_s)) and not any(
-            e.answered_s - e.due_s > SLOW_S for e in self._latest(now - calm_s)
+            e.answered_s - e.due_s > self._slow_s for e in self._latest(now - calm_s)
         )
 
-    def outage(self, since_s: float, before_s: float = SLOW_S) -> Outage:
+    def outage(self, since_s: float) -> Outage:
         """What somebody who made a request noticed from `since_s` on, until now."""
         late = back = since_s
         silence = longest = 0.0
-        for entry in sorted(self._latest(since_s - before_s), key=lambda e: e.answered_s):
+        for entry in sorted(self._latest(since_s - self._slow_s), key=lambda e: e.answered_s):
             if entry.answered_s < since_s or entry.status != 200:
                 continue
             silence, late = max(silence, entry.answered_s - late), entry.answered_s
-            if entry.answered_s - entry.due_s > SLOW_S:
+            if entry.answered_s - entry.due_s > self._slow_s:
                 back = entry.answered_s
             longest = max(longest, entry.answered_s - max(entry.due_s, since_s))
         return Outage(silence, max(back - since_s, longest))
@@ -165,7 +172,7 @@ class SteadyLoad:
         return found
 
     async def _run(self) -> None:
-        self.client = loadclient.Client(self._urls, connections=256, give_up_s=GIVE_UP_S)
+        self.client = loadclient.Client(self._urls, connections=256, give_up_s=self._give_up_s)
         begin = time.perf_counter()
         tasks: set[asyncio.Task[None]] = set()
         while not self._stop.is_set():
