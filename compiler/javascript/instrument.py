@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import tree_sitter
 import tree_sitter_javascript
 
+from compiler.javascript.answering import over_when_it_returns
+
 RUNTIME = 'globalThis[Symbol.for("liquefy")]'
 
 _LANGUAGE = tree_sitter.Language(tree_sitter_javascript.language())
@@ -56,14 +58,15 @@ class _Edits:
     """Texts to put in, by byte, and bytes that they replace."""
 
     def __init__(self) -> None:
-        self._edits: list[tuple[int, int, int, bytes]] = []
+        self._edits: list[tuple[int, int, int, int, bytes]] = []
 
-    def put(self, at: int, text: str, replaced: int = 0) -> None:
-        self._edits.append((at, len(self._edits), replaced, text.encode()))
+    def put(self, at: int, text: str, replaced: int = 0, rank: int = 0) -> None:
+        """`rank`: which comes first of those at one place; of the same rank what was put first."""
+        self._edits.append((at, rank, len(self._edits), replaced, text.encode()))
 
     def apply(self, data: bytes) -> str:
         parts, position = [], 0
-        for at, _, replaced, text in sorted(self._edits):
+        for at, _, _, replaced, text in sorted(self._edits):
             parts += [data[position:at], text]
             position = max(position, at + replaced)
         return b"".join([*parts, data[position:]]).decode()
@@ -192,6 +195,7 @@ class _Instrument:
             if node.type in _FUNCTIONS:
                 path = f"{path}.{_name_of(node, self._text) or node.start_point[0] + 1}"
                 self._function(node, path)
+                self._over(node)
             elif node.type in _CLASSES:
                 path = f"{path}.{_name_of(node, self._text) or node.start_point[0] + 1}"
                 self._class(node)
@@ -267,6 +271,18 @@ class _Instrument:
         else:
             self.edits.put(body.start_byte, f"({RUNTIME}.loading && {table.rstrip(';')}, ")
             self.edits.put(body.end_byte, ")")
+
+    def _over(self, node: Node) -> None:
+        """The runtime is told of handlers after which nobody answers; where no context waits for them, it need not."""
+        if not self.assignable or not over_when_it_returns(node, self._text):
+            return
+        name = node.child_by_field_name("name")
+        parent = node.parent
+        if node.type != "function_declaration":
+            self.edits.put(node.start_byte, f"{RUNTIME}.over({json.dumps(_name_of(node, self._text))}, ", rank=1)
+            self.edits.put(node.end_byte, ")", rank=-1)
+        elif name is not None and parent is not None and parent.type in ("program", "statement_block"):
+            self.edits.put(node.end_byte, f";{RUNTIME}.over({json.dumps(self._text(name))}, {self._text(name)});")
 
     def _block(self, node: Node, path: str) -> None:
         scope = _Scope(path)

@@ -41,6 +41,7 @@ export class Service {
     this.starting = null;
     this.failedMs = 0;
     registry.guards = (name, given, last) => this.guard(name, given, last);
+    registry.unanswered = (request) => this.unanswered(request);
   }
 
   // What the fluxion sends for the message: an answer, or the request to the fluxion that it belongs to.
@@ -55,9 +56,9 @@ export class Service {
     const request = requestIn(raw);
     const keeping = this.groups[group].keeping;
     const run = keeping === "whole" ? this.whole : keeping === "keyed" ? this.keyed : this.free;
-    const { to, key, error, streamed, variables, ...answer } = await run.call(this, pass, request, stream);
+    const { to, key, error, streamed, unanswered, variables, ...answer } = await run.call(this, pass, request, stream);
     if (error) throw error;
-    if (streamed) return undefined;
+    if (streamed || unanswered) return undefined;
     if (variables) return this.emit(to, { variables, request: raw });
     if (to) return this.emit(to, withKey(message.body, this.keyOf(to), key));
     return this.answer(answer.body, answer.status, answer.headers);
@@ -175,6 +176,14 @@ export class Service {
     }
     if (pass === undefined || this.enters(pass, name, given[0])) return next();
     return undefined;
+  }
+
+  // The request's handler is over, and nobody will answer. Its client waits, as it would; others do not, where they would
+  // wait for the context, and what the handler changed is kept.
+  unanswered(request) {
+    const pass = incoming(request)?.socket?.[PASS];
+    if (pass?.group === undefined || this.fluxions[pass.name].role !== undefined) return;
+    if (["whole", "keyed"].includes(this.groups[pass.group].keeping)) pass.leave({ unanswered: true });
   }
 
   // Before a handler that was cut: which of its parts is to run; null if the request is not for it here.

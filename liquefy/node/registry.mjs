@@ -15,6 +15,8 @@ export class Registry {
     this.hidden = new Map(); // class -> {read, assign} of its private fields
     this.making = null; // arguments for constructors of objects that are made without what constructors do
     this.guards = null; // name of a fluxion -> what is put before its handler
+    this.unanswered = null; // what is done about a request that nobody will answer
+    this.overs = new WeakSet(); // handlers that have answered when they are over, or never will
   }
 
   // Of a module or a function that runs: {id: [get, set]}.
@@ -60,13 +62,37 @@ export class Registry {
     }
   }
 
+  // A handler that has answered when it is over, or never will. `name`: what it is called.
+  over(name, handler) {
+    this.overs.add(handler);
+    if (name !== "" && handler.name === "") Object.defineProperty(handler, "name", { value: name, configurable: true });
+    return handler;
+  }
+
+  // The last handler of a route: if it is over and has not answered, that is told.
+  finishing(handler) {
+    const registry = this;
+    if (handler.length !== 2 || Object.keys(handler).length > 0) return handler;
+    return function (request, response, ...rest) {
+      const result = handler.call(this, request, response, ...rest);
+      if (!registry.overs.has(handler)) return result;
+      const check = () => {
+        if (response?.writableEnded === false && !response.headersSent) registry.unanswered(request);
+      };
+      if (typeof result?.then === "function") result.then(check, () => {});
+      else check();
+      return result;
+    };
+  }
+
   // What a route is registered with, guards before its handlers: before each of them, since one may first have to read
   // the body that the key is in.
   guarded(name, given) {
     const last = given.flat(Infinity).findLast((each) => typeof each === "function");
     const before = (each) => {
       if (typeof each !== "function") return [each];
-      return [(request, response, next) => this.guards(name, [request, response, next], each === last), each];
+      const guard = (request, response, next) => this.guards(name, [request, response, next], each === last);
+      return [guard, each === last ? this.finishing(each) : each];
     };
     return given.flatMap((each) => (Array.isArray(each) ? [each.flat(Infinity).flatMap(before)] : before(each)));
   }

@@ -52,7 +52,7 @@ class Nodes:
         process.stdin.flush()
         told = json.loads(process.stdout.readline())
         sent = told["sent"]
-        if "error" not in sent:
+        if sent is None or "error" not in sent:
             self.contexts[message["key"]] = told["context"]
         return sent
 
@@ -251,6 +251,25 @@ def test_keyed_entries_go_with_their_key(tmp_path: Path) -> None:
         assert [cluster.ask("visit", "/users/root", key="root")["body"] for _ in range(2)] == ["root11", "root12"]
         assert [cluster.ask("visit", "/users/gone", key="gone")["body"] for _ in range(2)] == ["gone1", "gone1"]
         assert "entry:app.users" not in cluster.contexts["gone"]
+
+
+def test_a_handler_that_misses_its_answer_holds_nobody_up_and_loses_nothing(tmp_path: Path) -> None:
+    missing = """
+  if (req.params.id === 'mute') return;
+  if (req.params.id === 'loud') throw new Error('loud');
+  res.end("""
+    head, path = "app.get('/users/([^/]+)', (req, res) => {", "app.get('/users/([^/]+)', "
+    forms = {head: "", f"{path}async (req, res) => {{": "", f"{path}visit); function visit(req, res) {{": "named"}
+    for number, (form, named) in enumerate(forms.items()):
+        text = KEYED.replace(head, form).replace("\n  res.end(req.params.id", f"{missing}req.params.id")
+        text = text.removesuffix("});\n") + "}\n" if named else text
+        program = replace(keyed(), files={"app.js": text})
+        with nodes(program, tmp_path / f"b{number}") as cluster:
+            assert cluster.ask("visit", "/users/mute", key="mute") is None
+            assert '"visits":1' in json.dumps(cluster.contexts["mute"]).replace("\\", "")
+            assert cluster.ask("visit", "/users/ann", key="ann")["body"] == "ann1"
+            assert cluster.ask("visit", "/users/mute", key="mute") is None
+            assert '"visits":2' in json.dumps(cluster.contexts["mute"]).replace("\\", "")
 
 
 def test_a_request_at_the_wrong_fluxion_or_key_is_sent_on_once(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ for await (const line of createInterface({ input: process.stdin })) {
   } catch (error) {
     sent = { error: String(error) };
   }
-  if (Buffer.isBuffer(sent.body?.body)) sent.body.body = sent.body.body.toString("latin1");
-  if (Buffer.isBuffer(sent.body?.forwarded?.value)) sent.body.forwarded.value = sent.body.forwarded.value.toString("latin1");
+  sent ??= null;
+  if (Buffer.isBuffer(sent?.body?.body)) sent.body.body = sent.body.body.toString("latin1");
+  if (Buffer.isBuffer(sent?.body?.forwarded?.value)) sent.body.forwarded.value = sent.body.forwarded.value.toString("latin1");
   say(JSON.stringify({ sent, context }));
 }
 process.exit(0);
