@@ -22,7 +22,7 @@ from liquefy.config import CONTROL_DEFAULT
 from liquefy.control import Reply, Request, decode_reply, encode
 from liquefy.errors import LiquefyError, UserError
 from liquefy.keyring import FOLDER_DEFAULT, Keyring
-from liquefy.transport import Asker, Denied
+from liquefy.transport import Asker, Denied, Silent
 
 CONNECT_S = 2.0
 """How long a TCP connection to the controller may take before it counts as unreachable."""
@@ -222,6 +222,9 @@ class Controller:
                     self._asker = Asker(address, self.keys)
                 except Denied as denied:
                     raise Refused(str(denied)) from None
+                except Silent as silent:
+                    remedy = "its log says what it does (it may be overloaded, or hang); then ask again"
+                    raise Unreachable(f"{silent}\n  remedy: {remedy}") from None
                 return
         raise Unreachable(
             f"no controller answers at {', '.join(addresses)} (from {self._source}): {error}\n"

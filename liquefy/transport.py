@@ -38,6 +38,9 @@ RECONNECT_MS = 50
 CONNECT_MAX_MS = 2_000
 """A connection that is not there after so long is tried anew (names are looked up anew as well)."""
 
+HANDSHAKE_MAX_MS = 10_000
+"""A command that has connected waits so long for the other side to take its key."""
+
 KEYS_LOOK_S = 1.0
 """How often it is looked whether the list of keys has changed; how soon a revoked key is good for nothing."""
 
@@ -437,13 +440,17 @@ class Denied(LiquefyError):
     """The other side does not take our key, or does not have one that we take."""
 
 
+class Silent(LiquefyError):
+    """Somebody listens there, and has not shaken hands in time: too busy, or hung."""
+
+
 class Asker:
     """A small blocking client of a RouterSocket, for a command that asks, prints and ends. Needs no loop. With `keys`
     the other side must be a `server` by its key."""
 
     def __init__(self, endpoint: str, keys: Keyring | None = None, server: str = "controller") -> None:
         """Connects in the background; with keys, waits for the handshake. Raises UserError when the endpoint is none or
-        keys are missing, Denied when they do not fit."""
+        keys are missing, Denied when they do not fit, Silent when nothing came of it in time."""
         session = f"ctl#{secrets.token_hex(4)}".encode()
         if keys is None:
             self._socket = self._dealer(endpoint, session)
@@ -451,9 +458,12 @@ class Asker:
         servers, own = keys.allowed.publics(server), keys.own()
         for key in servers:
             self._socket = self._dealer(endpoint, keyed_session(session, own.name), (own, key))
-            if self._greeted():
+            greeted = self._greeted()
+            if greeted:
                 return
             self._socket.close(linger=0)
+            if greeted is None:
+                raise Silent(f"the {server} at {endpoint} has not shaken hands within {HANDSHAKE_MAX_MS / 1000:g} s")
         raise Denied(
             f"the {server} at {endpoint} does not take the key {own.name} of {keys.folder}, or has none of the list\n"
             f"  remedy: give the keys of its cluster (LIQUEFY_KEYS); `liquefy-ctl keys list` shows what is in force"
@@ -473,12 +483,12 @@ class Asker:
             raise UserError(f"{endpoint}: cannot be connected to: {error}\n  remedy: {_FORM}") from None
         return socket
 
-    def _greeted(self) -> bool:
-        """Whether the handshake comes to its end."""
+    def _greeted(self) -> bool | None:
+        """Whether the handshake comes to its end; None if it does not come to any in time."""
         monitor = self._socket.get_monitor_socket(_UP | _DOWN)
         try:
-            if not monitor.poll(CONNECT_MAX_MS):
-                return False
+            if not monitor.poll(HANDSHAKE_MAX_MS):
+                return None
             return bool(struct.unpack("=H", monitor.recv_multipart()[0][:2])[0] & _UP)
         finally:
             self._socket.disable_monitor()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,13 @@ import pytest
 import uvloop
 from live_cluster import ROOT, LiveCluster, wait_for
 
-from liquefy import confine, keyring
+from ctl.asking import Controller, Unreachable
+from liquefy import confine, keyring, transport
 from liquefy import messages as m
 from liquefy.errors import UserError
 from liquefy.graph import Graph
 from liquefy.keyring import Keyring
-from liquefy.transport import Asker, Denied, Link, RouterSocket
+from liquefy.transport import Asker, Denied, Link, RouterSocket, Silent
 
 REVOKED_S = 5.0
 """Within so long a revoked key is good for nothing."""
@@ -144,6 +146,16 @@ def test_a_peer_does_not_speak_to_a_server_with_another_key(keys: Path, tmp_path
         plain.close()
 
     run(test())
+
+
+def test_who_does_not_shake_hands_in_time_has_not_refused_the_key(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "HANDSHAKE_MAX_MS", 100)
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        endpoint = f"tcp://127.0.0.1:{hung.getsockname()[1]}"
+        with pytest.raises(Silent, match="has not shaken hands within 0.1 s"):
+            Asker(endpoint, Keyring(keys / "operator", "operator"))
+        with pytest.raises(Unreachable, match="it may be overloaded"):
+            Controller(endpoint, keys=str(keys / "operator"))
 
 
 def test_a_session_that_names_another_key_is_not_heard(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ what the tests do. What fails is printed with what it takes to have it again; ex
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import random
+import re
 import subprocess
 import sys
 import time
@@ -17,12 +19,27 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "unit")]
 
-from fuzz.making import Maker  # noqa: E402
-from fuzz.parsers import SEEDS, TARGETS  # noqa: E402
-from fuzz.states import STORIES  # noqa: E402
+OURS = ("liquefy", "broker", "worker", "controller", "gateway", "compiler")
+
+GUIDED = sys.argv[1:2] == ["--guided"]
+if GUIDED:
+    import atheris  # type: ignore[import-not-found]
+
+    # All that is loaded, the standard library and all, would take minutes, for each target.
+    following = atheris.instrument_imports(include=list(OURS), enable_loader_override=False)
+else:
+    following = contextlib.nullcontext()
+
+with following:
+    from fuzz.making import Maker
+    from fuzz.parsers import SEEDS, TARGETS
+    from fuzz.states import STORIES
 
 SLOW_S = 10.0
 """A call that takes longer is a failure."""
+
+START_S = 120.0
+"""So much longer than its share of the time a process of atheris may take, to begin and to end."""
 
 
 def tried(name: str, seed: int) -> str:
@@ -62,23 +79,31 @@ def guided(name: str, seconds: float) -> bool:
     for number, data in enumerate(SEEDS.get(name, ())):
         (corpus / f"seed{number}").write_bytes(data)
     command = [sys.executable, __file__, "--guided", name, f"-max_total_time={int(seconds) + 1}", str(corpus)]
-    done = subprocess.run(command, cwd=corpus, capture_output=True, text=True, check=False)
-    print(f"{name:<12} {'nothing found' if done.returncode == 0 else done.stderr[-4_000:]}")
-    return done.returncode == 0
+    try:
+        done = subprocess.run(
+            command, cwd=corpus, capture_output=True, text=True, check=False, timeout=seconds + START_S
+        )
+    except subprocess.TimeoutExpired:
+        print(f"{name:<12} did not end within {seconds + START_S:.0f} s")
+        return False
+    tried = re.search(r"Done (\d+) runs", done.stderr)
+    if done.returncode == 0 and tried is not None:
+        print(f"{name:<12} {tried[1]} tried, nothing found", flush=True)
+        return True
+    print(f"{name:<12} {done.stderr[-4_000:]}", flush=True)
+    return False
 
 
-def atheris_main(name: str, arguments: list[str]) -> None:
-    import atheris  # type: ignore[import-not-found]
-
+def follow(name: str, arguments: list[str]) -> None:
+    """In the process of its own."""
     target = TARGETS[name]
-    atheris.instrument_all()
     atheris.Setup([name, *arguments], lambda data: target(data) and None)
     atheris.Fuzz()
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--guided"]:
-        atheris_main(sys.argv[2], sys.argv[3:])
+    if GUIDED:
+        follow(sys.argv[2], sys.argv[3:])
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
