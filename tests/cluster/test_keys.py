@@ -152,7 +152,7 @@ def test_who_does_not_shake_hands_in_time_has_not_refused_the_key(keys: Path, mo
     monkeypatch.setattr(transport, "HANDSHAKE_MAX_MS", 100)
     with socket.create_server(("127.0.0.1", 0)) as hung:
         endpoint = f"tcp://127.0.0.1:{hung.getsockname()[1]}"
-        with pytest.raises(Silent, match="has not shaken hands within 0.1 s"):
+        with pytest.raises(Silent, match="has not shaken hands within"):
             Asker(endpoint, Keyring(keys / "operator", "operator"))
         with pytest.raises(Unreachable, match="it may be overloaded"):
             Controller(endpoint, keys=str(keys / "operator"))
