@@ -101,15 +101,15 @@ def wrk(url: str, seconds: float, connections: int, script: Path) -> tuple[dict[
     )
     figures = {
         "requests/s": float(_found(r"Requests/sec:\s+([\d.]+)", text)),
-        "p50 ms": _ms(_found(r"50%\s+(\S+)", text)),
-        "p99 ms": _ms(_found(r"99%\s+(\S+)", text)),
+        "p50 ms": _ms(_found(r"^ +50% +(\S+)", text)),
+        "p99 ms": _ms(_found(r"^ +99% +(\S+)", text)),
         "bad": bad,
     }
     return figures, answered
 
 
 def _found(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
+    found = re.search(pattern, text, re.MULTILINE)
     return found.group(1) if found else "0"
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import httptools
 
@@ -177,7 +177,7 @@ class Server:
         self.now_s = 0.0
         """Loop time, as of the last sweep."""
         self.date = ""
-        self._listener: asyncio.Server | None = None
+        self._listener: Any = None  # uvloop's is not what it says: its `sockets` are a list
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:

@@ -52,6 +52,8 @@ class Fluxion(msgspec.Struct, frozen=True):
     """Names of the fluxions it may send to, and `output`."""
     timeout_ms: Natural = 10_000
     retired: bool = False
+    speculative: bool = False
+    """It may be called before that is committed from which its message follows, and for what is void in the end."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -100,6 +102,11 @@ class Graph(msgspec.Struct, frozen=True, dict=True):
         """Fluxion -> the partitions of its group, by index."""
         of = {g.name: tuple(f"{self.name}/{g.name}/{i}" for i in range(g.partitions)) for g in self.groups}
         return {f.name: of[f.group] for f in self.fluxions}
+
+    @cached_property
+    def speculates(self) -> bool:
+        """Whether messages may go on before what they follow from is committed."""
+        return any(f.speculative for f in self.fluxions)
 
     @property
     def bundles(self) -> set[str]:

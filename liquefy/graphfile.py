@@ -58,7 +58,7 @@ _CODE = {
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _GRAPH_SETTINGS = ("graph", "deadline_s", "language", "env", "inputs", "fluxions", "streams")
 _INPUT_SETTINGS = ("route", "raw")
-_FLUXION_SETTINGS = ("code", "group", "key", "partitions", "timeout_s", "language", "pinned")
+_FLUXION_SETTINGS = ("code", "group", "key", "partitions", "timeout_s", "language", "pinned", "speculative")
 
 
 def read(path: Path) -> Graph:
@@ -277,13 +277,18 @@ def _route(name: str, entry: Entry, problems: Problems) -> tuple[str | None, boo
         return text(entry, what, problems), False
     settings = mapping(entry.node, what, problems)
     _check_settings(settings, _INPUT_SETTINGS, what, problems)
-    raw = text(settings["raw"], f"{what}: raw", problems) if "raw" in settings else "false"
-    if raw not in ("true", "false"):
-        problems.add(entry.line, f"{what}: raw is {raw!r}", "write true or false")
+    given = text(settings["raw"], f"{what}: raw", problems) if "raw" in settings else "false"
+    raw = _truth(given or "", entry.line, f"{what}: raw", problems)
     if "route" not in settings:
         problems.add(entry.line, f"{what} has no route", 'add `route: "GET /path"`')
         return None, False
-    return text(settings["route"], f"{what}: route", problems), raw == "true"
+    return text(settings["route"], f"{what}: route", problems), raw
+
+
+def _truth(value: str, line: int, what: str, problems: Problems) -> bool:
+    if value not in ("true", "false"):
+        problems.add(line, f"{what} is {value!r}", "write true or false")
+    return value == "true"
 
 
 def _check_count(entry: Entry, count: int, what: str, problems: Problems) -> None:
@@ -323,6 +328,7 @@ def _read_fluxion(name: str, entry: Entry, problems: Problems, language: str) ->
         round(_seconds(known, "timeout_s", TIMEOUT_S_DEFAULT, f"{what}: timeout_s", problems) * 1000),
         texts.get("language") or language,
         texts.get("pinned", ""),
+        _truth(texts.get("speculative") or "false", entry.line, f"{what}: speculative", problems),
     )
     if settings:
         _check_fluxion(fluxion, problems)
@@ -349,6 +355,7 @@ def _check_fluxion(fluxion: DeclaredFluxion, problems: Problems) -> None:
     if fluxion.key:
         rules.check_key(fluxion, problems)
     rules.check_pinned(fluxion, problems)
+    rules.check_speculative(fluxion, problems)
     _check_language(fluxion.language, fluxion.lines.get("language", fluxion.line), what, problems)
 
 
@@ -398,6 +405,7 @@ def _build(
                 "",
                 tuple(leads_to.get(f.name, ())),
                 f.timeout_ms,
+                speculative=f.speculative,
             )
             for f in fluxions
         ),

@@ -66,6 +66,7 @@ class DeclaredFluxion(NamedTuple):
     timeout_ms: int = 0
     language: str = "python"
     pinned: str = ""
+    speculative: bool = False
 
     @property
     def stateful(self) -> bool:
@@ -141,6 +142,16 @@ def check_pinned(fluxion: DeclaredFluxion, problems: Problems) -> None:
             fluxion.lines["key"],
             f"fluxion {fluxion.name!r} is pinned and has a key",
             "remove one of them: a key spreads it, `pinned` keeps it in one process",
+        )
+
+
+def check_speculative(fluxion: DeclaredFluxion, problems: Problems) -> None:
+    """What keeps something is not called for what may be void."""
+    if fluxion.speculative and (fluxion.key or fluxion.group or fluxion.pinned):
+        problems.add(
+            fluxion.lines["speculative"],
+            f"fluxion {fluxion.name!r} is speculative and keeps something",
+            "remove `speculative`: it is for functions that may be called for nothing",
         )
 
 

@@ -209,12 +209,12 @@ class Dispatcher:
         entry.stage = Stage.RUNNING
         partition.busy += 1
         fields = None
-        onward: Streams = NOTHING
-        coroutines: tuple[Partition, ...] = ()
         if partition.stateful:
             record = partition.contexts[message.key]
             fields, record.fields = record.fields, None
-        else:
+        onward: Streams = NOTHING
+        coroutines: tuple[Partition, ...] = ()
+        if not partition.stateful or host.graph.speculates:
             onward, coroutines = self._onward(host, partition, entry)
         if coroutines or message.fluxion in host.asynchronous:
             own = partition.awaiting[message.key] = Line()

@@ -1,5 +1,6 @@
-"""Which messages may go on in the host at once, from one fluxion without context to the next, instead of coming back
-to the worker in between (`docs/PROTOCOL.md`, section 8).
+"""Which messages may go on in the host at once, from one fluxion to the next, which has no context, instead of coming
+back to the worker in between (`docs/PROTOCOL.md`, section 8). From one with a context only to those that are
+`speculative`, as what it changed is not committed yet.
 
 Never so that a message overtakes another of its key, or is handled where its partition is not: so only to partitions
 that are here, are not about to move, and have nothing of the key unhandled or on its way. Where a coroutine is among
@@ -50,7 +51,7 @@ class Onward:
     ) -> tuple[Streams, tuple[Partition, ...]]:
         """What may follow the message at once, {} if nothing; and the partitions of coroutines among that."""
         message = entry.message
-        if graph is None or graph.version != host.graph.version or partition.stateful:
+        if graph is None or graph.version != host.graph.version:
             return {}, ()
         known = self._streams(host, graph).get(message.fluxion)
         if not known or not self._alone(partition, entry) or message.hops + len(known) > self._hops_max:
@@ -74,13 +75,12 @@ class Onward:
     def _alone(self, partition: Partition, entry: Entry) -> bool:
         """Nothing of its key is before it, and nothing is against it: what has ended a host may have done so in a
         fluxion further on, and is to be known by its own name."""
-        message = entry.message
-        return (
-            not entry.crashes
-            and not entry.replays
-            and message.key != ""
-            and partition.unhandled.get(message.key) == 1
-        )
+        key = entry.message.key
+        if entry.crashes or entry.replays or key == "":
+            return False
+        if partition.stateful:  # what others of the key emitted may still wait for their commit
+            return partition.contexts[key].users == 1
+        return partition.unhandled.get(key) == 1
 
     def _free(self, host: Host, graph: Graph, fluxion: str, message: Message) -> Partition | None:
         """The partition to which the message would come, if it may be handled there at once."""
@@ -108,7 +108,11 @@ class Onward:
             fit = {f for f in host.fluxions - barred if _is_fit(graph, f)}
             if any(each.raw for each in graph.inputs):
                 fit -= host.asynchronous  # answers may come in pieces, which are known by the message that they answer
-            streams = {f: streams_from(graph, f, fit, host.asynchronous) for f in host.fluxions}
+            free = {f for f in fit if graph.fluxion_by_name[f].speculative}
+            streams = {
+                f: streams_from(graph, f, free if is_stateful(graph, f) else fit, host.asynchronous)
+                for f in host.fluxions
+            }
             known = host.onward = (graph, host.asynchronous, barred, streams)
         return known[3]
 
@@ -180,6 +184,10 @@ def passages(
     return passed
 
 
+def is_stateful(graph: Graph, fluxion: str) -> bool:
+    return graph.group_by_name[graph.fluxion_by_name[fluxion].group].stateful
+
+
 def _is_fit(graph: Graph, fluxion: str) -> bool:
     known = graph.fluxion_by_name.get(fluxion)
-    return known is not None and not known.key and not graph.group_by_name[known.group].stateful
+    return known is not None and not known.key and not is_stateful(graph, fluxion)

@@ -210,6 +210,12 @@ def going_on_overtakes(patch: Patch) -> None:
     patch(Onward, "_free", _only_here)
 
 
+def speculating_overtakes(patch: Patch) -> None:
+    """A host goes on with a message although what an earlier one of its key emitted waits for its commit."""
+    alone = Onward.__dict__["_alone"]
+    patch(Onward, "_alone", lambda self, partition, entry: partition.stateful or alone(self, partition, entry))
+
+
 def no_terms(patch: Patch) -> None:
     """A controller that another one has followed places partitions as before."""
     patch(MemoryContexts, "_fence", lambda self, term: self._check())
@@ -225,7 +231,7 @@ MUTANTS = [
     no_fencing, acknowledged_before_the_commit, outbox_not_sent_again, no_dedupe, held_before_returned,
     path_kept_at_failover, local_delivery_overtakes, sent_again_out_of_order, not_sent_again, applied_twice,
     evicted_while_read, contexts_kept_after_refusal, same_epoch_at_failover, returned_forgotten,
-    coroutines_of_one_key_at_once, going_on_overtakes, no_terms, *mutants_moves.MUTANTS,
+    coroutines_of_one_key_at_once, going_on_overtakes, speculating_overtakes, no_terms, *mutants_moves.MUTANTS,
 ]  # fmt: skip
 
 

@@ -24,6 +24,9 @@ STATEFUL = {"count": "acct", "sum": "acct", "ledger": "book", "only": "single", 
 """Fluxions with a context, and their groups. `count` and `sum` share theirs; `flip` keeps a bit and no book."""
 
 STATELESS = ("pass", "spread", "echo", "call", "fetch")
+SPECULATIVE = ("spread", "echo", "fetch")
+"""Those that may be called before a commit, in every other seed or so."""
+
 CHAIN = ("count", "echo", "spread", "ledger")
 AWAITING = ("call", "fetch", "sum")
 SINGLE_KEY = "-"
@@ -124,6 +127,7 @@ def make_graph(shape: Shape, version: int = 1, bundles: int = 1, more: int = 0, 
             bundle=digest if i % bundles == 0 else f"other{version}",
             streams=everywhere,
             timeout_ms=300,
+            speculative=fluxion in SPECULATIVE and shape.partitions % 2 == 1,
         )
         for i, fluxion in enumerate(names)
     )

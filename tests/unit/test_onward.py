@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from worker_bench import CONTROLLER, GATEWAY, Bench
+from worker_bench import graph as worker_graph
 
 from liquefy.config import WorkerConfig
 from liquefy.graph import Fluxion, Graph, Group, Input
 from liquefy.hosting import Done, Emitted, Item, Ran, Step
-from liquefy.messages import Ack, Activate, Held, Move, Report, child_id
+from liquefy.messages import Ack, Activate, Held, Move, Report, child_id, decode_message
 from worker import events as ev
 from worker.onward import streams_from
 
@@ -154,6 +156,73 @@ def test_nothing_goes_on_past_others_of_its_key() -> None:
     bench.arrive(bench.message(5, fluxion="tell"), seq=5)
     [five] = asked(bench)
     assert "tell" in five.onward
+
+
+def speculative(*names: str) -> Graph:
+    """store (a context per key) >> tell >> call (awaits) >> output"""
+    plain = worker_graph()
+    fluxions = tuple(replace(f, speculative=f.name in names) for f in plain.fluxions)
+    return replace(plain, fluxions=fluxions)
+
+
+def bench_that_speculates(*names: str) -> Bench:
+    bench = Bench(None, speculative(*names)).ready("shop/store/0", "shop/tell/0", "shop/call/0")
+    bench.auto = False
+    return bench
+
+
+def stored(bench: Bench, number: int, key: str = "ann") -> list[Item]:
+    """One more message for `store`; what the host is then asked."""
+    bench.arrive(bench.message(number, key), seq=number)
+    bench.answer_reads()
+    return asked(bench)
+
+
+def test_from_a_context_messages_go_on_to_what_is_speculative_alone() -> None:
+    assert [item.onward for item in stored(bench_that_speculates(), 1)] == [{}]
+    assert [item.onward for item in stored(bench_that_speculates("call"), 1)] == [{}]
+    assert [item.onward for item in stored(bench_that_speculates("tell"), 1)] == [{"store": ("tell",)}]
+    both = stored(bench_that_speculates("tell", "call"), 1)
+    assert [item.onward for item in both] == [{"store": ("tell",), "tell": ("call",)}]
+
+
+def test_what_went_on_before_the_commit_leaves_after_it() -> None:
+    bench = bench_that_speculates("tell", "call")
+    [item] = stored(bench, 1)
+    steps = [Step(0, to("call"), 20, 20, [Step(0, to("output"), 30, 30)])]
+    said(bench, Done(item.ticket, to("tell"), {"n": b"\x01"}, (), onward=steps))
+    assert bench.sent() == [], "nothing leaves before its commit"
+    [commit] = bench.commits[0].commits
+    [(_, packed)] = commit.outbox
+    answer = decode_message(packed)
+    assert (answer.fluxion, answer.id) == ("output", child_id(child_id(child_id(b"m1", 0), 0), 0))
+    bench.answer_commits()
+    assert [destination for destination, _ in bench.sent()] == ["@gateway1"]
+
+
+def test_nothing_goes_on_before_what_an_uncommitted_one_of_its_key_sent() -> None:
+    bench = bench_that_speculates("tell", "call")
+    bench.awaiting = []
+    [first] = stored(bench, 1)
+    [second] = stored(bench, 2, "bob")
+    assert first.onward
+    assert second.onward
+    said(bench, Done(first.ticket, to("tell"), {"n": b"\x01"}, ()))  # the host made no use of it
+    [third] = stored(bench, 3)
+    assert third.onward == {}, "the first one's message leaves with its commit, and would be overtaken"
+    bench.answer_commits()
+    assert [item.fluxion for item in asked(bench)] == ["tell"]
+    said(bench, Done(third.ticket, to("tell"), {"n": b"\x02"}, ()))
+    bench.answer_commits()
+
+
+def test_a_refused_commit_makes_void_what_went_on() -> None:
+    bench = bench_that_speculates("tell", "call")
+    [item] = stored(bench, 1)
+    steps = [Step(0, to("call"), 20, 20, [Step(0, to("output"), 30, 30)])]
+    said(bench, Done(item.ticket, to("tell"), {"n": b"\x01"}, (), onward=steps))
+    bench.answer_commits("fenced")
+    assert bench.sent() == []
 
 
 def test_nothing_goes_on_past_what_is_on_its_way_through_the_broker() -> None:
