@@ -40,6 +40,9 @@ AWAY_S = 1.0
 REPLICA_MS = 1_000
 """A write that no replica has by then has not been done, for all that we know."""
 
+APPEND_S = 1.0
+"""A Redis that could not write its file is given something to append to it so often, at most."""
+
 ROUND_TRIP_MAX = 1_000
 """Commands sent before the answers to them are awaited."""
 
@@ -314,6 +317,7 @@ class Line:
         self._waits = address.durability == "replicated"
         self._connection: _Connection | None = None
         self._lock = asyncio.Lock()
+        self._appended_s = -APPEND_S
 
     async def call(self, *arguments: str | int | bytes, settled: bool = False) -> Any:
         """The reply to one command. Raises StoreUnavailable; LiquefyError if Redis refuses the command itself."""
@@ -354,7 +358,18 @@ class Line:
         except StoreUnavailable as error:
             if _NO_PRIMARY.search(str(error)):
                 self.close()
+            elif "MISCONF" in str(error):
+                self._append()
             raise
+
+    def _append(self) -> None:
+        """Redis finds out that its disk has room again when it has something to append, and till then it refuses all
+        writes. After a rewrite of the file it has nothing, and would refuse them for good; a script it takes."""
+        connection, now_s = self._connection, asyncio.get_running_loop().time()
+        if connection is not None and now_s - self._appended_s >= APPEND_S:
+            self._appended_s = now_s
+            said = connection.send(pack("SCRIPT", "LOAD", "return 0"), 1)
+            said.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _exchange(self, commands: bytes, count: int) -> list[Any]:
         connection = self._connection
