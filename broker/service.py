@@ -49,8 +49,9 @@ class Service:
         """Serve until `stop`. Raises UserError if the endpoint cannot be bound."""
         self._socket.bind()
         log.emit(Log("info", f"listening on {self._socket.endpoint}", "start"))
-        if exposed := exposure(self._socket.endpoint, self._config.keys):
-            log.emit(exposed)
+        for endpoint in self._socket.endpoint.split(","):
+            if exposed := exposure(endpoint, self._config.keys):
+                log.emit(exposed)
         self._tick()
         try:
             await stop.wait()

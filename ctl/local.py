@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from ctl import record
 from ctl.supervising import Spec
@@ -33,6 +34,9 @@ PORT_TRIES_MAX = 200
 
 MORE_PORTS = 10
 """From the port of the first of a role on, the others' ports are looked for after so many."""
+
+SOCKET_PATH_BYTES_MAX = 100
+"""Of a Unix socket; systems take 103 to 107."""
 
 BROKER_PORT, CONTROLLER_PORT, REDIS_PORT, HTTP_PORT = 7701, 7702, 7703, 8080
 
@@ -171,12 +175,19 @@ def compose(
     """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests. `keys`: the
     folder of those that all roles are to have, "" for none."""
     check_size(size)
-    broker = f"tcp://{HOST}:{ports.broker}"
+    broker = bind = f"tcp://{HOST}:{ports.broker}"
     controllers = [f"tcp://{HOST}:{port}" for port in (ports.controller, *ports.controllers)]
     redis, http = redis_url or f"redis://{HOST}:{ports.redis}/0", f"http://{HOST}:{ports.http}"
     roles = roles or {}
     redis_sync = checked_durability(durability, redis_url, redis_sync)
-    store = {"redis": redis} if durability == DURABILITIES[0] else {"redis": redis, "durability": durability}
+    # A Unix socket takes half as much of the machine as a port. Roles of tests are met on ports.
+    sockets = {} if roles else {name: path for name in ("broker", "redis") if (path := socket_path(folder, name))}
+    if "broker" in sockets:
+        broker = f"ipc://{sockets['broker']}"
+        bind += f",{broker}"
+    redis_socket = "" if redis_url else sockets.get("redis", "")
+    redis_here = f"unix://{quote(redis_socket)}?db=0" if redis_socket else redis
+    store = {"redis": redis_here} if durability == DURABILITIES[0] else {"redis": redis_here, "durability": durability}
 
     def role(name: str, kind: str, address: str, stage: int, **settings: object) -> Spec:
         # -P: a `worker.py` in the folder one happens to be in must not stand in for the role.
@@ -192,9 +203,9 @@ def compose(
     if not redis_url:
         data = folder / "redis"
         data.mkdir(parents=True, exist_ok=True)
-        command = roles.get("redis") or redis_command(data, ports.redis, redis_sync)
+        command = roles.get("redis") or redis_command(data, ports.redis, redis_sync, redis_socket)
         specs.append(Spec("redis", "redis", command, redis, stage=5))
-    specs.append(role("broker", "broker", broker, 4, bind=broker))
+    specs.append(role("broker", "broker", bind.split(",")[0], 4, bind=bind))
     for i, address in enumerate(controllers, 1):
         name = "controller" if i == 1 else f"controller{i}"
         specs.append(role(name, "controller", address, 2, bind=address, broker=broker, **store))
@@ -221,9 +232,16 @@ def check_size(size: Size) -> None:
             raise UserError(f"--{flag}: {number} {flag}\n  remedy: give a number from 1 to {most}")
 
 
-def redis_command(data: Path, port: int, sync: str) -> list[str]:
-    """A redis-server that keeps what it is given in an append-only file, synced as `sync` says (see SYNCS). Raises
-    UserError if there is none on this machine, or no such way to sync."""
+def socket_path(folder: Path, name: str) -> str:
+    """Where a role of the cluster in this folder listens besides its port; "" if the path is too long for a socket."""
+    path = str((folder / f"{name}.sock").resolve())
+    return path if len(path.encode()) <= SOCKET_PATH_BYTES_MAX and "," not in path else ""
+
+
+def redis_command(data: Path, port: int, sync: str, socket_: str = "") -> list[str]:
+    """A redis-server that keeps what it is given in an append-only file, synced as `sync` says (see SYNCS). It listens
+    on the port, and on the socket if one is given. Raises UserError if there is none on this machine, or no such way
+    to sync."""
     if sync not in SYNCS:
         raise UserError(f"--redis-sync: {sync!r} is unknown\n  remedy: give one of {', '.join(SYNCS)}")
     settings = {
@@ -237,6 +255,8 @@ def redis_command(data: Path, port: int, sync: str) -> list[str]:
         "save": "",
         "maxmemory-policy": "noeviction",
     }
+    if socket_:
+        settings |= {"unixsocket": socket_, "unixsocketperm": "700"}
     flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
     return [str(redis_server.find_server()), *flags]
 

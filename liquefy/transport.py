@@ -146,8 +146,8 @@ class _Reader:
 
 class RouterSocket:
     """The side that others connect to; `on_frames(identity, frames)` gets what they send. `endpoint` is
-    tcp://interface:port, ipc://path or inproc://name. With `keys` only holders of a key of one of the `roles` get in;
-    `on_refused(who, reason)` is told of all others. Used within a running loop."""
+    tcp://interface:port, ipc://path or inproc://name, or several of them with commas. With `keys` only holders of a key
+    of one of the `roles` get in; `on_refused(who, reason)` is told of all others. Used within a running loop."""
 
     def __init__(
         self,
@@ -170,12 +170,15 @@ class RouterSocket:
         """Raises UserError when the endpoint is taken or is none. Port 0: see `endpoint` afterwards."""
         if self._gate is not None:
             self._gate.guard(self._socket)
-        try:
-            self._socket.bind(self.endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise UserError(_bind_problem(self.endpoint, error)) from None
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        bound = []
+        for endpoint in self.endpoint.split(","):
+            try:
+                self._socket.bind(endpoint)
+            except zmq.ZMQError as error:
+                self.close()
+                raise UserError(_bind_problem(endpoint, error)) from None
+            bound.append(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        self.endpoint = ",".join(bound)
         opened = self._gate.opened if self._gate is not None else None
         self._reader = _Reader(self._socket, self._deliver, opened)
 

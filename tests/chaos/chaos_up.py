@@ -16,7 +16,7 @@ READY_S = 180.0
 def main() -> int:
     state, app, *numbers, sync, redis = sys.argv[1:]
     made = local.redis_command
-    local.redis_command = lambda data, port, sync: [*STARTED, "redis", str(data), *made(data, port, sync)]
+    local.redis_command = lambda data, *rest: [*STARTED, "redis", str(data), *made(data, *rest)]
     options = running.Options(
         Path(state),
         Path(app),

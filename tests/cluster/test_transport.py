@@ -149,11 +149,12 @@ def test_a_session_never_comes_back_even_if_the_break_is_noticed_late() -> None:
     run(test())
 
 
-def test_the_server_may_come_later() -> None:
+@pytest.mark.parametrize("kind", ["tcp", "ipc"])
+def test_the_server_may_come_later(kind: str, tmp_path: Path) -> None:
     async def test() -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+            endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}" if kind == "tcp" else f"ipc://{tmp_path}/broker"
         peer = Endpoint(endpoint)
         tries = peer.link.session
         await until(lambda: peer.link.session != tries)
@@ -163,6 +164,22 @@ def test_the_server_may_come_later() -> None:
         assert peer.downs == 0
         peer.link.close()
         late.router.close()
+
+    run(test())
+
+
+def test_one_side_listens_at_several_endpoints(tmp_path: Path) -> None:
+    async def test() -> None:
+        server = Server(f"tcp://127.0.0.1:0,ipc://{tmp_path}/broker")
+        peers = [Endpoint(endpoint) for endpoint in server.router.endpoint.split(",")]
+        await until(lambda: all(peer.sessions for peer in peers))
+        for peer in peers:
+            peer.link.send([b"hello"])
+        await until(lambda: len(server.got) == 2)
+        assert {who for who, _ in server.got} == {peer.sessions[0] for peer in peers}
+        for peer in peers:
+            peer.link.close()
+        server.router.close()
 
     run(test())
 

@@ -18,7 +18,7 @@ def graph(*inputs: Input) -> Graph:
 
 
 def test_a_cluster_in_the_order_in_which_it_starts_with_the_flags_of_the_roles(tmp_path: Path) -> None:
-    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, []), Size(2), "")
+    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, []), Size(2), "", {"gateway": ["gate"]})
     assert [s.name for s in cluster.specs] == ["redis", "broker", "controller", "node1", "node2", "gateway1"]
     worker = cluster.specs[3].command
     assert worker[1:4] == ["-P", "-m", "worker"]
@@ -29,6 +29,21 @@ def test_a_cluster_in_the_order_in_which_it_starts_with_the_flags_of_the_roles(t
     # Stopped in this order: gateway, controller, nodes, broker, redis.
     stages = {s.role: s.stage for s in cluster.specs}
     assert sorted(stages, key=stages.__getitem__) == ["gateway", "controller", "worker", "broker", "redis"]
+
+
+def test_the_roles_of_one_machine_meet_at_sockets_and_others_at_ports(tmp_path: Path) -> None:
+    folder = Path("/tmp/here")
+    cluster = local.compose(folder, Ports(1, 2, 3, 4, []), Size(1), "")
+    redis, broker, _, worker, _ = (spec.command for spec in cluster.specs)
+    assert "--bind=tcp://127.0.0.1:1,ipc:///tmp/here/broker.sock" in broker
+    assert "--broker=ipc:///tmp/here/broker.sock" in worker
+    assert "--redis=unix:///tmp/here/redis.sock?db=0" in worker
+    assert redis[redis.index("--unixsocket") + 1] == "/tmp/here/redis.sock"
+    assert redis[redis.index("--port") + 1] == "3"
+    assert (cluster.broker, cluster.redis) == ("ipc:///tmp/here/broker.sock", "redis://127.0.0.1:3/0")
+    far = Path("/tmp", *["where paths are long"] * 5)
+    for spec in local.compose(far, Ports(1, 2, 3, 4, []), Size(1), "").specs:
+        assert not [word for word in spec.command if ".sock" in word], spec.name
 
 
 def test_each_role_has_its_own_keys_and_no_command_line_the_password_of_redis(tmp_path: Path) -> None:
