@@ -84,7 +84,7 @@ async def main() -> None:
         router.bind()
     address = {
         "redis": flags.get("port"),
-        "broker": flags.get("bind"),
+        "broker": flags.get("bind", "").split(",")[0],
         "gateway": flags.get("http-port"),
     }.get(kind)
     if address:
