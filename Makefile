@@ -1,7 +1,9 @@
 # make up [APP=examples/visits]   a local cluster of three nodes running that service; Ctrl-C stops everything
+# make up FAST=1                  the same with the message path compiled to machine code (needs a C compiler; a minute)
 # make install                    the commands, in .venv/bin
 # make test                       everything that must be green
 # make test-slow                  the tests that take longer: Redis away for half a minute, 10,000 idle connections
+# make test-fast                  what tests the message path, on a compiled copy
 # make lint                       the part of it that runs nothing
 # make simulate [SEEDS=10000]     the simulation with so many seeds
 # make simulate-mutants           bugs planted one at a time: does the simulation find each within 2,000 seeds?
@@ -40,8 +42,8 @@ CORPUS ?= tests/equivalence/services
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
 
-up: $(RUNTIME)
-	@$(VENV)/bin/liquefy-ctl up $(APP) --nodes $(NODES)
+up: $(RUNTIME) $(if $(FAST),$(DEV))
+	@$(if $(FAST),PYTHONPATH=$$($(PY) -m bench.compiled)) $(VENV)/bin/liquefy-ctl up $(APP) --nodes $(NODES)
 
 install: $(RUNTIME)
 
@@ -56,6 +58,12 @@ test: lint
 
 test-slow: $(DEV)
 	$(PY) -m pytest -m slow $(TESTS)
+
+# What is compiled is imported from the copy, the tests and what they share from this tree.
+TEST_PATHS := tests $(addprefix tests/,unit cluster simulation equivalence compiler chaos)
+FAST_TESTS ?= tests/unit tests/cluster/test_cluster.py tests/cluster/test_host.py tests/simulation
+test-fast: $(DEV)
+	PYTHONPATH=$$($(PY) -m bench.compiled):$(CURDIR) $(PY) -P -m pytest -m "not slow" -o pythonpath="$(TEST_PATHS)" $(FAST_TESTS)
 
 simulate: $(DEV)
 	$(PY) tests/simulation/run.py --seeds $(SEEDS)

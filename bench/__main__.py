@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 
-from bench import report
+from bench import compiled, report
 
 NAMES = ("counter", "chain", "overhead", "migrate", "failover", "rebalance", "scale", "memory")
 
@@ -19,8 +19,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of each case; the table has median, least and most [5]")
     parser.add_argument("--seconds", type=float, default=5.0, help="a case is measured for in each round [5]")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--plain", action="store_true", help="measure plain Python instead of a compiled copy")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
+    if not options.plain:
+        compiled.run_there(["bench", *sys.argv[1:]])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, then
     results = []
     for name in NAMES if options.name == "all" else (options.name,):

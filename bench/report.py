@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from liquefy import sending
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -66,7 +68,7 @@ def result(plan: Plan, cases: list[dict[str, Any]], **settings: Any) -> dict[str
         "commit": commit(),
         "machine": machine(),
         "versions": versions(),
-        "settings": {"rounds": plan.rounds, "seconds": plan.seconds, **settings},
+        "settings": {"rounds": plan.rounds, "seconds": plan.seconds, "compiled": is_compiled(), **settings},
         "cases": cases,
     }
 
@@ -107,6 +109,11 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return sha + ("+" if changed else "")
+
+
+def is_compiled() -> bool:
+    """Whether what is measured has its message path as machine code (`bench.compiled`)."""
+    return not str(sending.__file__).endswith(".py")
 
 
 def machine() -> str:

@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
-import msgspec
-
 from liquefy.graph import Graph
 from liquefy.hosting import Item
 from worker.mailbox import Entry, Partition, Stage
@@ -55,13 +53,16 @@ Line = deque[Entry]
 """What waits behind a coroutine, in order."""
 
 
-class Underway(msgspec.Struct, frozen=True, eq=False):
+class Underway:
     """One message in a host. `batch` is None while a coroutine may work on it. `lines`: the places of its key, in its
     own partition and in those of coroutines that it may go on to, that are taken for so long."""
 
-    entry: Entry
-    batch: Batch | None
-    lines: tuple[tuple[Partition, Line], ...] = ()
+    __slots__ = ("batch", "entry", "lines")
+
+    def __init__(self, entry: Entry, batch: Batch | None, lines: tuple[tuple[Partition, Line], ...] = ()) -> None:
+        self.entry = entry
+        self.batch = batch
+        self.lines = lines
 
     def let_go(self) -> None:
         """It is at its end: what waited is next."""

@@ -14,8 +14,6 @@ from collections import deque
 from enum import Enum, auto
 from typing import Any
 
-import msgspec
-
 from liquefy.commits import SEEN_BUCKET_MS, ContextAnswer, ContextQuery
 from liquefy.messages import Message, Session
 
@@ -38,24 +36,28 @@ class Stage(Enum):
     """Handled without a commit; waits until all that it emitted is safe."""
 
 
-class Entry(msgspec.Struct, eq=False):
+class Entry:
     """One message in the mailbox, and whom to tell when it is safe. `ticket` is its present run in a host (0:
     none); results of earlier runs are stale. `doomed` says why it goes to the dead letters unhandled."""
 
-    partition: Partition
-    message: Message
-    sender: Session | None
-    seq: int
-    check: bool
-    stage: Stage = Stage.QUEUED
-    ticket: int = 0
-    children: int = 0
-    crashes: int = 0
-    doomed: str = ""
-    replays: bytes = b""
-    result: Any = None
-    others: dict[tuple[Session, int], None] | None = None
-    """Who else sent it, and as what: its parent was handled by two owners, or twice by one. They wait, too."""
+    __slots__ = (
+        "check", "children", "crashes", "doomed", "message", "others", "partition", "replays", "result", "sender",
+        "seq", "stage", "ticket",
+    )  # fmt: skip
+
+    def __init__(self, partition: Partition, message: Message, sender: Session | None, seq: int, check: bool) -> None:
+        self.partition = partition
+        self.message = message
+        self.sender = sender
+        self.seq = seq
+        self.check = check
+        self.stage = Stage.QUEUED
+        self.ticket = self.children = self.crashes = 0
+        self.doomed = ""
+        self.replays = b""
+        self.result: Any = None
+        self.others: dict[tuple[Session, int], None] | None = None
+        """Who else sent it, and as what: its parent was handled by two owners, or twice by one. They wait, too."""
 
     def sent_again(self, sender: Session, seq: int) -> None:
         """It came once more, from the same session or another."""

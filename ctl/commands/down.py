@@ -86,7 +86,7 @@ def _check_ours(folder: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.name in ("logs", "redis", "lock", "up.out", record.FILE_NAME, f"{record.FILE_NAME}.new") or (
+    return path.name in ("logs", "redis", "lock", "up.out", "broker.sock", "redis.sock", record.FILE_NAME, f"{record.FILE_NAME}.new") or (
         path.is_dir() and path.name.startswith("node")
     )
 

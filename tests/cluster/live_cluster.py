@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
+import liquefy
 from ctl import record
 from ctl.asking import Controller, Lost, Refused, Unreachable
 from liquefy.commits import ContextQuery
@@ -32,6 +33,9 @@ from liquefy.messages import partition_index, partition_name
 from liquefy.values import unpack
 
 ROOT = Path(__file__).parents[2]
+IMPORTED = str(Path(liquefy.__file__).parents[1])
+"""Where our own code is from: this tree, or a compiled copy of it. The roles are to run the same."""
+
 MARK = "LIQUEFY_TEST_CLUSTER"
 COMMAND_S = 120.0
 ENDED_S = 10.0
@@ -77,7 +81,7 @@ class LiveCluster:
         self._app = app
         self.mark = uuid.uuid4().hex
         kept = {n: v for n, v in os.environ.items() if not n.startswith("LIQUEFY_")}
-        self.environment = {**kept, "PYTHONPATH": str(ROOT), MARK: self.mark, **(environment or {})}
+        self.environment = {**kept, "PYTHONPATH": IMPORTED, MARK: self.mark, **(environment or {})}
         self.http = self.redis = self.controller = self.broker = self.keys = ""
 
     def __enter__(self) -> LiveCluster:
