@@ -86,7 +86,8 @@ def _check_ours(folder: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.name in ("logs", "redis", "lock", "up.out", "broker.sock", "redis.sock", record.FILE_NAME, f"{record.FILE_NAME}.new") or (
+    files = ("logs", "redis", "lock", "up.out", "broker.sock", "redis.sock", record.FILE_NAME)
+    return path.name in (*files, f"{record.FILE_NAME}.new") or (
         path.is_dir() and path.name.startswith("node")
     )
 
