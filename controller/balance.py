@@ -9,9 +9,7 @@ Knows no node's session, no migration, no clock: the caller measures, decides wh
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
 from collections.abc import Collection, Mapping
-from operator import itemgetter
 from typing import NamedTuple
 
 from controller.trial import Chain, NodeView, Trial, Unit, View, graph_of, load_of
@@ -270,16 +268,14 @@ def _targets(trial: Trial, source: str, unit: Unit, lowest: dict[str, list[str]]
 def _candidates(trial: Trial, source: str, mean: float, whole: bool, lowest: dict[str, list[str]]) -> list[Unit]:
     """The largest unit that neither sinks the source below the mean nor lifts the lowest node above it, and the
     next larger one."""
-    heads = trial.heads(source, whole)
-    if not heads:
-        return []
-    targets = _targets(trial, source, trial.unit(heads[-1], whole), lowest)
+    units = trial.units(source, whole)
+    largest = units.largest()
+    targets = _targets(trial, source, largest, lowest) if largest is not None else []
     if not targets:
         return []
     room = (mean - trial.utilisation(targets[0])) * trial.nodes[targets[0]].capacity
     excess = (trial.utilisation(source) - mean) * trial.nodes[source].capacity
-    at = bisect_right(heads, min(room, excess), key=itemgetter(0))
-    return [trial.unit(head, whole) for head in heads[max(0, at - 1) : at + 1] if head[0] > 0.0]
+    return units.near(min(room, excess))
 
 
 def _gain(trial: Trial, load: float, source: str, target: str) -> float:
@@ -334,7 +330,7 @@ def _fill(
             found = next(
                 (
                     unit
-                    for unit in (trial.unit(head, True) for head in trial.heads(donor, True))
+                    for unit in trial.units(donor, True)
                     if graph_of(unit[1][0]) == graph
                     and len(unit[1]) <= min(over, under) + 0.5
                     and all(trial.view.asked_ms.get(p, 0) <= trial.now_ms for p in unit[1])

@@ -6,8 +6,8 @@ Knows no aim: which steps are worth taking is `balance`'s to say. Pure.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
@@ -19,9 +19,6 @@ Chain = tuple[str, str]
 
 Unit = tuple[float, tuple[str, ...]]
 """Partitions of one node that move together, and their load."""
-
-Head = tuple[float, str]
-"""A unit by its load and its first partition: there are so many that what is made of each is what planning costs."""
 
 
 class NodeView(NamedTuple):
@@ -65,6 +62,64 @@ def graph_of(partition: str) -> str:
     return partition[: partition.index("/")]
 
 
+class Units:
+    """What may move off one node, by load, smallest first. There are so many that nothing is made of each: one is a
+    position in `names` and `loads`, which are parallel. `chain`: those of which it says the same go together."""
+
+    __slots__ = ("_loads", "_members", "_names", "_order")
+
+    def __init__(
+        self, names: list[str], loads: list[float], fixed: Collection[str], chain: Callable[[str], Chain] | None
+    ) -> None:
+        self._names, self._loads = names, loads
+        self._members: dict[int, tuple[str, ...]] = {}
+        """Of those that are several partitions."""
+        self._order = [position for position, name in enumerate(names) if name not in fixed]
+        if chain is not None:
+            self._join(chain)
+        self._order.sort(key=self._loads.__getitem__)
+
+    def _join(self, chain: Callable[[str], Chain]) -> None:
+        chains = [chain(self._names[position]) for position in self._order]
+        if len(set(chains)) == len(chains):
+            return
+        found: dict[Chain, list[int]] = {}
+        for each, position in zip(chains, self._order, strict=True):
+            found.setdefault(each, []).append(position)
+        self._order = [positions[0] for positions in found.values()]
+        self._loads = list(self._loads)
+        for positions in found.values():
+            if len(positions) > 1:
+                self._members[positions[0]] = tuple(sorted(self._names[position] for position in positions))
+                self._loads[positions[0]] = sum(self._loads[position] for position in positions)
+
+    def __iter__(self) -> Iterator[Unit]:
+        return map(self._unit, self._order)
+
+    def largest(self) -> Unit | None:
+        return self._unit(self._order[-1]) if self._order else None
+
+    def near(self, load: float) -> list[Unit]:
+        """The largest of at most that load, and the next larger one, of those that have any."""
+        at = bisect_right(self._order, load, key=self._loads.__getitem__)
+        return [self._unit(each) for each in self._order[max(0, at - 1) : at + 1] if self._loads[each] > 0.0]
+
+    def discard(self, partitions: tuple[str, ...]) -> None:
+        """They are elsewhere, and what they were part of is no more."""
+        if self._members:
+            gone = {*partitions}
+            self._order = [each for each in self._order if gone.isdisjoint(self._partitions(each))]
+        else:
+            for partition in partitions:
+                self._order.remove(self._names.index(partition))
+
+    def _partitions(self, position: int) -> tuple[str, ...]:
+        return self._members.get(position) or (self._names[position],)
+
+    def _unit(self, position: int) -> Unit:
+        return self._loads[position], self._partitions(position)
+
+
 class Trial:
     """The view, as it would be after the steps taken so far. Lists of a node's units are made when it is looked at, and
     sums are kept, so that of many nodes only those touched cost anything. `load`: of each node, if it is known."""
@@ -84,9 +139,7 @@ class Trial:
         self._sum_stuck = (0.0, 0.0)
         cooling = (p for p, until_ms in view.cooling_ms.items() if until_ms > now_ms)
         self._fixed = {*in_progress, *view.pins, *view.fixed, *cooling}
-        self._heads: dict[tuple[str, bool], list[Head]] = {}
-        self._members: dict[str, tuple[str, ...]] = {}
-        """First partition -> all that are of its chain and on its node, where that is more than one."""
+        self._units: dict[tuple[str, bool], Units] = {}
         self._high = [(-self.utilisation(name), name) for name in self.nodes]
         self._low = [(self.utilisation(n.name), n.name) for n in view.nodes if n.takes and not n.leaving]
         heapq.heapify(self._high)
@@ -143,37 +196,14 @@ class Trial:
             heapq.heappush(self._low, entry)
         return [name for _, name in found]
 
-    def heads(self, name: str, whole: bool) -> list[Head]:
-        """What may move off the node, by load, smallest first: chains (`whole`) or single partitions."""
-        heads = self._heads.get((name, whole))
-        if heads is None:
-            fixed = self._fixed
-            every = zip(self._loads_of(name), self.view.owned.get(name, ()), strict=True)
-            heads = [head for head in every if head[1] not in fixed]
-            if whole:
-                heads = self._together(heads)
-            heads.sort()
-            self._heads[name, whole] = heads
-        return heads
-
-    def _together(self, heads: list[Head]) -> list[Head]:
-        """The same, with one for those that are of one chain."""
-        chains = [self.view.chain(partition) for _, partition in heads]
-        if len(set(chains)) == len(chains):
-            return heads
-        found: dict[Chain, list[Head]] = {}
-        for chain, head in zip(chains, heads, strict=True):
-            found.setdefault(chain, []).append(head)
-        several = [chain for chain, members in found.items() if len(members) > 1]
-        for chain in several:
-            members = tuple(sorted(partition for _, partition in found[chain]))
-            self._members[members[0]] = members
-            found[chain] = [(sum(load for load, _ in found[chain]), members[0])]
-        return [head for members in found.values() for head in members]
-
-    def unit(self, head: Head, whole: bool) -> Unit:
-        load, first = head
-        return load, self._members.get(first, (first,)) if whole else (first,)
+    def units(self, name: str, whole: bool) -> Units:
+        """What may move off the node: chains (`whole`) or single partitions."""
+        units = self._units.get((name, whole))
+        if units is None:
+            names = list(self.view.owned.get(name, ()))
+            units = Units(names, self._loads_of(name), self._fixed, self.view.chain if whole else None)
+            self._units[name, whole] = units
+        return units
 
     def movable(self, partition: str) -> bool:
         return partition not in self._fixed
@@ -207,12 +237,5 @@ class Trial:
             if self.nodes[name].takes and not self.nodes[name].leaving:
                 heapq.heappush(self._low, (utilisation, name))
         for whole in (True, False):
-            heads = self._heads.get((source, whole))
-            if heads is None:
-                continue
-            head = (load, partitions[0])
-            at = bisect_left(heads, head)
-            if at < len(heads) and heads[at] == head and self.unit(head, whole) == unit:
-                del heads[at]
-            else:  # it was part of one, or consisted of several
-                self._heads[source, whole] = [h for h in heads if not {*self.unit(h, whole)[1]} & {*partitions}]
+            if (source, whole) in self._units:
+                self._units[source, whole].discard(partitions)
