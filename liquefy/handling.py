@@ -93,10 +93,14 @@ class Runner:
 
     def spec(self, item: Item) -> Spec:
         """Raises BadFrame: only what was loaded may be run."""
+        return self.named(item.graph, item.fluxion)
+
+    def named(self, graph: str, fluxion: str) -> Spec:
+        """As `spec`."""
         try:
-            return self._specs[item.graph][item.fluxion]
+            return self._specs[graph][fluxion]
         except KeyError:
-            raise BadFrame(f"an item for {item.graph}/{item.fluxion}, which is not loaded") from None
+            raise BadFrame(f"an item for {graph}/{fluxion}, which is not loaded") from None
 
     def forget(self, partition: str, keys: list[str]) -> None:
         """Drop contexts; all of the partition if no keys are given."""
@@ -220,15 +224,17 @@ class Runner:
         """Handle the messages that may go on, depth first, from `start`, which is now. What raises is left to the
         worker, for all that a failed message is due; so is what follows to the same fluxion (`shut`), or it would
         overtake."""
-        allowed = item.onward.get(sender, ())
         passed: list[Passed] = []
-        for index, each in enumerate(emitted if allowed else ()):
+        allowed = item.onward.get(sender)
+        if not allowed:
+            return passed
+        for index, each in enumerate(emitted):
             if each.to not in allowed or each.key or each.delay_ms or each.to in shut or start > until:
                 continue
-            child = onward_item(item, each, child_id(parent, index))
-            spec = self.spec(child)
+            spec = self.named(item.graph, each.to)
             if spec.asynchronous:
                 continue
+            child = onward_item(item, each, child_id(parent, index))
             try:
                 result = self._call(spec, child, None, start)
                 sent = emissions(spec, result) if result is not None else []

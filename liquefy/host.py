@@ -57,6 +57,7 @@ from liquefy.hosting import (
     decode_to_host,
     frame,
 )
+from liquefy.limits import Limits
 from liquefy.loading import LoadError, Spec, load
 from liquefy.streaming import Stream
 
@@ -81,6 +82,9 @@ class Host:
         self._reader = FrameReader()
         self._runner = Runner(self._send_results, folder)
         self._asynchronous = False
+        self._loop: asyncio.AbstractEventLoop
+        self._limits: Limits
+        """Both from when coroutines are run."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._latest: dict[tuple[str, str], asyncio.Task[None]] = {}
         """By partition and key: the last coroutine that was given that context, while it runs."""
@@ -163,7 +167,7 @@ class Host:
                 if tail is None:
                     self._say_soon(row)
                 else:
-                    self._keep(asyncio.get_running_loop().create_task(self._run_tail(row, tail)))
+                    self._begin_tail(row, tail)
         for item in awaiting:
             self._begin(item)
 
@@ -185,6 +189,7 @@ class Host:
                 if not ended.done():
                     ended.set_exception(error)
 
+        self._loop, self._limits = loop, Limits(loop)
         self._cpu_mark_ns = thread_time_ns()
         loop.add_reader(self._connection.fileno(), on_readable)
         # uvloop has made it non-blocking, but results are sent whole, however little the socket takes at once.
@@ -228,20 +233,23 @@ class Host:
         if self._latest.get(slot) is task:
             del self._latest[slot]
 
-    async def _run_tail(self, row: Row, tail: Tail) -> None:
-        """A coroutine for which a plain fluxion's message is due, once. What fails is left to the worker, and so is
-        what wants to stream: pieces belong to a message that the worker has given."""
+    def _begin_tail(self, row: Row, tail: Tail) -> None:
         item = onward_item(tail.item, tail.emitted, tail.message)
         spec = self._runner.spec(item)
+        task = self._loop.create_task(self._run_tail(row, tail, item, spec))
+        self._limits.begin(tail.item.ticket, task, spec.limit_ns)
+
+    async def _run_tail(self, row: Row, tail: Tail, item: Item, spec: Spec) -> None:
+        """A coroutine for which a plain fluxion's message is due, once. What fails is left to the worker, and so is
+        what wants to stream: pieces belong to a message that the worker has given."""
         start = perf_counter_ns()
-        streaming.enter(None)
         try:
-            async with asyncio.timeout(spec.limit_s):
-                result = await spec.function(message_of(item))
-            emitted = emissions(spec, result)
+            emitted = emissions(spec, await spec.function(message_of(item)))
         except BaseException:
+            self._limits.end(tail.item.ticket)
             self._say_soon(row)
             return
+        self._limits.end(tail.item.ticket)
         elapsed = perf_counter_ns() - start
         further = self._runner.go_on(tail.item, item.fluxion, item.id, emitted) if emitted else []
         self._late.append((tail.passed, (0, emitted, elapsed, 0, further)))
@@ -306,7 +314,7 @@ class Host:
     def _say_soon(self, row: Row) -> None:
         """With what else ends in this turn of the loop."""
         if not self._rows:
-            asyncio.get_running_loop().call_soon(self._flush_async)
+            self._loop.call_soon(self._flush_async)
         self._rows.append(row)
 
     def _flush_async(self) -> None:
