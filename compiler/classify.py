@@ -13,6 +13,7 @@ import re
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
+from compiler import remedies
 from compiler.facts import NOWHERE, Facts, Harm, Hazard, Initial, KeyOf, Mode, Place, Start, Unit, Variable
 from compiler.program import Group, Keeping, Kept, Sort, Sorted
 from compiler.reach import KINDS, Reach, Touch, of_start, reach
@@ -159,17 +160,17 @@ def _unite(
     everything = "all requests"
     for hazard, more, also in _told_once(list(facts.hazards)):
         why = f"line {hazard.place.line} {hazard.what}{more}"
-        kept.append(Kept(everything, why, hazard.place, hazard.remedy, also))
+        kept.append(Kept(everything, why, hazard.place, remedies.of_hazard(hazard), also))
     for hazard, more, also in _told_once(list(common.hazards)):
         why = f"line {hazard.place.line} {hazard.what}{more}, and every request runs through it"
-        kept.append(Kept(everything, why, hazard.place, hazard.remedy, also))
+        kept.append(Kept(everything, why, hazard.place, remedies.of_hazard(hazard), also))
     for touch in _first_touches(common, state):
         why = f"line {touch.use.place.line} {_verb(touch, state)}, and every request runs through it"
-        kept.append(Kept(everything, why, touch.use.place))
+        kept.append(Kept(everything, why, touch.use.place, remedies.EVERY_REQUEST))
     dynamic = [h for m in members for h in m.reach.hazards if h.harm is Harm.DYNAMIC]
     for hazard, more, also in _told_once(list(dict.fromkeys(dynamic))):
         why = f"line {hazard.place.line} {hazard.what}{more}: it may touch anything"
-        kept.append(Kept(everything, why, hazard.place, hazard.remedy, also))
+        kept.append(Kept(everything, why, hazard.place, remedies.of_hazard(hazard), also))
     if kept:
         union.join(every)
     return union, kept
@@ -250,13 +251,13 @@ def _keeping(
     """How the group is kept, the key of each member, and why not better."""
     what = ", ".join(member.name for member in cluster)
     reasons = [
-        Kept(what, f"line {h.place.line} {h.what}{more}", h.place, h.remedy, also)
+        Kept(what, f"line {h.place.line} {h.what}{more}", h.place, remedies.of_hazard(h), also)
         for h, more, also in _told_once(hazards)
     ]
     for variable in (state[v] for v in held if state[v].initial is Initial.OPAQUE):
         detail = variable.detail or "something whose state is not seen"
         why = f"line {variable.place.line} makes {variable.name}: it is {detail}"
-        reasons.append(Kept(what, why, variable.place, variable.remedy))
+        reasons.append(Kept(what, why, variable.place, remedies.of_variable(variable)))
     if reasons:
         told = {k.place for k in kept}
         kept += [reason for reason in reasons if reason.place not in told]
@@ -294,11 +295,12 @@ def _keys(
     for member in cluster:
         if member.name == APP:
             why = "requests whose handler cannot be told apart touch it"
-            return {}, (why, member.starts[0].place if member.starts else NOWHERE, "")
+            place = member.starts[0].place if member.starts else NOWHERE
+            return {}, (why, place, remedies.NOT_TOLD_APART)
     for variable in (state[v] for v in held):
         if variable.initial is Initial.ONCE:
             why = f"{variable.name} is {variable.detail or 'made once, when the service starts'}"
-            return {}, (why, variable.place, "")
+            return {}, (why, variable.place, remedies.of_variable(variable))
     keys: dict[str, KeyOf] = {}
     for member in cluster:
         for touch in sorted(member.reach.touches, key=_in_order):
@@ -320,17 +322,18 @@ def _against(
     name = state[use.variable].name
     line = f"line {use.place.line}"
     if use.mode in (Mode.WALK, Mode.ESCAPE):
-        remedy = f"keep what line {use.place.line} needs of all entries in a variable of its own"
-        return f"{line} {_VERBS[use.mode]} {name}", remedy if use.mode is Mode.WALK else ""
+        return f"{line} {_VERBS[use.mode]} {name}", remedies.against_key(use.mode, use.place.line)
     if use.key is None:
-        return f"{line} {_VERBS[use.mode]} {name} without a key", ""
+        return f"{line} {_VERBS[use.mode]} {name} without a key", remedies.against_key(use.mode, use.place.line)
     if key is None or not _usable(key):
         written = use.key.text or use.key.parameter
-        return f"line {use.place.line} finds an entry of {name} by {written}, which is not a part of the request", ""
+        why = f"line {use.place.line} finds an entry of {name} by {written}, which is not a part of the request"
+        return why, remedies.NO_PART
     if own is not None and (own.path, own.convert) != (key.path, key.convert):
-        return f"{line} finds an entry of {name} by another part of the request: {'.'.join(key.path)}", ""
+        why = f"{line} finds an entry of {name} by another part of the request: {'.'.join(key.path)}"
+        return why, remedies.OTHER_PART
     if any_key is not None and any_key.convert != key.convert:
-        return f"{line} finds an entry of {name} by a key of another type", ""
+        return f"{line} finds an entry of {name} by a key of another type", remedies.OTHER_TYPE
     return None
 
 
