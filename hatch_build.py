@@ -20,6 +20,7 @@ COMPILED = (
     *(f"worker/{name}.py" for name in ("accounting", "cache", "commit", "flow", "hosts", "mailbox", "onward")),
     *(f"worker/{name}.py" for name in ("ownership", "state")),
     *(f"broker/{name}.py" for name in ("holding", "routing", "state")),
+    "liquefy/flat.py",
     "liquefy/sending.py",
 )
 """What every message passes and needs no class of another library as a base."""

@@ -7,6 +7,7 @@ It keeps the gateway's promises (order, acknowledgement, sending again), as its 
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,9 @@ PACE_S = 0.001
 
 READY_S = 20.0
 
+DESTINATIONS_MAX = 10_000
+"""Keys whose partition need not be worked out again."""
+
 
 class Client:
     """One session with the broker. `graph`: whose input is asked; used within a running loop."""
@@ -48,6 +52,7 @@ class Client:
         self._graph, self._fluxion = graph, fluxion
         group = graph.group_by_name[graph.fluxion_by_name[fluxion].group]
         self._destinations = [partition_name(graph.name, group.name, i) for i in range(group.partitions)]
+        self._destination_of = functools.lru_cache(DESTINATIONS_MAX)(self._destination)
         self._link = Link(broker, self._name, self._on_frames, self._on_up, lambda: self._outgoing.on_disconnected())
         self._outgoing, self._acks = Outgoing(), Acks()
         self._ready = asyncio.Event()
@@ -76,8 +81,8 @@ class Client:
         self._link.close()
 
     async def run(self, outstanding: int, seconds: float, next_: Callable[[], tuple[str, Any]]) -> float:
-        """Keeps so many outstanding for so long, then waits for the last of them. `next_` gives key and body. Returns
-        how long it took, to the last answer that counts."""
+        """Keeps so many outstanding for so long, then waits for the last of them. `next_` gives key and body (or
+        that packed). Returns how long it took, to the last answer that counts."""
         self._forget()
         begin = time.perf_counter()
         end = begin + seconds
@@ -134,11 +139,15 @@ class Client:
         self._number += 1
         root = self._prefix + self._number.to_bytes(6, "big")
         now_ms = time.time_ns() // 1_000_000
+        packed = body if type(body) is bytes else pack(body)
         message = Message(
-            root, self._fluxion, key, pack(body), now_ms, root, self._name, deadline_ms=now_ms + DEADLINE_MS
+            root, self._fluxion, key, packed, now_ms, root, self._name, deadline_ms=now_ms + DEADLINE_MS
         )
         self._waiting[root] = (began_s, key)
-        self._outgoing.post(self._destinations[partition_index(key, len(self._destinations))], message, None)
+        self._outgoing.post(self._destination_of(key), message, None)
+
+    def _destination(self, key: str) -> str:
+        return self._destinations[partition_index(key, len(self._destinations))]
 
     def _answered(self, message: Message) -> None:
         found = self._waiting.pop(message.root, None)

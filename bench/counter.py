@@ -17,6 +17,7 @@ import uvloop
 from bench import report
 from bench.closed_loop import Client
 from bench.clusters import GRAPHS, LiveCluster, Spent, cluster, graph, quantile
+from liquefy.values import pack
 
 KEYS = 1_000
 OUTSTANDING = (1, 16, 64, 256, 1_024)
@@ -48,6 +49,7 @@ async def _measure(
     running: LiveCluster, seconds: float, outstanding: int, zipf: bool, counts: dict[str, int]
 ) -> dict[str, float]:
     keys = [f"key-{i}" for i in range(KEYS)]
+    bodies = {key: pack({"body": {"key": key, "n": 1, "pad": PAD}}) for key in keys}
     weights = list(accumulate(1 / (i + 1) for i in range(KEYS))) if zipf else None
     chance = random.Random(outstanding)
     drawn = iter(())
@@ -58,7 +60,7 @@ async def _measure(
         if key is None:
             drawn = iter(chance.choices(keys, cum_weights=weights, k=4_096))
             key = next(drawn)
-        return key, {"body": {"key": key, "n": 1, "pad": PAD}}
+        return key, bodies[key]
 
     async with Client(running.broker, await asyncio.to_thread(graph, running), "count") as client:
         client.last = counts

@@ -35,6 +35,7 @@ from liquefy.commits import (
     Verdict,
 )
 from liquefy.errors import LiquefyError
+from liquefy.flat import by_bucket, flat
 from liquefy.graph import Graph
 from liquefy.redis_cluster import SCHEME, ClusterLine, Topology
 from liquefy.redis_wire import ROUND_TRIP_MAX, TIMEOUT_S, Line, Script, Servers
@@ -113,16 +114,29 @@ class Contexts:
             return []
         if self._cluster and len(commits) > 1:
             return list(chain.from_iterable(await self._each([[c] for c in commits], lambda c: self.commit(c, owner))))
-        packed = _packer.pack(_flat(commits))
+        packed = _packer.pack(flat(commits))
         if len(packed) > COMMIT_BYTES_MAX and len(commits) > 1:
             half = len(commits) // 2
             return await self.commit(commits[:half], owner) + await self.commit(commits[half:], owner)
         key = _key(commits[0].partition, "meta")
-        refused = await self._commits.script(_COMMIT, key, owner, SEEN_BUCKET_MS, _KEEP_MS, packed)
-        verdicts = [Verdict(commit.partition, "ok") for commit in commits]
-        for index, outcome, *duplicates in refused:
-            verdicts[index - 1] = Verdict(commits[index - 1].partition, outcome.decode(), tuple(duplicates))
-        return verdicts
+        return _verdicts(commits, await self._commits.script(_COMMIT, key, owner, SEEN_BUCKET_MS, _KEEP_MS, packed))
+
+    def commit_at_once(
+        self, commits: Sequence[PartitionCommit], owner: str, tell: Callable[[list[Verdict] | None], None]
+    ) -> bool:
+        """`commit` without a task of its own, where all is as it should be. `tell` gets the verdicts; None if anything
+        was amiss, and the same is to be tried by `commit`. False: in the first place."""
+        if not isinstance(self._commits, Line):
+            return False
+        packed = _packer.pack(flat(commits))
+        if len(packed) > COMMIT_BYTES_MAX:
+            return False
+
+        def told(refused: Any) -> None:
+            tell(None if refused is None else _verdicts(commits, refused))
+
+        key = _key(commits[0].partition, "meta")
+        return self._commits.script_at_once(_COMMIT, key, owner, SEEN_BUCKET_MS, _KEEP_MS, packed, tell=told)
 
     async def read(self, queries: Sequence[ContextQuery]) -> list[ContextAnswer]:
         """Contexts, and which ids were seen, in one round trip; answers in the same order."""
@@ -130,7 +144,7 @@ class Contexts:
         buckets: list[dict[int, list[bytes]]] = []
         for partition, keys, ids in queries:
             commands += [("HGETALL", f"lq:{{{partition}}}:ctx:{key}") for key in keys]
-            buckets.append(grouped := _by_bucket(ids))
+            buckets.append(grouped := by_bucket(ids))
             commands += [("SMISMEMBER", _key(partition, f"seen:{b}"), *some) for b, some in grouped.items()]
         replies = iter(await self._reads.many(commands))
         answers = []
@@ -379,37 +393,12 @@ class Contexts:
 _packer = msgpack.Packer(use_bin_type=False)
 
 
-def _flat(commits: Iterable[PartitionCommit]) -> list[str | int | bytes]:
-    """What commit.lua takes; its head says how it is laid out."""
-    items: list[Any] = []
-    for partition, epoch, sequence, contexts, seen, outbox, acknowledged, dead, replayed, move in commits:
-        start = len(items)
-        target, target_epoch = move or ("", 0)
-        buckets = _by_bucket(seen)
-        items += (0, partition, epoch, sequence, target, target_epoch, len(buckets))
-        for bucket, ids in buckets.items():
-            items += (str(bucket), len(ids))
-            items += ids
-        items.append(len(contexts))
-        for change in contexts:
-            sets, removes = change.sets, change.removes
-            fate = 2 if change.emptied else 1 if change.created else 0
-            items += (change.key, fate, 2 * len(sets), len(removes))
-            for field in sets.items():
-                items += field
-            items += removes
-        items.append(2 * len(outbox))
-        for seq, message in outbox:
-            items += (str(seq), message)
-        items.append(len(acknowledged))
-        items += map(str, acknowledged)
-        items.append(2 * len(dead))
-        for letter in dead:
-            items += letter
-        items.append(len(replayed))
-        items += replayed
-        items[start] = len(items) - start - 1
-    return items
+def _verdicts(commits: Sequence[PartitionCommit], refused: Iterable[Any]) -> list[Verdict]:
+    """By what commit.lua returned."""
+    verdicts = [Verdict(commit.partition, "ok") for commit in commits]
+    for index, outcome, *duplicates in refused:
+        verdicts[index - 1] = Verdict(commits[index - 1].partition, outcome.decode(), tuple(duplicates))
+    return verdicts
 
 
 def _key(partition: str, kind: str) -> str:
@@ -427,13 +416,3 @@ def _pairs(flat: Iterable[bytes]) -> Iterable[tuple[bytes, bytes]]:
 
 def _fields(flat: Iterable[bytes]) -> dict[str, bytes]:
     return {field.decode(): value for field, value in _pairs(flat)}
-
-
-def _by_bucket(ids: Iterable[tuple[int, bytes]]) -> dict[int, list[bytes]]:
-    buckets: dict[int, list[bytes]] = {}
-    for bucket, id_ in ids:
-        if bucket in buckets:
-            buckets[bucket].append(id_)
-        else:
-            buckets[bucket] = [id_]
-    return buckets

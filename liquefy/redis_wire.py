@@ -16,7 +16,7 @@ import hashlib
 import re
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
@@ -73,6 +73,22 @@ class Script:
         self.sha = hashlib.sha1(self.body, usedforsecurity=False).hexdigest()
 
 
+Tell = Callable[[list[Any] | StoreUnavailable], None]
+"""Called with the replies, or with why there are none."""
+
+
+def _into(future: asyncio.Future[list[Any]]) -> Tell:
+    def tell(replies: list[Any] | StoreUnavailable) -> None:
+        if future.done():
+            return
+        if isinstance(replies, StoreUnavailable):
+            future.set_exception(replies)
+        else:
+            future.set_result(replies)
+
+    return tell
+
+
 class _Connection(asyncio.Protocol):
     """One connection: commands out, replies in, in order. Given up when a reply is not there in time."""
 
@@ -85,7 +101,7 @@ class _Connection(asyncio.Protocol):
         self.name, self._timeout_s = name, timeout_s
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_MORE)
-        self._waiting: deque[tuple[asyncio.Future[list[Any]], int, float]] = deque()
+        self._waiting: deque[tuple[Tell, int, float]] = deque()
         """Whom to tell, how many replies, and when it is too late (the loop's time)."""
         self._replies: list[Any] = []
         self._transport: asyncio.Transport | None = None
@@ -97,14 +113,18 @@ class _Connection(asyncio.Protocol):
     def send(self, commands: bytes, count: int) -> asyncio.Future[list[Any]]:
         """The replies to `count` packed commands; a refused command's is an exception in that list."""
         future: asyncio.Future[list[Any]] = self._loop.create_future()
-        if not self.open or self._transport is None:
-            future.set_exception(StoreUnavailable("Redis: the connection broke"))
-        else:
-            self._waiting.append((future, count, self._loop.time() + self._timeout_s))
-            self._transport.write(commands)
-            if self._timer is None:
-                self._timer = self._loop.call_later(self._timeout_s, self._look)
+        self.ask(commands, count, _into(future))
         return future
+
+    def ask(self, commands: bytes, count: int, tell: Tell) -> None:
+        """As `send`; `tell` is called as soon as the replies are read."""
+        if not self.open or self._transport is None:
+            tell(StoreUnavailable("Redis: the connection broke"))
+            return
+        self._waiting.append((tell, count, self._loop.time() + self._timeout_s))
+        self._transport.write(commands)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout_s, self._look)
 
     def _look(self) -> None:
         """One timer for all calls: a call costs none of its own."""
@@ -123,13 +143,15 @@ class _Connection(asyncio.Protocol):
         try:
             while (reply := self._reader.gets()) is not _MORE:
                 self._replies.append(reply)
-                future, count, _ = self._waiting[0]
+                if not self._waiting:
+                    self.give_up()
+                    return
+                tell, count, _ = self._waiting[0]
                 if len(self._replies) == count:
                     self._waiting.popleft()
                     replies, self._replies = self._replies, []
-                    if not future.done():
-                        future.set_result(replies)
-        except (hiredis.ProtocolError, IndexError):
+                    tell(replies)
+        except hiredis.ProtocolError:
             self.give_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -138,9 +160,7 @@ class _Connection(asyncio.Protocol):
 
     def _fail(self, why: str) -> None:
         while self._waiting:
-            future = self._waiting.popleft()[0]
-            if not future.done():
-                future.set_exception(StoreUnavailable(why))
+            self._waiting.popleft()[0](StoreUnavailable(why))
 
     def give_up(self) -> None:
         """Close at once; all who wait get StoreUnavailable."""
@@ -340,6 +360,23 @@ class Line:
             loaded = pack("SCRIPT", "LOAD", script.body) + command
             replies = (await self._settled(loaded, 2, settled))[1:]
         return self._checked(replies)[0]
+
+    def script_at_once(
+        self, script: Script, key: str, *arguments: str | int | bytes, tell: Callable[[Any], None]
+    ) -> bool:
+        """`script` for what is called all the time: without a task, where all is as it should be. `tell` gets what the
+        script returns; None if anything was amiss, and it is to be called again by `script`, which knows what to do
+        about it. False: by that in the first place."""
+        connection = self._connection
+        if self._waits or connection is None or not connection.open:
+            return False
+
+        def told(replies: list[Any] | StoreUnavailable) -> None:
+            amiss = isinstance(replies, StoreUnavailable) or isinstance(replies[0], hiredis.ReplyError)
+            tell(None if amiss else replies[0])  # type: ignore[index]
+
+        connection.ask(pack("EVALSHA", script.sha, 1, key, *arguments), 1, told)
+        return True
 
     async def _settled(self, commands: bytes, count: int, settled: bool) -> list[Any]:
         """Exchange; and then wait, if that is asked for, until a replica has all that was written until then, by

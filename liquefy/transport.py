@@ -115,8 +115,9 @@ class _Reader:
         self._loop.add_reader(self._fd, self._drain)
 
     def soon(self) -> None:
-        """Read once the present callback is through: what was just sent may have swallowed an edge."""
-        if not self._due:
+        """What was just sent may have swallowed an edge: what is there by now is read once the present callback is
+        through."""
+        if not self._due and int(Raw.get(self._socket, _EVENTS)) & _POLLIN:
             self._due = True
             self._loop.call_soon(self._drain)
 

@@ -20,6 +20,7 @@ import psutil
 from liquefy import confine, log, nodejs, signing
 from liquefy.admission import Complaints
 from liquefy.clock import SteadyClock
+from liquefy.commits import Verdict
 from liquefy.config import WorkerConfig
 from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
@@ -83,7 +84,7 @@ class Service:
             Count: self._count,
             ev.TellHost: self._tell_host,
             ev.LoadGraph: self._load_graph,
-            ev.CommitBatch: lambda e: self._spawn(self._commit(e)),
+            ev.CommitBatch: self._commit_at_once,
             ev.ReadContexts: lambda e: self._spawn(self._read(e)),
             ev.LoadPartitions: lambda e: self._spawn(self._load(e)),
             ev.StartHost: lambda e: self._spawn(self._start_host(e)),
@@ -219,6 +220,16 @@ class Service:
             if failures:
                 self._log(Log("info", f"the store answers again; {what} done after {failures + 1} tries", "store"))
             return answer
+
+    def _commit_at_once(self, effect: ev.CommitBatch) -> None:
+        def tell(verdicts: list[Verdict] | None) -> None:
+            if verdicts is not None:
+                self._step(ev.Committed(effect.tag, verdicts))
+            elif not self._exit.is_set():
+                self._spawn(self._commit(effect))
+
+        if not self._contexts.commit_at_once(effect.commits, self._config.name, tell):
+            self._spawn(self._commit(effect))
 
     async def _commit(self, effect: ev.CommitBatch) -> None:
         verdicts = await self._insist(lambda: self._contexts.commit(effect.commits, self._config.name), "a commit")

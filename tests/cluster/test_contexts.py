@@ -420,6 +420,36 @@ def test_scripts_that_redis_forgot_are_loaded_again(server: RedisServer) -> None
             assert committed == [Verdict(P, "ok")]
             assert placed == [Placement(P, "node1", 1)]
 
+    run(test, server.url)
+
+
+def test_a_commit_at_once_says_as_much_as_a_commit_or_that_it_has_to_be_tried_as_one(server: RedisServer) -> None:
+    async def test(store: Contexts) -> None:
+        async def at_once(*commits: PartitionCommit) -> list[Verdict] | None:
+            told: asyncio.Future[list[Verdict] | None] = asyncio.get_running_loop().create_future()
+            assert store.commit_at_once(commits, "node1", told.set_result)
+            return await told
+
+        bucket, other = now_ms() // SEEN_BUCKET_MS, "g/s/1"
+        await store.place([PlaceRequest(P, 0, "node1"), PlaceRequest(other, 0, "node2")])
+        assert not store.commit_at_once([commit(P)], "node1", lambda verdicts: None), "there is no connection yet"
+        assert await store.commit([commit(P, seen=[(bucket, b"1")])]) == [Verdict(P, "ok")]
+        both = await at_once(commit(P, 1, seen=[(bucket, b"1")]), commit(other))
+        assert both == [Verdict(P, "seen", (b"1",)), Verdict(other, "fenced")]
+        assert await at_once(commit(P, 1)) == [Verdict(P, "ok")]
+        async with raw(server.url) as line:
+            await line.call("SCRIPT", "FLUSH")
+        assert await at_once(commit(P, 2)) is None
+        assert await store.commit([commit(P, 2)]) == [Verdict(P, "ok")]
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            assert await at_once(commit(P, 3)) is None
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        assert await store.commit([commit(P, 3)]) == [Verdict(P, "ok")]
+
+    run(test, server.url, timeout_s=1.0)
+
 
 @pytest.mark.parametrize(
     ("on", "off", "says"),
