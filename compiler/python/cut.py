@@ -11,6 +11,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from compiler import remedies
 from compiler.assemble import Body, Chain
 from compiler.classify import Part, unused
 from compiler.facts import Mode, Place, Unit
@@ -95,7 +96,7 @@ def cut(machine: Machine, handler: Function, part: Part, unit: Unit, state: set[
         cutter.run()
         cutter.check(unit)
     except Uncut as reason:
-        return Kept(part.name, reason.why, reason.where, reason.remedy)
+        return Kept(part.name, reason.why, reason.where, reason.remedy or remedies.UNCUT)
     return cutter
 
 
