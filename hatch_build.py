@@ -21,11 +21,13 @@ COMPILED = (
     *(f"worker/{name}.py" for name in ("ownership", "state")),
     *(f"broker/{name}.py" for name in ("holding", "routing", "state")),
     "liquefy/flat.py",
+    *(f"gateway/{name}.py" for name in ("answers", "bodies", "http1", "keys", "pending", "records", "routes")),
+    *(f"gateway/{name}.py" for name in ("service", "streams")),
     "liquefy/sending.py",
 )
 """What every message passes and needs no class of another library as a base."""
 
-PACKAGES = ("liquefy", "broker", "worker")
+PACKAGES = ("liquefy", "broker", "gateway", "worker")
 
 SETUP = f"""
 from mypyc.build import mypycify

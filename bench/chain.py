@@ -28,42 +28,57 @@ WARM_S = 1
 PLAIN = (("express", 1), ("fastapi", 1), ("fastapi", 2), ("flask", 2))
 """Framework, and processes."""
 
-Cases = dict[str, Callable[[], dict[str, float]]]
-
 
 def run(plan: report.Plan) -> dict[str, Any]:
-    cases = []
-    for nodes in (1, 3):
-        with ExitStack() as stack:
-            prefix = f"{nodes} node{'s' if nodes > 1 else ''}"
-            if any(plan.wanted(name) for name in _names(prefix)):
-                running = stack.enter_context(cluster(GRAPHS / "chain", nodes=nodes))
-                cases += report.rounds(plan, _cases(stack, plan, prefix, running.http, running.processes))
+    """All are up at once, and idle but for the one that is asked; of each round, what has as many connections follows
+    one another, so that what else the machine does falls on all alike."""
     with ExitStack() as stack:
-        plain = {f"{framework} with Redis x {workers}": (framework, workers) for framework, workers in PLAIN}
-        wanted = {prefix: plain[prefix] for prefix in plain if any(map(plan.wanted, _names(prefix)))}
-        named: Cases = {}
-        if wanted:
-            folder, store = stack.enter_context(packages()), stack.enter_context(redis())
-            for prefix, (framework, workers) in wanted.items():
-                url, processes = stack.enter_context(serving(folder, framework, store, workers))
-                named |= _cases(stack, plan, prefix, url, functools.partial(list, processes))
-        cases += report.rounds(plan, named)
-    return report.result(plan, cases, users=USERS, redis_sync="everysec", client="wrk -t1")
+        services = {**_liquid(stack, plan), **_plain(stack, plan)}
+        cases = {
+            _name(service, n): functools.partial(asked, url, processes, plan.seconds, n, script)
+            for n in CONNECTIONS
+            for service, (url, processes, script) in services.items()
+        }
+        measured = report.rounds(plan, cases)
+    return report.result(plan, measured, users=USERS, redis_sync="everysec", client="wrk -t1")
 
 
-def _names(prefix: str) -> list[str]:
-    return [f"{prefix}, {n} connections" for n in CONNECTIONS]
+Service = tuple[str, Callable[[], list[psutil.Process]], Path]
+"""Its address, its processes, and the script of who asks it."""
 
 
-def _cases(
-    stack: ExitStack, plan: report.Plan, prefix: str, url: str, processes: Callable[[], list[psutil.Process]]
-) -> Cases:
-    script = stack.enter_context(users("/u"))
-    return {
-        name: functools.partial(asked, url, processes, plan.seconds, n, script)
-        for n, name in zip(CONNECTIONS, _names(prefix), strict=True)
-    }
+def _liquid(stack: ExitStack, plan: report.Plan) -> dict[str, Service]:
+    """The graph has the chain twice: behind `/ahead/`, all that follows the context is speculative."""
+    services: dict[str, Service] = {}
+    for nodes in (1, 3):
+        name = f"{nodes} node{'s' * (nodes > 1)}"
+        both = ((name, "/u"), (f"{name}, speculative", "/ahead/u"))
+        ways = {label: path for label, path in both if _any(plan, label)}
+        if ways:
+            running = stack.enter_context(cluster(GRAPHS / "chain", nodes=nodes))
+            for label, path in ways.items():
+                services[label] = (running.http, running.processes, stack.enter_context(users(path)))
+    return services
+
+
+def _plain(stack: ExitStack, plan: report.Plan) -> dict[str, Service]:
+    named = {f"{framework} with Redis x {workers}": (framework, workers) for framework, workers in PLAIN}
+    wanted = {name: what for name, what in named.items() if _any(plan, name)}
+    services: dict[str, Service] = {}
+    if wanted:
+        folder, store, script = (stack.enter_context(each) for each in (packages(), redis(), users("/u")))
+        for name, (framework, workers) in wanted.items():
+            url, processes = stack.enter_context(serving(folder, framework, store, workers))
+            services[name] = (url, functools.partial(list, processes), script)
+    return services
+
+
+def _name(service: str, connections: int) -> str:
+    return f"{service}, {connections} connections"
+
+
+def _any(plan: report.Plan, service: str) -> bool:
+    return any(plan.wanted(_name(service, n)) for n in CONNECTIONS)
 
 
 @contextlib.contextmanager

@@ -13,11 +13,12 @@ from typing import Any
 import psutil
 
 from bench import report
-from bench.chain import Cases, asked, users
+from bench.chain import asked, users
 from bench.clusters import GRAPHS, cluster
 from bench.services import packages, redis, serving
 
 CONNECTIONS = (1, 64)
+Cases = dict[str, Callable[[], dict[str, float]]]
 PLAIN = (("flask", 1, 2), ("fastapi", 1, 2), ("express", 1, 1))
 """Framework, processes that keep everything in memory (it is one's own), processes that keep it in Redis."""
 

@@ -16,7 +16,6 @@ _OF_HARM = {
 _SOCKETS = "requests to upgrade are answered 501: send events (text/event-stream), or let clients ask again"
 _OF_SOCKETS = ("websocket", "socket.io", "clients' connections")
 
-UNCUT = "let it work through functions of the service, one after the other, and answer with the last"
 EVERY_REQUEST = "do it in the handlers that need it"
 NOT_TOLD_APART = "register those handlers under paths that are written out"
 

@@ -184,7 +184,8 @@ class Server:
         """Returns the port that is listened on (for port 0). Raises OSError."""
         loop = asyncio.get_running_loop()
         self._sweep()
-        self._listener = await loop.create_server(lambda: Connection(self), host, port, backlog=BACKLOG)
+        made = cast(Callable[[], asyncio.Protocol], lambda: Connection(self))
+        self._listener = await loop.create_server(made, host, port, backlog=BACKLOG)
         return int(self._listener.sockets[0].getsockname()[1])
 
     async def stop(self, grace_s: float) -> None:
@@ -210,9 +211,12 @@ class Server:
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
 
 
-class Connection(asyncio.Protocol):
-    """One client. `_waiting` holds requests read and not begun, `_begun` those whose answers are not
+class Connection:
+    """One client: an `asyncio.Protocol` by what it can do. (As a subclass of it, compiled, it would not know of weak
+    references to it.) `_waiting` holds requests read and not begun, `_begun` those whose answers are not
     written."""
+
+    __deletable__ = ("_parser", "_current")  # mypyc wants to know
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -396,7 +400,8 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         exchange, parser = self._current, self._parser
         headers = exchange.headers
-        exchange.method = parser.get_method().decode("ascii")
+        method = parser.get_method()
+        exchange.method = _methods.get(method) or method.decode("ascii")
         exchange.safe = exchange.method in _SAFE
         exchange.target = self._url.decode("latin-1")
         exchange.version = parser.get_http_version()
@@ -452,8 +457,7 @@ class Connection(asyncio.Protocol):
         waiting, begun = self._waiting, self._begun
         while waiting and self._choked_since_s is None:
             exchange = waiting[0]
-            side_by_side = exchange.safe and exchange.answer is None and all(e.safe for e in begun)
-            if begun and not (side_by_side and len(begun) < PIPELINE_MAX):
+            if begun and not self._side_by_side(exchange):
                 break
             begun.append(waiting.popleft())
             if exchange.answer is None:
@@ -461,6 +465,12 @@ class Connection(asyncio.Protocol):
             else:
                 self._write_answers()
         self._beginning = False
+
+    def _side_by_side(self, exchange: Exchange) -> bool:
+        """Whether it may be handled beside those that are."""
+        begun = self._begun
+        safe = exchange.safe and exchange.answer is None and len(begun) < PIPELINE_MAX
+        return safe and all(other.safe for other in begun)
 
     def answered(self, exchange: Exchange) -> None:
         """Called by Exchange.respond."""
@@ -591,6 +601,8 @@ class Connection(asyncio.Protocol):
         elif self._phase == _BODY and waited_s > limits.body_timeout_s:
             self._refuse(Refusal(408, f"the body took longer than {limits.body_timeout_s:g} s"))
 
+
+_methods = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
 _names: dict[bytes, str] = {}
 """Names of headers as they came -> in lower case; those that most requests have."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from compiler import remedies
 from compiler.assemble import Body, Chain
 from compiler.classify import RESERVED, Classified, Part, classify
 from compiler.facts import Facts
@@ -49,7 +48,7 @@ def cut_all(flow: Flow, facts: Facts, functions: dict[str, Function], bodies: di
                 cutter.travelling()
                 cutters[part.unit] = cutter
             except Uncut as reason:
-                kept.append(Kept(part.name, reason.why, reason.where, reason.remedy or remedies.UNCUT))
+                kept.append(Kept(part.name, reason.why, reason.where, reason.remedy))
     if cutters:
         named = [replace(u, name=cutters[u.id].pieces[0].name or u.name) if u.id in cutters else u for u in facts.units]
         facts = replace(facts, units=tuple(named))

@@ -174,13 +174,8 @@ CHANGING_MADE = names(
 )
 """Functions of libraries that make such objects."""
 
-_CHANGING_MADE_OF = {"cheerio": "load", "mathjs": "parser chain", "hat": "rack"}
-"""The same, by names that say something else elsewhere."""
-
 COUNTS = names("uniqueId")
 """Functions of libraries that give another result each time, in order."""
-
-_COUNTS_OF = {"faker": "unique", "@faker-js/faker": "unique"}
 
 SETTINGS = names(
     """locale globalLocale defineLocale updateLocale setLocale registerPartial unregisterPartial registerHelper
@@ -218,7 +213,7 @@ WORKS = names("crypto zlib string_decoder stream url perf_hooks stream-buffers")
 FED = names(
     """update digest final finalize end next reset seed subtract startOf endOf push add append prepend write clear set
     delete remove shift pop unshift splice addSchema addMetaSchema addVocabulary addKeyword addFormat removeSchema
-    removeKeyword addGlobal removeGlobal addFilter addTest addExtension removeExtension multiply divide"""
+    removeKeyword"""
 )
 """Methods that change an object of another package."""
 
@@ -284,16 +279,6 @@ def may_change(package: str, name: str) -> bool:
 def sets(package: str, name: str) -> bool:
     """Whether that function of the package, called as such, changes what it does for everybody."""
     return name in SETTINGS or name in _SETTINGS_OF.get(package, "").split()
-
-
-def changing_made(package: str, name: str) -> bool:
-    """Whether that function makes an object that changes when it is used."""
-    return name in CHANGING_MADE or name in _CHANGING_MADE_OF.get(package, "").split()
-
-
-def counts(package: str, name: str) -> bool:
-    """Whether that function gives another result each time, which depends on those before."""
-    return name in COUNTS or name in _COUNTS_OF.get(package, "").split()
 
 
 def package_of(name: str) -> str:

@@ -106,12 +106,12 @@ class Packages(Calling):
             return self._machine(lib, arguments, node)
         if libraries.sets(package, name) and lib.path == (name,) and arguments:
             self.danger(Harm.DYNAMIC, f"changes the settings of {package} ({name})", node)
-        if sort is Sort.PURE and libraries.counts(package, name):
+        if sort is Sort.PURE and name in libraries.COUNTS:
             what = f"uses a counter that {package} has for itself ({name})"
             self.danger(Harm.OPAQUE, what, node, "count in a variable of the module")
         if sort is Sort.PURE and name in libraries.WRAPS and functions(every):
             return self._wrapper(name, every, node)
-        changing = package in libraries.CHANGING or libraries.changing_made(package, name)
+        changing = package in libraries.CHANGING or name in libraries.CHANGING_MADE
         if sort is Sort.PURE and changing and "()" not in lib.path and self.starts(self.function):
             return one(self.obj(node, "remembers"))
         self._given_functions(sort, package, name, every, node)

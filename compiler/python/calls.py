@@ -20,7 +20,6 @@ from compiler.python.libraries import (
     READERS,
     SIGNED,
     STARTS_WORK,
-    TEMPLATES,
     UNSIGNED,
     VALUES,
     WRITE_INTO,
@@ -723,8 +722,6 @@ def library_method(m: Machine, atom: LibMethod, args: Args, node: ast.AST, frame
         memory.record(m, atom.of, Mode.WRITE, where)
     if "*app" in atom.of.attrs and (("." in atom.name and last in MUTATORS) or last in PROCESS_SETTERS):
         memory.set_up_later(m, f"{atom.name.rpartition('.')[0]} of the application", where)
-    elif atom.of.name.startswith(TEMPLATES) and "." in atom.name and last in MUTATORS:
-        memory.alter(m, atom.of, atom.name.rpartition(".")[0], where)
     if atom.of.name.startswith(SIGNED):
         m.read_secrets(where)
     if atom.name in STARTS_WORK:

@@ -11,7 +11,6 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from compiler import remedies
 from compiler.assemble import Body, Chain
 from compiler.classify import Part, unused
 from compiler.facts import Mode, Place, Unit
@@ -96,7 +95,7 @@ def cut(machine: Machine, handler: Function, part: Part, unit: Unit, state: set[
         cutter.run()
         cutter.check(unit)
     except Uncut as reason:
-        return Kept(part.name, reason.why, reason.where, reason.remedy or remedies.UNCUT)
+        return Kept(part.name, reason.why, reason.where, reason.remedy)
     return cutter
 
 

@@ -133,8 +133,6 @@ class Machine:
         self._memo: dict[tuple[object, ...], Atoms] = {}
         self.unstorable: dict[str, str] = {}
         """Variables that hold what a library made and a request changes, and what it is."""
-        self.altered: set[Obj] = set()
-        """Objects of libraries whose attributes requests change."""
         self._active: dict[tuple[object, ...], Atoms] = {}
 
     # Modules

@@ -384,10 +384,6 @@ UNSIGNED = (
 """Libraries that an application is given to, and that sign nothing."""
 
 
-TEMPLATES = ("jinja2", "mako", "markdown")
-"""Libraries whose objects have collections of what templates and texts are made with."""
-
-
 def gives_data(name: str) -> bool:
     """Whether a library's function gives plain data."""
     return name.startswith(_DATA)

@@ -389,26 +389,12 @@ def touch_library(m: Machine, obj: Obj, where: Place) -> None:
     """A live object of a library is used: state, if the library keeps any."""
     if m.loading or not obj.live:
         return
-    if obj in m.altered:
-        record(m, obj, Mode.READ, where)
     kind, words = about(obj.name)
     if kind is Kind.LOCAL or (kind is Kind.DATABASE and m.embedded):
         shown = "an embedded database (SQLite)" if kind is Kind.DATABASE else words
         m.hazard(Harm.LOCAL, f"uses {shown}", where, "use a database that is elsewhere")
     elif kind not in (Kind.PURE, Kind.DATABASE):
         record(m, obj, Mode.READ, where)
-
-
-def alter(m: Machine, obj: Obj, what: str, where: Place) -> None:
-    """An attribute of a library's object is changed: whoever uses the object may find it so."""
-    if m.loading or not obj.live:
-        return
-    if not obj.roots():
-        m.hazard(Harm.OPAQUE, f"changes {what} of a {obj.name}", where)
-    m.changed = m.changed or obj not in m.altered
-    m.altered.add(obj)
-    record(m, obj, Mode.WRITE, where)
-    m.unstorable |= {variable: obj.name for variable, _ in obj.roots()}
 
 
 # Entries
@@ -554,8 +540,6 @@ def set_item(m: Machine, of: Atoms, key: Atoms, value: Atoms, where: Place) -> N
         elif isinstance(atom, LibMethod) and _of_application(atom):
             set_up_later(m, f"{atom.name} of the application", where)
             m.hooks.given(m, value)
-        elif isinstance(atom, LibMethod) and about(atom.of.name)[0] is Kind.PURE:
-            alter(m, atom.of, atom.name, where)
         elif isinstance(atom, Req):
             key_name = f"request[{constant}]"
             request_attribute(m, key_name, value)
@@ -602,7 +586,7 @@ def set_library_entry(m: Machine, obj: Obj, name: str, value: Atoms, where: Plac
     if about(obj.name)[0] not in (Kind.PURE, Kind.DATABASE):
         return
     if "*app" not in obj.attrs and "*state" not in obj.attrs:
-        alter(m, obj, short if name != "[None]" else "an entry", where)
+        m.hazard(Harm.OPAQUE, f"changes {short if name != '[None]' else 'an entry'} of a {obj.name}", where)
         return
     keep_check(m, value, where, id_)
     opaque = not reachable(m, obj.owner) or "<" in name
@@ -666,8 +650,6 @@ def remove_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
             change_library(m, atom.name, where)
         elif isinstance(atom, LibMethod) and _of_application(atom):
             set_up_later(m, f"{atom.name} of the application", where)
-        elif isinstance(atom, LibMethod) and about(atom.of.name)[0] is Kind.PURE:
-            alter(m, atom.of, atom.name, where)
 
 
 def set_up_later(m: Machine, what: str, where: Place) -> None:

@@ -7,7 +7,7 @@ import redis.asyncio
 from fastapi import FastAPI
 
 app = FastAPI()
-store = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"])
+store = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], max_connections=1_000)
 
 
 @app.get("/{user}")
