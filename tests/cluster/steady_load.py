@@ -22,6 +22,10 @@ SLOW_S = 0.4
 """An answer that took longer was waiting for something that was away."""
 
 TICK_S = 0.002
+CONNECTIONS = 256
+OPEN_MAX = 2 * CONNECTIONS
+"""With so many requests unanswered no more are made: all that try again would leave little time to whatever else is
+done in this process, and longer outages than there were would be seen."""
 
 
 class Entry(NamedTuple):
@@ -172,11 +176,13 @@ class SteadyLoad:
         return found
 
     async def _run(self) -> None:
-        self.client = loadclient.Client(self._urls, connections=256, give_up_s=self._give_up_s)
+        self.client = loadclient.Client(self._urls, connections=CONNECTIONS, give_up_s=self._give_up_s)
         begin = time.perf_counter()
         tasks: set[asyncio.Task[None]] = set()
         while not self._stop.is_set():
-            while self.started < (time.perf_counter() - begin) * self._rate:
+            if len(self._due) >= OPEN_MAX:
+                begin = time.perf_counter() - self.started / self._rate
+            while self.started < (time.perf_counter() - begin) * self._rate and len(self._due) < OPEN_MAX:
                 task = asyncio.create_task(self._one(self.started, begin + self.started / self._rate))
                 self.started += 1
                 tasks.add(task)
