@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compiler.facts import Harm, Mode, Place
-from compiler.python import builtin, keys, memory
+from compiler.python import builtin, keys, memory, settings
 from compiler.python.libraries import (
     CONTAINERS,
     DATA_METHODS,
@@ -613,6 +613,7 @@ def _rendered(m: Machine, name: str, args: Args, node: ast.AST) -> None:
     from compiler.python import templates
 
     if name.rpartition(".")[2] in templates.RENDERING:
+        settings.shown_by_templates(m, m.here(node))
         templates.shown(m, args.every(), node)
 
 
@@ -717,6 +718,10 @@ def library_method(m: Machine, atom: LibMethod, args: Args, node: ast.AST, frame
             return frozenset({Ref(memory.fresh(m, "lib", node, atom.of.name))})
         return frozenset({Foreign(atom.of.name, True), Lib(f"{atom.of.name}.{atom.name}")})
     memory.touch_library(m, atom.of, where)
+    if "*state" in atom.of.attrs or ("*app" in atom.of.attrs and atom.of.name.startswith("aiohttp.")):
+        found = settings.entry_method(m, atom.of, atom.name, args, where)
+        if found is not None:
+            return found
     last = atom.name.rpartition(".")[2]
     if kind is Kind.PURE and changes(atom.of.name, last, [name for name, _ in args.named]):
         memory.record(m, atom.of, Mode.WRITE, where)

@@ -488,7 +488,9 @@ PROCESS_SETTINGS = words(
     "sys.setprofile sys.settrace copyreg.pickle os.umask os.nice numpy.set_printoptions numpy.seterr numpy.seterrcall "
     "pandas.set_option pandas.reset_option humanize.activate humanize.deactivate humanize.i18n.activate "
     "humanize.i18n.deactivate shortuuid.set_alphabet yaml.add_constructor yaml.add_representer "
-    "yaml.add_multi_constructor faker.Faker.seed decimal.setcontext"
+    "yaml.add_multi_constructor faker.Faker.seed decimal.setcontext calendar.setfirstweekday gettext.textdomain "
+    "gettext.bindtextdomain gettext.install urllib.request.install_opener xml.etree.ElementTree.register_namespace "
+    "zoneinfo.reset_tzpath sqlite3.register_adapter sqlite3.register_converter email.charset.add_charset"
 )
 """Functions that change something for the whole process."""
 PROCESS_SETTERS = words("setLevel addHandler removeHandler addFilter removeFilter setFormatter")

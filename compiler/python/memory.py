@@ -368,8 +368,10 @@ def consume(m: Machine, value: Atoms, mode: Mode, where: Place, depth: int = 0) 
         if isinstance(atom, Ref):
             if atom.obj.live and atom.obj.kind != "lib":
                 record(m, atom.obj, mode, where)
-            elif atom.obj.live and mode is Mode.ESCAPE:
-                touch_library(m, atom.obj, where)
+            elif atom.obj.live:
+                read_entries(m, atom.obj, where)
+                if mode is Mode.ESCAPE:
+                    touch_library(m, atom.obj, where)
             if not (atom.obj.live and atom.obj.kind == "lib"):
                 _inside(m, atom.obj, mode, where, depth)
         elif isinstance(atom, Part):
@@ -383,6 +385,10 @@ def _inside(m: Machine, obj: Obj, mode: Mode, where: Place, depth: int) -> None:
         for inner in (obj.elements, *obj.attrs.values()):
             todo = frozenset(a for a in inner if not (isinstance(a, Ref) and a.obj is obj))
             consume(m, todo, mode, where, depth + 1)
+
+
+REBOUND = "*rebound "
+"""Before the names of what requests put into an application."""
 
 
 def touch_library(m: Machine, obj: Obj, where: Place) -> None:
@@ -433,6 +439,7 @@ def walk(m: Machine, value: Atoms, where: Place) -> Atoms:
                 record(m, atom.obj, Mode.WRITE, where)
         elif isinstance(atom, Ref) and atom.obj.kind == "lib":
             touch_library(m, atom.obj, where)
+            read_entries(m, atom.obj, where)
         elif isinstance(atom, Part):
             record(m, atom.obj, Mode.READ, where, atom.key)
     return elements(value) | given or PLAIN
@@ -458,7 +465,7 @@ def get_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> Atoms:
                 found |= m.request_attrs.get(f"request[{constant}]", NOTHING)
         elif isinstance(atom, Ref) and atom.obj.kind == "lib":
             touch_library(m, atom.obj, where)
-            found |= _library_entry(m, atom.obj, name_of(key), where)
+            found |= library_entry(m, atom.obj, name_of(key), where)
         elif isinstance(atom, Ref):
             found |= _entry(m, atom.obj, keyed, constant, where)
         elif isinstance(atom, Part):
@@ -514,7 +521,17 @@ def _told_as_part(obj: Obj, found: Atoms) -> Atoms:
     return frozenset(told)
 
 
+def application(m: Machine, of: Atoms) -> Atoms:
+    """With the application itself for what stands for it in a request."""
+    if not any(isinstance(atom, Special) and atom.kind == "current-app" for atom in of):
+        return of
+    return m.request_attrs.get("[app]", NOTHING).union(
+        a for a in of if not (isinstance(a, Special) and a.kind == "current-app")
+    )
+
+
 def set_item(m: Machine, of: Atoms, key: Atoms, value: Atoms, where: Place) -> None:
+    of = application(m, of)
     keyed, constant = keys.key_of(key), keys.constant(key)
     consume(m, frozenset(a for a in key if isinstance(a, Part)), Mode.READ, where)
     hashed(m, key)
@@ -588,6 +605,9 @@ def set_library_entry(m: Machine, obj: Obj, name: str, value: Atoms, where: Plac
     if "*app" not in obj.attrs and "*state" not in obj.attrs:
         m.hazard(Harm.OPAQUE, f"changes {short if name != '[None]' else 'an entry'} of a {obj.name}", where)
         return
+    if name == "[None]":
+        set_up_later(m, f"what {obj.name.rpartition('.')[2]} has under a computed name", where)
+        return
     keep_check(m, value, where, id_)
     opaque = not reachable(m, obj.owner) or "<" in name
     m.synthetic[id_] = Variable(id_, short, where, Initial.OPAQUE if opaque else Initial.VALUE, False)
@@ -595,8 +615,8 @@ def set_library_entry(m: Machine, obj: Obj, name: str, value: Atoms, where: Plac
     for atom in value:
         if isinstance(atom, Ref) and not atom.obj.live:
             promote(m, atom.obj, id_)
-    if f"*rebound {name}" not in obj.attrs or not value <= before:
-        obj.attrs[f"*rebound {name}"] = SCALAR
+    if f"{REBOUND}{name}" not in obj.attrs or not value <= before:
+        obj.attrs[f"{REBOUND}{name}"] = SCALAR
         m.changed = True
 
 
@@ -609,11 +629,18 @@ def reachable(m: Machine, variable: str) -> bool:
 
 
 def read_library_entry(m: Machine, obj: Obj, name: str, where: Place) -> None:
-    if not m.loading and obj.live and f"*rebound {name}" in obj.attrs:
+    if not m.loading and obj.live and f"{REBOUND}{name}" in obj.attrs:
         m.recorder.use(f"{obj.owner or obj.name}.{name.strip('[]')}", Mode.READ, where)
 
 
-def _library_entry(m: Machine, obj: Obj, name: str | None, where: Place) -> Atoms:
+def read_entries(m: Machine, obj: Obj, where: Place) -> None:
+    """All that requests may have put into it."""
+    for name in list(obj.attrs):
+        if name.startswith(REBOUND):
+            read_library_entry(m, obj, name.removeprefix(REBOUND), where)
+
+
+def library_entry(m: Machine, obj: Obj, name: str | None, where: Place) -> Atoms:
     read_library_entry(m, obj, f"[{name}]", where)
     every = NOTHING if name else NOTHING.union(*(v for k, v in obj.attrs.items() if k.startswith("[")))
     return obj.attrs.get(f"[{name}]", NOTHING) | every or frozenset({Foreign(obj.name, True)})
@@ -636,6 +663,7 @@ def hashed(m: Machine, key: Atoms) -> None:
 
 
 def remove_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
+    of = application(m, of)
     keyed = keys.key_of(key)
     hashed(m, key)
     for atom in of:
@@ -646,6 +674,8 @@ def remove_item(m: Machine, of: Atoms, key: Atoms, where: Place) -> None:
             record(m, atom.obj, Mode.WRITE, where, atom.key)
         elif isinstance(atom, Ref):
             touch_library(m, atom.obj, where)
+            if not m.loading and atom.obj.live and ("*app" in atom.obj.attrs or "*state" in atom.obj.attrs):
+                set_library_entry(m, atom.obj, f"[{name_of(key)}]", NOTHING, where)
         elif isinstance(atom, Lib):
             change_library(m, atom.name, where)
         elif isinstance(atom, LibMethod) and _of_application(atom):
@@ -726,7 +756,7 @@ def set_attribute(m: Machine, of: Atoms, name: str, value: Atoms, where: Place, 
     """`plainly`: whatever the class defines for it."""
     if name == "__dict__":
         m.hazard(Harm.OPAQUE, "gives an object all attributes of another", where, "set them one by one")
-    for atom in of:
+    for atom in application(m, of):
         if isinstance(atom, Ref | Part) and not plainly:
             _set_by_class(m, atom, name, value)
         if isinstance(atom, Ref) and atom.obj.kind == "lib":
