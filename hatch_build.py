@@ -17,7 +17,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COMPILED = (
-    *(f"worker/{name}.py" for name in ("accounting", "cache", "commit", "flow", "hosts", "mailbox", "onward")),
+    *(f"worker/{name}.py" for name in ("accounting", "cache", "commit", "fleet", "flow", "hosts", "mailbox", "onward")),
     *(f"worker/{name}.py" for name in ("ownership", "state")),
     *(f"broker/{name}.py" for name in ("holding", "routing", "state")),
     "liquefy/flat.py",

@@ -143,13 +143,13 @@ def build(partition: Partition, graph: Graph | None, now_ms: int) -> Built:
     outbox, name = partition.next_out, partition.name
     for entry in entries:
         message, done = entry.message, entry.result
-        seen.append((message.born_ms // SEEN_BUCKET_MS, message.id))
+        seen.append((message.born_ms // SEEN_BUCKET_MS, entry.id))
         if done.error:
             letter_id, letter, answer = failure(entry, done, now_ms)
             dead.append((letter_id, letter))
             done = Done(0, [answer], {}, ())
         elif done.sets or done.removes:
-            _merge(changes, partition, message.key, done)
+            _merge(changes, partition, entry.key, done)
         if entry.replays:
             replayed.append(entry.replays)
         for destination, emitted, _ in children(message, done, graph, now_ms, now_ms, name, entry.ticket):

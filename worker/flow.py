@@ -24,7 +24,7 @@ from worker.commit import Built, build, child, children, destination_of
 from worker.events import CommitBatch, ReadContexts, TellHost
 from worker.fleet import Fleet
 from worker.hosts import SOLO_AFTER_CRASHES, Dispatcher, Host, Streams
-from worker.mailbox import LOCAL, Entry, Life, Partition, Stage
+from worker.mailbox import ACTIVE, COMMITTING, EMITTED, LOCAL, QUEUED, RAN, Entry, Life, Partition
 from worker.onward import Onward, passages, sound
 
 ANSWER_GRACE_MS = 5_000
@@ -51,7 +51,8 @@ class Flow:
         self.commit_since_ms = 0
         self.reads_since_ms: dict[int, int] = {}
         self.next_read = 1
-        self._config = config
+        self._hops_max, self._emits_max = config.hops_max, config.emits_max
+        self._body_bytes_max, self._context_bytes_max = config.body_bytes_max, config.context_bytes_max
         self._fleet = fleet
         self._effects = effects
         self._dispatcher = Dispatcher(
@@ -93,12 +94,12 @@ class Flow:
             return
         entry = Entry(partition, message, sender, seq, resend)
         partition.take(entry)
-        if partition.life is Life.ACTIVE:
+        if partition.life is ACTIVE:
             self.admit(entry)
 
     def replay(self, partition: Partition, entry: Entry) -> None:
         """Handle a dead letter again."""
-        if entry.message.id not in partition.working:
+        if entry.id not in partition.working:
             partition.take(entry)
             self.admit(entry)
             self.schedule(partition)
@@ -110,7 +111,7 @@ class Flow:
         if not entry.doomed:
             entry.doomed = self._unfit(partition, entry.message)
         if entry.doomed:
-            entry.stage = Stage.RAN
+            entry.stage = RAN
             entry.result = Done(0, [], {}, (), entry.doomed)
             self._to_commit(partition, entry)
         elif not partition.admit(entry) and partition.queries:
@@ -119,8 +120,8 @@ class Flow:
     def _unfit(self, partition: Partition, message: Message) -> str:
         if message.born_ms + DEDUPE_RETENTION_MS < self.now_ms:
             return f"expired: it is {(self.now_ms - message.born_ms) // 1000} s old, and repeats are known for less"
-        if message.hops > self._config.hops_max:
-            return f"the message has made {message.hops} hops (limit hops_max {self._config.hops_max})"
+        if message.hops > self._hops_max:
+            return f"the message has made {message.hops} hops (limit hops_max {self._hops_max})"
         graph = self._fleet.graphs.get(partition.graph)
         if graph is not None and message.fluxion not in graph.fluxion_by_name:
             return f"there is no fluxion {message.fluxion!r} in version {graph.version} of {graph.name}"
@@ -128,7 +129,7 @@ class Flow:
 
     def schedule(self, partition: Partition) -> None:
         """The partition may have messages to run: queue it at the host that handles the first of them."""
-        if not partition.ready or partition.scheduled or partition.reset_due or partition.life is not Life.ACTIVE:
+        if not partition.ready or partition.scheduled or partition.reset_due or partition.life is not ACTIVE:
             return
         graph = self._fleet.graphs.get(partition.graph)
         fluxion = partition.ready[0].message.fluxion
@@ -168,7 +169,7 @@ class Flow:
             if underway is None:
                 continue
             entry = underway.entry
-            if entry.ticket == done.ticket and entry.partition.life is Life.ACTIVE:
+            if entry.ticket == done.ticket and entry.partition.life is ACTIVE:
                 self._handled(entry, done)
             for partition, _ in underway.lines:
                 self.schedule(partition)
@@ -180,7 +181,7 @@ class Flow:
         if underway is None or underway.entry.ticket != piece.ticket:
             return
         entry = underway.entry
-        if entry.partition.life is not Life.ACTIVE:
+        if entry.partition.life is not ACTIVE:
             return
         graph = self._fleet.graphs.get(entry.partition.graph)
         if entry.partition.stateful or piece.emitted.to != OUTPUT:
@@ -208,7 +209,7 @@ class Flow:
         if fault:
             entry.doomed = fault
             if partition.stateful:
-                entry.stage = Stage.QUEUED
+                entry.stage = QUEUED
                 self.reset(partition)
                 return
             done = Done(done.ticket, [], {}, (), fault)
@@ -216,9 +217,9 @@ class Flow:
             done = self._gone_on(entry, done, graph)
         entry.result = done
         if partition.stateful:
-            self._cache.resized(partition, entry.message.key, done.context_bytes)
+            self._cache.resized(partition, entry.key, done.context_bytes)
         if partition.stateful or done.error or entry.replays or _is_delayed(done):
-            entry.stage = Stage.RAN
+            entry.stage = RAN
             self._to_commit(partition, entry)
         elif graph is not None:
             partition.busy -= 1
@@ -237,7 +238,7 @@ class Flow:
             return not delayed and not self._oversized(step)
 
         steps = sound(done, graph, fits)
-        for source, destination, step in passages(done, steps, graph, entry.partition.name, entry.message.key):
+        for source, destination, step in passages(done, steps, graph, entry.partition.name, entry.key):
             self.accounting.sent(source, destination)
             self.accounting.handled(destination, step)
         return done if steps == done.onward else replace(done, onward=steps)
@@ -249,17 +250,17 @@ class Flow:
         return self._oversized(done) or self._oversized_context(done)
 
     def _oversized(self, done: Done | Step) -> str:
-        config = self._config
-        if len(done.emitted) > config.emits_max:
-            return f"it emitted {len(done.emitted)} messages (limit emits_max {config.emits_max})"
+        many, limit = len(done.emitted), self._body_bytes_max
+        if many > self._emits_max:
+            return f"it emitted {many} messages (limit emits_max {self._emits_max})"
         for emitted in done.emitted:
-            if len(emitted.body) > config.body_bytes_max:
-                size = len(emitted.body)
-                return f"it emitted a body of {size} bytes (limit body_bytes_max {config.body_bytes_max})"
+            size = len(emitted.body)
+            if size > limit:
+                return f"it emitted a body of {size} bytes (limit body_bytes_max {limit})"
         return ""
 
     def _oversized_context(self, done: Done) -> str:
-        limit = self._config.context_bytes_max
+        limit = self._context_bytes_max
         if done.context_bytes > limit:
             return f"its context has {done.context_bytes} bytes (limit context_bytes_max {limit})"
         return ""
@@ -281,7 +282,7 @@ class Flow:
             return self.outgoing.post(destination, message, token, resend)
         self.accounting.sent(source, destination)
         partition = self.partitions.get(destination)
-        here = partition is not None and partition.life is Life.ACTIVE and partition.move is None
+        here = partition is not None and partition.life is ACTIVE and partition.move is None
         if here and not resend and self.outgoing.clear_of(destination):
             assert partition is not None
             seq = self.outgoing.post(destination, message, token, local=True)
@@ -313,7 +314,7 @@ class Flow:
         for token in self.outgoing.acked(seqs):
             if type(token) is Entry:
                 token.children -= 1
-                if not token.children and token.stage is Stage.EMITTED:
+                if not token.children and token.stage is EMITTED:
                     self._finish(token)
             else:
                 partition, outbox = token
@@ -344,10 +345,10 @@ class Flow:
             move_due = partition.move is not None and partition.move.committing
             if partition in gone:
                 continue
-            if partition.life is Life.ACTIVE and (partition.ran or partition.acknowledged or move_due):
+            if partition.life is ACTIVE and (partition.ran or partition.acknowledged or move_due):
                 built = build(partition, self._fleet.graphs.get(partition.graph), self.now_ms)
                 for entry in built.entries:
-                    entry.stage = Stage.COMMITTING
+                    entry.stage = COMMITTING
                 partition.committing = True
                 self._committing[partition.name] = built
                 commits.append(built.commit)
@@ -388,7 +389,7 @@ class Flow:
         stateful, contexts = partition.stateful, partition.contexts
         for entry in built.entries:
             if stateful and not entry.doomed:  # doomed ones never used it
-                record = contexts.get(entry.message.key)
+                record = contexts.get(entry.key)
                 if record is not None and record.users:
                     record.users -= 1
             self._finish(entry)
@@ -410,10 +411,10 @@ class Flow:
         partition.acknowledged.extend(built.commit.acknowledged)
         rest = []
         for entry in built.entries:
-            if entry.message.id in duplicates:
+            if entry.id in duplicates:
                 self._finish(entry)
             else:
-                entry.stage = Stage.QUEUED if partition.stateful else Stage.RAN
+                entry.stage = QUEUED if partition.stateful else RAN
                 rest.append(entry)
         if partition.move is not None:
             partition.move.committing = False
@@ -447,7 +448,7 @@ class Flow:
         """Send what has fallen due."""
         while self._timers and self._timers[0][0] <= self.now_ms:
             _, _, partition, outbox, message = heappop(self._timers)
-            if partition.life is Life.ACTIVE and self.partitions.get(partition.name) is partition:
+            if partition.life is ACTIVE and self.partitions.get(partition.name) is partition:
                 self.send_outbox(partition, outbox, message)
 
     def send_outbox(self, partition: Partition, outbox: int, message: Message, resend: bool = False) -> None:
@@ -467,7 +468,7 @@ class Flow:
         self.reads_since_ms.pop(read, None)
         for answer in answers:
             partition = self.partitions.get(answer.partition)
-            if partition is None or partition.life is not Life.ACTIVE or read < partition.fresh_from:
+            if partition is None or partition.life is not ACTIVE or read < partition.fresh_from:
                 continue
             for entry in partition.answered(answer):
                 self._finish(entry)

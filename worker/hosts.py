@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from liquefy.graph import Graph
 from liquefy.hosting import Item
-from worker.mailbox import Entry, Partition, Stage
+from worker.mailbox import RUNNING, Entry, Partition
 
 RESTART_MS_MIN = 100
 RESTART_MS_MAX = 5_000
@@ -67,7 +67,7 @@ class Underway:
     def let_go(self) -> None:
         """It is at its end: what waited is next."""
         for partition, line in self.lines:
-            key = self.entry.message.key
+            key = self.entry.key
             if partition.awaiting.get(key) is not line:
                 continue  # the partition began anew meanwhile
             del partition.awaiting[key]
@@ -189,7 +189,7 @@ class Dispatcher:
             entry = ready[0]
             if entry.message.fluxion not in host.fluxions:
                 return
-            line = partition.awaiting.get(entry.message.key) if partition.awaiting else None
+            line = partition.awaiting.get(entry.key) if partition.awaiting else None
             if line is not None:
                 line.append(ready.popleft())
                 continue
@@ -207,30 +207,30 @@ class Dispatcher:
         ticket = self._next_ticket
         self._next_ticket += 1
         entry.ticket = ticket
-        entry.stage = Stage.RUNNING
+        entry.stage = RUNNING
         partition.busy += 1
         fields = None
         if partition.stateful:
-            record = partition.contexts[message.key]
+            record = partition.contexts[entry.key]
             fields, record.fields = record.fields, None
         onward: Streams = NOTHING
         coroutines: tuple[Partition, ...] = ()
         if not partition.stateful or host.graph.speculates:
             onward, coroutines = self._onward(host, partition, entry)
         if coroutines or message.fluxion in host.asynchronous:
-            own = partition.awaiting[message.key] = Line()
+            own = partition.awaiting[entry.key] = Line()
             lines = [(partition, own)]
             for other in coroutines:
                 other.busy += 1  # its migration waits for it, as for its own
                 other.host = host.name
-                behind = other.awaiting[message.key] = Line()
+                behind = other.awaiting[entry.key] = Line()
                 lines.append((other, behind))
             host.running[ticket] = Underway(entry, None, tuple(lines))
         else:
             batch.left += 1
             host.running[ticket] = Underway(entry, batch)
         return Item(
-            ticket, partition.graph, message.fluxion, partition.name, message.key, message.id, message.body,
+            ticket, partition.graph, message.fluxion, partition.name, entry.key, entry.id, message.body,
             fields, message.deadline_ms, message.trace, onward,
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final
 
 from liquefy.commits import SEEN_BUCKET_MS, ContextAnswer, ContextQuery
 from liquefy.messages import Message, Session
@@ -36,22 +36,40 @@ class Stage(Enum):
     """Handled without a commit; waits until all that it emitted is safe."""
 
 
+class Life(Enum):
+    """A partition at its owner."""
+
+    LOADING = auto()
+    ACTIVE = auto()
+    LOST = auto()
+
+
+QUEUED: Final = Stage.QUEUED
+RUNNING: Final = Stage.RUNNING
+RAN: Final = Stage.RAN
+COMMITTING: Final = Stage.COMMITTING
+EMITTED: Final = Stage.EMITTED
+ACTIVE: Final = Life.ACTIVE
+"""Names of their own: compiled code has these at hand, and would look a member of an enum up each time."""
+
+
 class Entry:
     """One message in the mailbox, and whom to tell when it is safe. `ticket` is its present run in a host (0:
     none); results of earlier runs are stale. `doomed` says why it goes to the dead letters unhandled."""
 
     __slots__ = (
-        "check", "children", "crashes", "doomed", "message", "others", "partition", "replays", "result", "sender",
-        "seq", "stage", "ticket",
+        "check", "children", "crashes", "doomed", "id", "key", "message", "others", "partition", "replays", "result",
+        "sender", "seq", "stage", "ticket",
     )  # fmt: skip
 
     def __init__(self, partition: Partition, message: Message, sender: Session | None, seq: int, check: bool) -> None:
         self.partition = partition
         self.message = message
+        self.id, self.key = message.id, message.key
         self.sender = sender
         self.seq = seq
         self.check = check
-        self.stage = Stage.QUEUED
+        self.stage = QUEUED
         self.ticket = self.children = self.crashes = 0
         self.doomed = ""
         self.replays = b""
@@ -78,14 +96,6 @@ class ContextRecord:
         self.exists = bool(fields)
         self.size = CONTEXT_OVERHEAD_BYTES + sum(map(len, fields.values()))
         self.users = 0
-
-
-class Life(Enum):
-    """A partition at its owner."""
-
-    LOADING = auto()
-    ACTIVE = auto()
-    LOST = auto()
 
 
 class Partition:
@@ -132,21 +142,21 @@ class Partition:
 
     def take(self, entry: Entry) -> None:
         """It is here from now on."""
-        self.working[entry.message.id] = entry
-        if not self.stateful and entry.stage is not Stage.EMITTED:
-            key = entry.message.key
+        self.working[entry.id] = entry
+        if not self.stateful and entry.stage is not EMITTED:
+            key = entry.key
             self.unhandled[key] = self.unhandled.get(key, 0) + 1
 
     def handled(self, entry: Entry) -> None:
         """All that it emitted is on its way."""
-        entry.stage = Stage.EMITTED
-        self._count_down(entry.message.key)
+        entry.stage = EMITTED
+        self._count_down(entry.key)
 
     def let_go(self, entry: Entry) -> None:
         """It is safe."""
-        there = self.working.pop(entry.message.id, None)
-        if there is not None and not self.stateful and entry.stage is not Stage.EMITTED:
-            self._count_down(entry.message.key)
+        there = self.working.pop(entry.id, None)
+        if there is not None and not self.stateful and entry.stage is not EMITTED:
+            self._count_down(entry.key)
 
     def _count_down(self, key: str) -> None:
         left = self.unhandled.get(key, 0) - 1
@@ -157,7 +167,7 @@ class Partition:
 
     def admit(self, entry: Entry) -> bool:
         """Queue an entry that is in `working`. Returns True if it may be handled now, False if it waits."""
-        key = entry.message.key
+        key = entry.key
         line = self.waiting.get(key)
         if line is not None:
             line.append(entry)
@@ -195,7 +205,7 @@ class Partition:
                 self.contexts[key] = ContextRecord(fields)
             for entry in checked:
                 entry.check = False
-                if entry.message.id in answer.seen:
+                if entry.id in answer.seen:
                     duplicates.append(entry)
                     self.waiting[key].remove(entry)
             self.release(key)
@@ -216,7 +226,7 @@ class Partition:
 
     def unstarted(self) -> list[Entry]:
         """Entries not begun, in order of arrival."""
-        return [e for e in self.working.values() if e.stage is Stage.QUEUED]
+        return [e for e in self.working.values() if e.stage is QUEUED]
 
     def abandon(self) -> list[Entry]:
         """All of it, in order of arrival, is for others to care for. It keeps none: as each entry holds its partition,
@@ -232,9 +242,9 @@ class Partition:
     def reset(self, next_read: int) -> list[Entry]:
         """Forget what was read and run but not committed; all of it is queued again, and returned. The next read
         will be number `next_read`."""
-        again = [e for e in self.working.values() if e.stage in (Stage.QUEUED, Stage.RUNNING, Stage.RAN)]
+        again = [e for e in self.working.values() if e.stage in (QUEUED, RUNNING, RAN)]
         for entry in again:
-            entry.stage = Stage.QUEUED
+            entry.stage = QUEUED
             entry.ticket = 0
             entry.result = None
         self.ready.clear()
@@ -244,7 +254,7 @@ class Partition:
         self.asked.clear()
         self.contexts.clear()
         self.ran.clear()
-        self.busy = sum(e.stage is Stage.COMMITTING for e in self.working.values())
+        self.busy = sum(e.stage is COMMITTING for e in self.working.values())
         self.fresh_from = next_read
         self.reset_due = False
         return again

@@ -75,7 +75,7 @@ class Onward:
     def _alone(self, partition: Partition, entry: Entry) -> bool:
         """Nothing of its key is before it, and nothing is against it: what has ended a host may have done so in a
         fluxion further on, and is to be known by its own name."""
-        key = entry.message.key
+        key = entry.key
         if entry.crashes or entry.replays or key == "":
             return False
         if partition.stateful:  # what others of the key emitted may still wait for their commit
