@@ -165,7 +165,7 @@ def test_an_oversized_coroutine_frees_its_key() -> None:
     bench.answer_reads()
     [(host, [item])] = bench.runs
     bench.runs.clear()
-    body = b"x" * (bench.state.flow._config.body_bytes_max + 1)
+    body = b"x" * (bench.state.config.body_bytes_max + 1)
     bench.step(ev.HostSaid(host, Ran([Done(item.ticket, [Emitted("tell", "", body)], {}, ())])))
     bench.answer_reads()
     [(_, [item])] = bench.runs
