@@ -67,6 +67,10 @@ RECEIVE_BYTES = 64 * 1024
 FRAME_SPLIT_BYTES = 32 * 1024 * 1024
 """Results that take more are sent in several frames."""
 
+GC_OBJECTS_USUAL, GC_OBJECTS = 700, 10_000
+"""New objects between two looks for cycles: Python's own number, and ours. What handling a message makes is freed by
+its counts, but for what users' code ties together."""
+
 EXIT_PROTOCOL = 70
 """Exit code when the worker asked for what cannot be."""
 
@@ -130,6 +134,8 @@ class Host:
         asynchronous = [spec.name for spec in specs if spec.asynchronous]
         gc.collect()
         gc.freeze()  # modules stay: no collection need look at them again
+        if gc.get_threshold()[0] == GC_OBJECTS_USUAL:  # else users' code knows what it wants
+            gc.set_threshold(GC_OBJECTS)
         self._asynchronous = self._asynchronous or bool(asynchronous)
         self._send(Loaded(graph.name, graph.version, asynchronous))
 

@@ -113,7 +113,7 @@ class Partition:
         """Without a context: how many of those have not been handled for good, by key."""
         self.ready: deque[Entry] = deque()
         self.waiting: dict[str, deque[Entry]] = {}
-        self.awaiting: dict[str, deque[Entry]] = {}
+        self.awaiting: dict[str, list[Entry]] = {}
         """Keys on which a coroutine works, and what arrived behind it."""
         self.queries: dict[str, None] = {}
         """Keys to ask the store for; the ids of what waits for them are looked up as well, where that is needed."""

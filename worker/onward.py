@@ -13,6 +13,7 @@ Does not know what a fluxion does, nor how messages leave; deciding only.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from itertools import chain
 
 from msgspec.structs import replace
 
@@ -20,7 +21,7 @@ from liquefy.graph import Graph
 from liquefy.hosting import Done, Step
 from liquefy.messages import Message
 from worker.commit import target_of
-from worker.hosts import Host, Streams
+from worker.hosts import NOTHING, Host, Streams, Way
 from worker.mailbox import Entry, Life, Partition
 
 ONWARD_SENDERS_MAX = 8
@@ -52,17 +53,27 @@ class Onward:
         """What may follow the message at once, {} if nothing; and the partitions of coroutines among that."""
         message = entry.message
         if graph is None or graph.version != host.graph.version:
-            return {}, ()
-        known = self._streams(host, graph).get(message.fluxion)
-        if not known or not self._alone(partition, entry) or message.hops + len(known) > self._hops_max:
-            return {}, ()
-        free = {to: self._free(host, graph, to, message) for targets in known.values() for to in targets}
-        streams = known
-        if None in free.values():
-            some = {sender: tuple(t for t in targets if free[t]) for sender, targets in known.items()}
-            streams = {sender: targets for sender, targets in some.items() if targets}
-        coroutines = free.keys() & host.asynchronous
-        return streams, tuple(there for to in coroutines if (there := free[to]) is not None) if coroutines else ()
+            return NOTHING, ()
+        way = self._ways(host, graph).get(message.fluxion)
+        if way is None or not self._alone(partition, entry) or message.hops + len(way.streams) > self._hops_max:
+            return NOTHING, ()
+        coroutines: tuple[Partition, ...] = ()
+        for to in way.targets:
+            there = self._free(host, graph, to, message)
+            if there is None:
+                return self._in_part(host, graph, way, message)
+            if to in host.asynchronous:
+                coroutines += (there,)
+        return way.streams, coroutines
+
+    def _in_part(
+        self, host: Host, graph: Graph, way: Way, message: Message
+    ) -> tuple[Streams, tuple[Partition, ...]]:
+        """Where it may not go as far as the graph would allow."""
+        free = {to: self._free(host, graph, to, message) for to in way.targets}
+        some = {sender: tuple(t for t in targets if free[t]) for sender, targets in way.streams.items()}
+        coroutines = [there for to, there in free.items() if there is not None and to in host.asynchronous]
+        return {sender: targets for sender, targets in some.items() if targets}, tuple(coroutines)
 
     def bar(self, graph: Graph, fluxion: str) -> None:
         """It emits what cannot go on: handling it at once would be for nothing."""
@@ -100,7 +111,7 @@ class Onward:
             return None
         return target
 
-    def _streams(self, host: Host, graph: Graph) -> dict[str, Streams]:
+    def _ways(self, host: Host, graph: Graph) -> dict[str, Way]:
         """By fluxion, as far as graph and host go."""
         barred = self._barred_in(graph)
         known = host.onward
@@ -109,11 +120,12 @@ class Onward:
             if any(each.raw for each in graph.inputs):
                 fit -= host.asynchronous  # answers may come in pieces, which are known by the message that they answer
             free = {f for f in fit if graph.fluxion_by_name[f].speculative}
-            streams = {
-                f: streams_from(graph, f, free if is_stateful(graph, f) else fit, host.asynchronous)
-                for f in host.fluxions
-            }
-            known = host.onward = (graph, host.asynchronous, barred, streams)
+            ways = {}
+            for f in host.fluxions:
+                streams = streams_from(graph, f, free if is_stateful(graph, f) else fit, host.asynchronous)
+                if streams:
+                    ways[f] = Way(streams, tuple(dict.fromkeys(chain.from_iterable(streams.values()))))
+            known = host.onward = (graph, host.asynchronous, barred, ways)
         return known[3]
 
 
