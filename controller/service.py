@@ -5,6 +5,7 @@ clock. Decides nothing: `leading` says when this controller leads, and `state` w
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -141,7 +142,10 @@ class Service:
         if self._working is not None and self._store is not None:
             self._working.cancel()
             self._store.close()
-        self._state = self._store = self._working = None
+        if self._state is not None:
+            self._state = self._store = self._working = None
+            # It holds itself in many ways, and memory of a leader that was would stay for long. There is time now.
+            asyncio.get_running_loop().call_soon(gc.collect)
         self._link.reconnect()
 
     # -- events --------------------------------------------------------------------------------------------

@@ -3,15 +3,22 @@ killed in each phase of a migration, and gateways side by side."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import time
 import urllib.request
+import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from live_cluster import ROOT, LiveCluster, wait_for
 from steady_load import SteadyLoad
 
+from controller.leading import Lead
+from controller.service import Service
+from liquefy.config import ControllerConfig
 from liquefy.control import Request, encode
 from liquefy.transport import Asker
 
@@ -111,6 +118,31 @@ def test_one_that_stands_by_leads_after_the_leader_hangs(cluster: LiveCluster, l
 def _status(cluster: LiveCluster, address: str) -> dict | None:
     reply = cluster.run("status", "--json", "--controller", address)
     return reply.value if reply.code == 0 and reply.value["broker_ok"] else None
+
+
+def test_nothing_is_left_of_what_a_leader_knew(tmp_path: Path) -> None:
+    """Who leads again and again does not grow by that."""
+
+    async def body() -> None:
+        places = {"broker": f"ipc://{tmp_path}/broker", "bind": f"ipc://{tmp_path}/control"}
+        service = Service(ControllerConfig(redis="redis://127.0.0.1:1", **places))
+        stop = asyncio.Event()
+        running = asyncio.create_task(service.run(stop))
+        gc.disable()
+        try:
+            await asyncio.sleep(0)
+            service._lead(Lead(1))
+            state = weakref.ref(service._state)
+            service._stand_by()
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert state() is None
+        finally:
+            gc.enable()
+            stop.set()
+            await running
+
+    asyncio.run(body())
 
 
 def test_two_gateways_serve_one_cluster_and_each_answers_its_own(cluster: LiveCluster) -> None:
