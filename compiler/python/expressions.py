@@ -144,7 +144,7 @@ def _of_request(m: Machine, atom: Req, name: str) -> Atoms:
             return hung | keys.attribute(atom, name)
         if name in ("state", "ctx"):
             return frozenset({Special("request-local", (name,))})
-        if name == "app":
+        if name in ("app", "config_dict"):
             return m.request_attrs.get("[app]", NOTHING) or PLAIN
         found = keys.attribute(atom, name)
         return found | {Method(atom, name)} if found == PLAIN else found
