@@ -23,6 +23,7 @@ COMPILED = (
     "liquefy/flat.py",
     *(f"gateway/{name}.py" for name in ("answers", "bodies", "http1", "keys", "pending", "records", "routes")),
     *(f"gateway/{name}.py" for name in ("service", "streams")),
+    "liquefy/links.py",
     "liquefy/sending.py",
 )
 """What every message passes and needs no class of another library as a base."""

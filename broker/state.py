@@ -104,7 +104,9 @@ _Handlers = dict[type, Callable[["Peer", Any, float, list[Effect]], None]]
 class Peer:
     """One live session."""
 
-    __slots__ = ("address", "capacity", "heard_ms", "name", "role", "session", "term", "watched", "window")
+    __slots__ = (
+        "address", "capacity", "heard_ms", "name", "role", "session", "started_ms", "term", "watched", "window",
+    )  # fmt: skip
 
     def __init__(self, session: Session, hello: m.Hello, now_ms: float) -> None:
         self.session = session
@@ -113,6 +115,7 @@ class Peer:
         self.capacity = hello.capacity
         self.address = hello.address
         self.term = hello.term
+        self.started_ms = hello.started_ms
         self.window = 0
         self.watched = False
         """Somebody could not read what it had sent: what it sends is looked at before it is forwarded."""
@@ -156,6 +159,7 @@ class BrokerState:
             m.Release: self._on_release,
             m.Handover: self._on_handover,
             m.Disown: self._on_disown,
+            m.Own: self._on_own,
             m.Activated: self._on_activated,
         }
         controller: _Handlers = {
@@ -361,7 +365,8 @@ class BrokerState:
         return self._table.claims(peer.session) if peer.role == "worker" else []
 
     def _peer_up(self, peer: Peer) -> m.PeerUp:
-        return m.PeerUp(peer.role, peer.name, peer.session, self._claims(peer), peer.capacity, peer.address)
+        claims = self._claims(peer)
+        return m.PeerUp(peer.role, peer.name, peer.session, claims, peer.capacity, peer.address, peer.started_ms)
 
     def _down(self, session: Session, reason: str, now_ms: float, out: list[Effect]) -> None:
         """The peer is gone. What it owned has no owner; what was held for it as a source its senders will
@@ -516,6 +521,14 @@ class BrokerState:
             self._table.lose(partition)
             self._tell_orphans([partition], now_ms, out)
             self._check_full(now_ms, out)
+
+    def _on_own(self, peer: Peer, own: m.Own, now_ms: float, out: list[Effect]) -> None:
+        """What another broker was told, or we have missed."""
+        for claim in own.claims:
+            if not self._table.is_owned(claim.partition, peer.session, claim.epoch) and self._claim(peer, claim, out):
+                landed = m.Landed(claim.partition, claim.epoch, peer.name)
+                out.extend(SendTo(controller, landed) for controller in self.controllers)
+        self._check_full(now_ms, out)
 
     def _on_activated(self, peer: Peer, activated: m.Activated, now_ms: float, out: list[Effect]) -> None:
         partition, epoch = activated.partition, activated.epoch

@@ -23,12 +23,14 @@ HISTORY_MAX = 10
 
 @dataclasses.dataclass
 class Node:
-    """One node by name. `session` is b"" while it is gone; `confirmed`: the broker has named that session since we
-    last connected to it. `ready`: graph -> version that it has loaded; `refused`: graph -> why it has not.
-    `cordoned` and `drained` outlive the node, `leaving` does not. `inventory`: what it says that it owns."""
+    """One node by name. `sessions`: by connection of ours to a broker, its session there; none while it is gone.
+    `started_ms`: when its process began, where there are several brokers. `confirmed`: a broker has named a session of
+    it since we last connected to that. `ready`: graph -> version that it has loaded; `refused`: graph -> why it has
+    not. `cordoned` and `drained` outlive the node, `leaving` does not. `inventory`: what it says that it owns."""
 
     name: str
-    session: Session = b""
+    sessions: dict[int, Session] = dataclasses.field(default_factory=dict)
+    started_ms: int = 0
     confirmed: bool = False
     capacity: float = 1.0
     since_ms: int = 0
@@ -43,8 +45,13 @@ class Node:
     report: Report | None = None
 
     @property
+    def session(self) -> Session:
+        """The one by which it is spoken to; b"" while it is gone."""
+        return self.sessions[min(self.sessions)] if self.sessions else b""
+
+    @property
     def alive(self) -> bool:
-        return bool(self.session)
+        return bool(self.sessions)
 
     @property
     def takes(self) -> bool:
@@ -78,7 +85,9 @@ class Cluster:
         self.nodes: dict[str, Node] = {}
         self.sessions: dict[Session, str] = {}
         self.gateways: dict[Session, str] = {}
-        """Gateways that are connected, and the URL where each listens."""
+        """Gateways that are connected, and the URL where each listens; a session of each broker."""
+        self.links: dict[Session, int] = {}
+        """Of nodes and gateways: by which of our connections the session is reached."""
         self.graphs: dict[str, Graph] = {}
         self.closing: set[str] = set()
         """Graphs that are being undeployed: gateways do not have them any more."""

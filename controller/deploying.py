@@ -153,11 +153,12 @@ class Deploying:
             node.refused.pop(name, None)
             node.ready[name] = version
 
-    def on_settled(self) -> None:
-        """The connection was away: what was said meanwhile did not arrive."""
+    def on_settled(self, only: str = "") -> None:
+        """The connection was away, to all or to one: what was said meanwhile did not arrive."""
         for deployment in self._deployments.values():
             for name in sorted(deployment.waiting):
-                self._desk.relay(self._cluster.nodes[name].session, Prepare(deployment.graph))
+                if only in ("", name):
+                    self._desk.relay(self._cluster.nodes[name].session, Prepare(deployment.graph))
 
     def on_node_gone(self, name: str) -> None:
         for deployment in list(self._deployments.values()):
@@ -297,7 +298,7 @@ class Deploying:
 
     def _drop(self, partitions: list[str]) -> None:
         """Nobody owns these any more."""
-        self._desk.broker(Unassign(partitions))
+        self._desk.brokers(Unassign(partitions))
         self._placing.forget(partitions)
         for partition in partitions:
             self._cluster.forget(partition)

@@ -25,8 +25,9 @@ class Desk:
         self.cluster = Cluster()
         self.journal = Journal(config.name, config.events_max, config.log_lines_max)
         self.now_ms = 0
-        self.linked = False
-        """The broker has welcomed this session."""
+        self.term = 0
+        self.links: set[int] = set()
+        """Our connections whose brokers have welcomed us."""
         self.settled = False
         """The peers had their time to come back since then; who is not here is gone."""
         self.redis_ok = True
@@ -36,37 +37,49 @@ class Desk:
         self._assigned: dict[str, tuple[int, str]] = {}
         self._waiting: dict[int, Callable[[Any], None]] = {}
         self._tag = 0
+        self._said = 0
+
+    @property
+    def linked(self) -> bool:
+        """There is a broker."""
+        return bool(self.links)
 
     def take_effects(self) -> list[Effect]:
         """All effects of this step, in order; assignments last, in one message."""
-        if self._assigned and self.linked:
+        if self._assigned:
             claims = [(partition, epoch, node) for partition, (epoch, node) in self._assigned.items()]
-            self._effects.append(ToBroker(Assign(claims)))
+            self.brokers(Assign(claims))
         self._assigned.clear()
         effects, self._effects = self._effects, []
         return effects
 
     def assign(self, partition: str, epoch: int, node: str) -> None:
-        """Tell the broker, when this step is through. Lost while there is none: reconciling does it again."""
+        """Tell the brokers, when this step is through. Lost while there is none: reconciling does it again."""
         self._assigned[partition] = (epoch, node)
 
-    def broker(self, message: Control) -> None:
-        if self.linked:
-            self._effects.append(ToBroker(message))
+    def brokers(self, message: Control) -> None:
+        """To all that there are."""
+        self._effects += [ToBroker(message, link) for link in sorted(self.links)]
 
-    def hello(self, message: Control) -> None:
+    def broker(self, message: Control, link: int) -> None:
+        """To one."""
+        if link in self.links:
+            self._effects.append(ToBroker(message, link))
+
+    def hello(self, message: Control, link: int) -> None:
         """The one message that goes before the welcome."""
-        self._effects.append(ToBroker(message))
+        self._effects.append(ToBroker(message, link))
 
     def relay(self, to: Session, message: Control) -> None:
-        if self.linked and to:
-            self._effects.append(Relay(to, message))
+        link = self.cluster.links.get(to, 0)
+        if link in self.links and to:
+            self._effects.append(Relay(to, message, link))
 
     def answer(self, answers: list[Answer]) -> None:
         self._effects += answers
 
-    def reconnect(self) -> None:
-        self._effects.append(Reconnect())
+    def reconnect(self, link: int) -> None:
+        self._effects.append(Reconnect(link))
 
     def store(self, operation: Operation, then: Callable[[Any], None]) -> None:
         """`then(result)` is called in the step in which the result comes."""
@@ -86,12 +99,15 @@ class Desk:
         """All graphs in force, to all."""
         for node in self.cluster.alive() if workers else ():
             self.equip(node, purged)
+        graphs = self.open_graphs()
         for session in self.cluster.gateways if gateways else ():
-            self.relay(session, self.open_graphs())
+            self.relay(session, graphs)
 
     def equip(self, node: Node, purged: tuple[str, ...] = ()) -> None:
-        """The graphs in force, then the wish to know when it has loaded them."""
-        self.relay(node.session, Graphs(self.graphs().graphs, purged))
+        """The graphs in force, by each broker, then the wish to know when it has loaded them."""
+        graphs = self.graphs(purged)
+        for session in node.sessions.values():
+            self.relay(session, graphs)
         for name, graph in sorted(self.cluster.graphs.items()):
             if node.ready.get(name) != graph.version and name not in node.refused:
                 self.relay(node.session, Prepare(graph))
@@ -104,7 +120,15 @@ class Desk:
     def open_graphs(self) -> Graphs:
         """Those that take requests."""
         graphs = self.cluster.graphs
-        return Graphs([graph for name, graph in sorted(graphs.items()) if name not in self.cluster.closing])
+        taking = [graph for name, graph in sorted(graphs.items()) if name not in self.cluster.closing]
+        return Graphs(taking, (), *self._numbered())
 
-    def graphs(self) -> Graphs:
-        return Graphs([graph for _, graph in sorted(self.cluster.graphs.items())])
+    def graphs(self, purged: tuple[str, ...] = ()) -> Graphs:
+        return Graphs([graph for _, graph in sorted(self.cluster.graphs.items())], purged, *self._numbered())
+
+    def _numbered(self) -> tuple[int, int]:
+        """Where there are several brokers, by which the same may come sooner or later."""
+        if len(self.config.broker_addresses) == 1:
+            return 0, 0
+        self._said += 1
+        return self.term, self._said

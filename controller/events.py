@@ -17,24 +17,29 @@ from liquefy.messages import Control, Session
 
 
 class Up(NamedTuple):
-    """The connection to the broker is there: a new session."""
+    """The connection to a broker is there: a new session. `link`: its number, as in `liquefy.links`."""
 
     session: Session
+    link: int = 0
 
 
 class Down(NamedTuple):
-    """The connection to the broker is gone."""
+    """The connection to a broker is gone."""
+
+    link: int = 0
 
 
 class FromBroker(NamedTuple):
     message: Control
+    link: int = 0
 
 
 class FromNode(NamedTuple):
-    """Relayed by the broker."""
+    """Relayed by a broker."""
 
     session: Session
     message: Control
+    link: int = 0
 
 
 class Asked(NamedTuple):
@@ -84,7 +89,9 @@ class Answer(NamedTuple):
 
 
 class Reconnect(NamedTuple):
-    """Give the connection to the broker up, and get a new session."""
+    """Give the connection to a broker up, and get a new session."""
+
+    link: int = 0
 
 
 class Store(NamedTuple):

@@ -71,6 +71,8 @@ class Migration:
         self.error = ""
         self.pause_us = 0
         self.held = 0
+        self.landed: set[int] = set()
+        """Our connections to the brokers that have said that the target is active."""
         self.tries = 0
         self.stored = False
         self.since_ms = 0
@@ -174,17 +176,26 @@ class Migrations:
                 self._fail(move, f"{move.target} went away when it had the partition")
         return True
 
-    def on_landed(self, landed: Landed) -> None:
+    def on_landed(self, landed: Landed, link: int = 0) -> None:
+        """The target is active, as a broker says; each has held its part of the messages."""
         move = self.running.get(landed.partition)
         if move is None or landed.epoch <= move.epoch or move.epoch == 0:
             return
         if landed.node != move.target:
             self._overtaken(move, landed.node)
             return
-        move.pause_us, move.held = landed.pause_us, landed.held
+        if link not in move.landed:
+            move.landed.add(link)
+            move.pause_us, move.held = max(move.pause_us, landed.pause_us), move.held + landed.held
         if move.stage in (Stage.MOVING, Stage.ABORTING, Stage.ASKING, Stage.LANDING):
             self._placed(move)
-            self._done(move)
+            if not self._told_by(move.target) - move.landed:
+                self._done(move)
+
+    def _told_by(self, name: str) -> set[int]:
+        """Our connections to brokers that say when the node is active."""
+        node = self._cluster.nodes.get(name)
+        return self._desk.links & node.sessions.keys() if node is not None else set()
 
     def on_placed(self, placement: Placement) -> None:
         """The store's word on a partition, whoever asked for it."""
@@ -210,6 +221,12 @@ class Migrations:
                 self._fail(move, f"{name} is gone")
             elif move.stage is Stage.LANDING and name == move.target:
                 self._fail(move, f"{name} went away when it had the partition")
+
+    def on_session_lost(self, name: str) -> None:
+        """What was said to the node by one of the brokers may not have come there, nor its answer to us."""
+        for move in list(self.running.values()):
+            if move.source == name and move.stage is Stage.MOVING:
+                self._abort(move)
 
     def on_settled(self) -> None:
         """The broker came back and forgot what it held: sources have given up, or their handover may be lost."""

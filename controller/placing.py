@@ -87,6 +87,12 @@ class Placing:
             self.check(forgotten)
         self.check([p for p, epoch in claimed.items() if owned.get(p) != epoch])
 
+    def node_also(self, claims: Iterable[Claim]) -> None:
+        """A node that is here has connected to one more broker. What it claimed then may be old by now."""
+        for partition, epoch in claims:
+            self.heard(partition, epoch)
+        self.check([p for p, epoch in claims if epoch > self._cluster.epoch(p)])
+
     def _lost(self, name: str, partitions: list[str], why: str) -> None:
         now_ms = self._desk.now_ms
         lost = {p for p in partitions if self._cluster.where.get(p) == name and p not in self.homeless}
@@ -251,7 +257,7 @@ class Placing:
         partition, epoch, node = landed.partition, landed.epoch, landed.node
         self.heard(partition, epoch)
         known = self._cluster.nodes.get(node)
-        if known is not None and known.inventory is not None:
+        if known is not None and known.inventory is not None and epoch >= self._cluster.epoch(partition):
             known.inventory[partition] = epoch
         current = (node, epoch) == self._cluster.placements.get(partition, Placement(partition, "", 0))[1:]
         if current and partition not in self._placing:  # else it is being placed anew: that is what counts
@@ -281,8 +287,11 @@ class Placing:
         }
         self._desk.log("info", text, "failover", **fields)
 
-    def welcome(self, routes: Iterable[Route]) -> None:
-        self._routes = {route.destination: route for route in routes if route.destination[0] != "@"}
+    def welcome(self, routes: Iterable[Route], first: bool = True) -> None:
+        """A broker's table; `first`: none other has told us its own since we had none."""
+        if first:
+            self._routes = {}
+        self._routes |= {route.destination: route for route in routes if route.destination[0] != "@"}
         for route in self._routes.values():
             self.heard(route.destination, route.epoch)
 
@@ -293,7 +302,7 @@ class Placing:
             route, owner = self._routes.get(partition), self._cluster.nodes.get(placement.owner)
             if owner is None or not owner.alive:
                 continue
-            if route is None or (route.epoch, route.session) != (placement.epoch, owner.session):
+            if route is None or route.epoch != placement.epoch or route.session not in owner.sessions.values():
                 wrong.append(partition)
         unknown = [p for p in self._routes if p not in self._cluster.placements]
         self._routes = {}
@@ -370,7 +379,7 @@ class Placing:
                 continue
             self._learn(placement, "as stored")
         if gone:
-            self._desk.broker(Unassign(gone))
+            self._desk.brokers(Unassign(gone))
         self.check(behind)
 
     def _drop_from_inventories(self, partition: str) -> None:

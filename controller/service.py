@@ -27,7 +27,7 @@ from liquefy.errors import BadFrame, Deposed, StoreUnavailable
 from liquefy.keyring import Keyring
 from liquefy.messages import Fenced, decode_control
 from liquefy.messages import encode as encode_message
-from liquefy.transport import Link, RouterSocket
+from liquefy.transport import LinkSet, RouterSocket
 
 STORE_RETRY_MS = 100
 """Between tries of an operation while the store does not answer."""
@@ -42,7 +42,7 @@ class Service:
         self._config = config
         keys = Keyring.given(config.keys, "controller")
         on = (self._on_frames, self._on_up, self._on_down)
-        self._link = Link(config.broker, config.name, *on, keys, on_refused=self._on_refused)
+        self._links = LinkSet(config.broker_addresses, config.name, *on, keys, self._on_refused)
         self._socket = RouterSocket(config.bind, self._on_asked, keys, ("operator",), self._on_refused_client)
         self._refusals, self._malformed, self._complaints = Refusals(), Refusals(), Complaints()
         self._counts: Counter[str] = Counter()
@@ -58,13 +58,13 @@ class Service:
         self._working: asyncio.Task[None] | None = None
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._perform: dict[type, Callable[[Any], None]] = {
-            ToBroker: lambda e: self._link.send([encode_message(e.message)]),
-            Relay: lambda e: self._link.send([e.to, encode_message(e.message)]),
+            ToBroker: lambda e: self._links.send[e.link]([encode_message(e.message)]),
+            Relay: lambda e: self._links.send[e.link]([e.to, encode_message(e.message)]),
             Log: log.emit,
             Count: self._count,
             ev.Answer: lambda e: self._answer(e.client, e.reply),
             ev.Store: lambda e: self._store.ask(e) if self._store is not None else None,
-            ev.Reconnect: lambda e: self._link.reconnect(),
+            ev.Reconnect: lambda e: self._links.reconnect(e.link),
             ld.Ask: self._ask_lease,
             ld.Lead: self._lead,
             ld.StandBy: lambda e: self._stand_by(),
@@ -76,7 +76,7 @@ class Service:
         self._say(Log("info", f"listening on {self._socket.endpoint}", "start"))
         if exposed := exposure(self._socket.endpoint, self._config.keys):
             self._say(exposed)
-        self._link.open()
+        self._links.open()
         tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(work) for work in (self._clock(), stop.wait())]
         tasks.append(self._failed)
         try:
@@ -88,7 +88,7 @@ class Service:
                 task.cancel()
             self._stand_by()
             await asyncio.sleep(0)
-            self._link.close()
+            self._links.close()
             self._socket.close()
             await self._leases.close()
             self._counts["refused_peers"] = self._refusals.count
@@ -127,8 +127,8 @@ class Service:
         self._store = StoreHands(contexts, self._step, effect.term, refused)
         self._working = asyncio.ensure_future(self._store.work())
         self._working.add_done_callback(self._on_worked)
-        if self._link.up:
-            self._step(ev.Up(self._link.session))
+        for link, session in self._links.up().items():
+            self._step(ev.Up(session, link))
 
     def _on_worked(self, task: asyncio.Task[None]) -> None:
         """It works until it is cancelled, unless it fails; then so does all."""
@@ -146,7 +146,8 @@ class Service:
             self._state = self._store = self._working = None
             # It holds itself in many ways, and memory of a leader that was would stay for long. There is time now.
             asyncio.get_running_loop().call_soon(gc.collect)
-        self._link.reconnect()
+        for link in self._links.up():
+            self._links.reconnect(link)
 
     # -- events --------------------------------------------------------------------------------------------
 
@@ -155,12 +156,12 @@ class Service:
 
     async def _clock(self) -> None:
         while True:
-            self._decide(ld.Tick(self._link.up))
+            self._decide(ld.Tick(bool(self._links.up())))
             self._step(ev.Tick())
             await asyncio.sleep(TICK_MS / 1000)
 
-    def _on_up(self, session: bytes) -> None:
-        self._step(ev.Up(session))
+    def _on_up(self, session: bytes, link: int = 0) -> None:
+        self._step(ev.Up(session, link))
 
     def _on_refused(self, reason: str) -> None:
         log.emit(Log("warning", f"not connected to the broker: {reason}", "refused_peer"))
@@ -169,21 +170,22 @@ class Service:
         if (news := self._refusals.note(who, reason)) is not None:
             log.emit(news)
 
-    def _on_down(self) -> None:
-        self._step(ev.Down())
+    def _on_down(self, link: int = 0) -> None:
+        self._step(ev.Down(link))
 
-    def _on_frames(self, frames: list[bytes]) -> None:
+    def _on_frames(self, frames: list[bytes], link: int = 0) -> None:
         try:
             message = decode_control(frames[-1])
         except BadFrame as error:
             if len(frames) > 1:
-                for effect in self._complaints.about(frames[0], str(error)):
+                for effect in self._complaints.about(frames[0], str(error), link):
                     self._perform[type(effect)](effect)
             else:
-                self._say(Log("error", f"the broker sent what is no message of ours: {error}", "protocol"))
-                self._link.reconnect()
+                broker = self._config.broker_named(link)
+                self._say(Log("error", f"{broker} sent what is no message of ours: {error}", "protocol"))
+                self._links.reconnect(link)
             return
-        self._step(ev.FromBroker(message) if len(frames) == 1 else ev.FromNode(frames[0], message))
+        self._step(ev.FromBroker(message, link) if len(frames) == 1 else ev.FromNode(frames[0], message, link))
         if isinstance(message, Fenced) and message.term:
             self._decide(ld.Refused(message.term))
 

@@ -21,6 +21,7 @@ from controller.rebalancing import Rebalancing
 from controller.recovering import Recovering
 from liquefy.config import ControllerConfig
 from liquefy.effects import Log
+from liquefy.links import Links
 from liquefy.messages import (
     Beat,
     Expel,
@@ -71,7 +72,9 @@ class ControllerState:
 
     def __init__(self, config: ControllerConfig, term: int = 0) -> None:
         self._config, self._term = config, term
+        self._links = Links(len(config.broker_addresses))
         self._desk = Desk(config)
+        self._desk.term = term
         self._cluster = self._desk.cluster
         self._liveness = Liveness(config.hang_ms)
         self._placing = Placing(self._desk, lambda: self._migrations.partitions())
@@ -84,9 +87,8 @@ class ControllerState:
         self._loading = False
         self._loaded = False
         self._first_welcome = True
-        self._session: Session = b""
         self._settle_ms: int | None = None
-        self._heard_ms = self._reconcile_ms = self._beat_ms = self._refused_ms = 0
+        self._reconcile_ms = self._beat_ms = self._refused_ms = 0
         self._events: dict[type, Callable[[Any], None]] = {
             ev.Up: self._up,
             ev.Down: self._down,
@@ -98,14 +100,14 @@ class ControllerState:
             ev.StoreHealth: self._store_health,
             ev.Tick: self._tick,
         }
-        self._from_broker_handlers: dict[type, Callable[[Any], None]] = {
+        self._from_broker_handlers: dict[type, Callable[[Any, int], None]] = {
             Welcome: self._welcome,
             PeerUp: self._peer_up,
             PeerDown: self._peer_down,
             Landed: self._landed,
             Orphans: self._orphans,
-            LogLine: lambda m: self._desk.answer(self._desk.journal.told(m)),
-            Fenced: lambda m: self._desk.reconnect(),
+            LogLine: lambda m, link: self._desk.answer(self._desk.journal.told(m)),
+            Fenced: lambda m, link: self._desk.reconnect(link),
         }
         self._from_node_handlers: dict[type, Callable[[Node, Any], None]] = {
             Report: self._report,
@@ -167,39 +169,51 @@ class ControllerState:
             f"{counted(len(found.moves), 'move')} half done"
         )
         self._desk.log("info", f"read the store: {text}")
-        self._say_hello()
+        for link in self._links.sessions:
+            self._say_hello(link)
 
-    # -- the link ------------------------------------------------------------------------------------------
+    # -- the links -----------------------------------------------------------------------------------------
 
     def _up(self, event: ev.Up) -> None:
-        self._session = event.session
-        self._say_hello()
+        self._links.up(event.link, event.session, self._desk.now_ms)
+        if self._loaded:
+            self._say_hello(event.link)
 
-    def _say_hello(self) -> None:
-        if self._session and self._loaded:
-            self._desk.hello(Hello("controller", self._config.name, term=self._term))
+    def _say_hello(self, link: int) -> None:
+        self._desk.hello(Hello("controller", self._config.name, term=self._term), link)
 
     def _down(self, event: ev.Down) -> None:
-        self._session = b""
-        if self._desk.linked:
-            self._desk.log("warning", "the broker is gone", "broker")
-        self._desk.linked = self._desk.settled = False
-        self._settle_ms = None
-        self._liveness.suspend()
-        self._cluster.gateways.clear()
-        for node in self._cluster.nodes.values():
-            node.confirmed = False
+        link, desk = event.link, self._desk
+        self._links.down(link)
+        if link in desk.links:
+            desk.log("warning", f"{self._config.broker_named(link)} is gone", "broker")
+        desk.links.discard(link)
+        cluster = self._cluster
+        for session in [s for s in cluster.gateways if cluster.links[s] == link]:
+            del cluster.gateways[session], cluster.links[session]
+        if not desk.links:
+            desk.settled = False
+            self._settle_ms = None
+            self._liveness.suspend()
+        for node in cluster.alive():
+            if len(node.sessions) > 1 and link in node.sessions:
+                self._session_lost(node, link)
+            elif link in node.sessions:  # if another broker is left, and it does not come there, it counts as hung
+                node.confirmed = False
 
-    def _welcome(self, welcome: Welcome) -> None:
-        now_ms = self._desk.now_ms
-        self._desk.linked = True
-        self._settle_ms = now_ms + max(REJOIN_LEAST_MS, REJOIN_MS - welcome.up_ms)
+    def _welcome(self, welcome: Welcome, link: int) -> None:
+        now_ms, first = self._desk.now_ms, not self._desk.links
+        self._desk.links.add(link)
+        if first or self._settle_ms is not None:
+            settle_ms = now_ms + max(REJOIN_LEAST_MS, REJOIN_MS - welcome.up_ms)
+            self._settle_ms = max(settle_ms, self._settle_ms or 0)
         if self._first_welcome:
             self._first_welcome = False
             self._placing.start_until_ms = now_ms + START_MS
-        self._liveness.resume(now_ms)
-        self._placing.welcome(welcome.routes)
-        self._desk.log("info", "connected to the broker", "broker")
+        if first:
+            self._liveness.resume(now_ms)
+        self._placing.welcome(welcome.routes, first)
+        self._desk.log("info", f"connected to {self._config.broker_named(link)}", "broker")
 
     def _settle(self) -> None:
         """Everybody had time to come back."""
@@ -217,10 +231,10 @@ class ControllerState:
         self._rebalancing.settle()
 
     def _from_broker(self, event: ev.FromBroker) -> None:
-        self._heard_ms = self._desk.now_ms
+        self._links.heard(event.link, self._desk.now_ms)
         handler = self._from_broker_handlers.get(type(event.message))
         if handler is not None and self._loaded:
-            handler(event.message)
+            handler(event.message, event.link)
 
     def _from_node(self, event: ev.FromNode) -> None:
         message = event.message
@@ -231,53 +245,103 @@ class ControllerState:
         handler = self._from_node_handlers.get(type(message))
         if node is not None and handler is not None:
             self._liveness.heard(event.session, self._desk.now_ms)
-            handler(node, message)
+            if event.session == node.session or not isinstance(message, Report):  # it reports by each broker
+                handler(node, message)
 
     # -- peers ---------------------------------------------------------------------------------------------
 
-    def _peer_up(self, peer: PeerUp) -> None:
+    def _peer_up(self, peer: PeerUp, link: int) -> None:
         if peer.role == "gateway":
-            self._cluster.gateways[peer.session] = peer.address
+            cluster = self._cluster
+            if not self._gateway_sessions(peer.name):
+                self._desk.log("info", f"gateway {peer.name} joined", "gateway")
+            cluster.gateways[peer.session], cluster.links[peer.session] = peer.address, link
             self._desk.relay(peer.session, self._desk.open_graphs())
-            self._desk.log("info", f"gateway {peer.name} joined", "gateway")
         elif peer.role == "worker":
-            self._node_up(peer)
+            self._node_up(peer, link)
 
-    def _node_up(self, peer: PeerUp) -> None:
+    def _gateway_sessions(self, name: str) -> list[Session]:
+        return [session for session in self._cluster.gateways if session.rpartition(b"#")[0] == name.encode()]
+
+    def _node_up(self, peer: PeerUp, link: int) -> None:
         cluster, now_ms = self._cluster, self._desk.now_ms
         node = cluster.node(peer.name)
-        anew = node.session != peer.session
-        if anew:
-            if node.alive:
-                self._forget_session(node)
-            cluster.sessions[peer.session] = node.name
-            node.session, node.since_ms, node.gone_ms = peer.session, now_ms, 0
+        was_here = node.alive and self._links.count > 1
+        known = was_here and peer.started_ms == node.started_ms
+        for other in node.sessions.keys() - self._desk.links:
+            if other != link:
+                self._forget_session(node, other)  # of a broker that is gone
+        if node.alive and peer.started_ms < node.started_ms:
+            return  # a broker has yet to notice that this process is no more
+        if known and node.sessions.keys() - {link}:
+            self._node_also(node, peer, link)
+            return
+        same = known or node.sessions.get(link) == peer.session
+        if not same and was_here:
+            self._node_gone(node, "has begun anew")  # not all brokers have noticed yet
+        self._meet(node, peer, link)
+        if not same:
+            node.since_ms, node.gone_ms = now_ms, 0
             node.hung = node.leaving = False
-            node.ready, node.refused, node.report = {}, {}, None
+            node.ready, node.refused, node.report, node.inventory = {}, {}, None, None
             cluster.measures.forget_node(node.name)
         node.confirmed, node.capacity = True, max(peer.capacity, 0.01)
         self._liveness.up(peer.session, now_ms)
         self._desk.equip(node)
         if peer.claims:
             self._desk.relay(peer.session, Recheck())
-        self._placing.node_back(node, peer.claims, anew)
+        self._placing.node_back(node, peer.claims, not same)
         self._rebalancing.settle()
-        if anew:
+        if known:
+            self._deploying.on_settled(node.name)
+            self._migrations.on_session_lost(node.name)
+        if not same:
             owns = f" with {counted(len(peer.claims), 'partition')}" if peer.claims else ""
             text = f"{node.name} joined{owns} ({node.capacity:g} cores)"
             self._desk.log("info", text, "joined", node=node.name, partitions=len(peer.claims))
 
-    def _peer_down(self, peer: PeerDown) -> None:
+    def _node_also(self, node: Node, peer: PeerUp, link: int) -> None:
+        """A process that is here has connected to one more broker."""
+        self._meet(node, peer, link)
+        node.confirmed = True
+        self._liveness.up(peer.session, self._desk.now_ms)
+        self._desk.relay(peer.session, self._desk.graphs())
+        self._placing.node_also(peer.claims)
+        self._desk.log("debug", f"{node.name} is connected to {self._config.broker_named(link)}, too", "joined")
+
+    def _meet(self, node: Node, peer: PeerUp, link: int) -> None:
+        if node.sessions.get(link, peer.session) != peer.session:
+            self._forget_session(node, link)
+        node.sessions[link], node.started_ms = peer.session, peer.started_ms
+        self._cluster.sessions[peer.session], self._cluster.links[peer.session] = node.name, link
+
+    def _peer_down(self, peer: PeerDown, link: int) -> None:
         if peer.role == "gateway":
-            if self._cluster.gateways.pop(peer.session, None) is not None:
+            self._cluster.links.pop(peer.session, None)
+            known = self._cluster.gateways.pop(peer.session, None) is not None
+            if known and not self._gateway_sessions(peer.name):
                 self._desk.log("warning", f"gateway {peer.name} is gone", "gateway")
             return
         node = self._cluster.by_session(peer.session)
-        if node is not None:
+        if node is not None and len(node.sessions) > 1:
+            self._session_lost(node, link)
+        elif node is not None:
             self._node_gone(node, "is gone")
 
+    def _session_lost(self, node: Node, link: int) -> None:
+        """It is not reached by that broker any more; by another it is. What was said by the one may be lost."""
+        self._forget_session(node, link)
+        text = f"{node.name} is not reached by {self._config.broker_named(link)}; by another it is"
+        self._desk.log("warning" if link in self._desk.links else "debug", text, "broker", node=node.name)
+        self._desk.equip(node)
+        self._desk.relay(node.session, Recheck())
+        self._deploying.on_settled(node.name)
+        self._migrations.on_session_lost(node.name)
+
     def _node_gone(self, node: Node, why: str) -> None:
-        self._forget_session(node)
+        for link in list(node.sessions):
+            self._forget_session(node, link)
+        node.confirmed, node.inventory = False, None
         node.since_ms = node.gone_ms = self._desk.now_ms
         left = len(self._cluster.owned.get(node.name, ()))
         level = "warning" if left else "info"
@@ -287,22 +351,29 @@ class ControllerState:
         self._placing.node_lost(node)
         self._rebalancing.settle()
 
-    def _forget_session(self, node: Node) -> None:
-        self._liveness.down(node.session)
-        self._cluster.sessions.pop(node.session, None)
-        node.session, node.confirmed, node.inventory = b"", False, None
+    def _forget_session(self, node: Node, link: int) -> None:
+        session = node.sessions.pop(link)
+        self._liveness.down(session)
+        self._cluster.sessions.pop(session, None)
+        self._cluster.links.pop(session, None)
 
     # -- what the broker says ------------------------------------------------------------------------------
 
-    def _landed(self, landed: Landed) -> None:
-        self._migrations.on_landed(landed)
+    def _landed(self, landed: Landed, link: int) -> None:
+        self._migrations.on_landed(landed, link)
         self._placing.on_landed(landed)
         self._deploying.on_landed(landed.partition)
 
-    def _orphans(self, orphans: Orphans) -> None:
+    def _orphans(self, orphans: Orphans, link: int) -> None:
         if self._desk.settled:
-            moving = self._migrations.partitions()
-            self._placing.check([p for p in orphans.partitions if p not in moving])
+            beyond = self._migrations.partitions() | self._reached_by_others(orphans.partitions, link)
+            self._placing.check([p for p in orphans.partitions if p not in beyond])
+
+    def _reached_by_others(self, partitions: list[str], link: int) -> set[str]:
+        """Of these, what senders reach by another broker, as the owner is not connected to this one."""
+        nodes = self._cluster.nodes
+        owners = {p: nodes.get(self._cluster.where.get(p, "")) for p in partitions}
+        return {p for p, node in owners.items() if node is not None and node.alive and link not in node.sessions}
 
     # -- what nodes say ------------------------------------------------------------------------------------
 
@@ -345,12 +416,12 @@ class ControllerState:
             self._hung(session)
         if self._settle_ms is not None and now_ms >= self._settle_ms:
             self._settle()
-        if self._desk.linked and now_ms - self._heard_ms > SILENCE_MS:
-            self._heard_ms = now_ms
-            self._desk.reconnect()
+        for link, _ in self._links.silent(now_ms, SILENCE_MS):
+            if link in self._desk.links:
+                self._desk.reconnect(link)
         if self._desk.linked and now_ms - self._beat_ms >= BEAT_MS:
             self._beat_ms = now_ms
-            self._desk.broker(Beat())
+            self._desk.brokers(Beat())
         if self._desk.settled and now_ms - self._reconcile_ms >= RECONCILE_MS:
             self._reconcile_ms = now_ms
             self._placing.reconcile()
@@ -366,10 +437,15 @@ class ControllerState:
 
     def _hung(self, session: Session) -> None:
         node = self._cluster.by_session(session)
-        if node is not None:
-            self._desk.broker(Expel(session))
-            node.hung = True
-            self._node_gone(node, f"says nothing for {self._config.hang_ms} ms")
+        if node is None:
+            return
+        link = self._cluster.links.get(session, 0)
+        self._desk.broker(Expel(session), link)
+        if len(node.sessions) > 1:
+            self._session_lost(node, link)
+            return
+        node.hung = True
+        self._node_gone(node, f"says nothing for {self._config.hang_ms} ms")
 
     def _forget_gone(self) -> None:
         for node in list(self._cluster.nodes.values()):

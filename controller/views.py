@@ -3,6 +3,7 @@ Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from controller.cluster import Cluster, Node
@@ -13,7 +14,12 @@ SHARED_LOAD_MIN = 0.01
 """Cores; a node whose partitions use less together is idle, and a share of that is told as 0."""
 
 
-def node_status(cluster: Cluster, node: Node, now_ms: int) -> dict[str, Any]:
+def brokers(addresses: Sequence[str], linked: Collection[int]) -> list[dict[str, Any]]:
+    """Of a Status."""
+    return [{"address": address, "ok": i in linked} for i, address in enumerate(addresses)]
+
+
+def node_status(cluster: Cluster, node: Node, now_ms: int, addresses: Sequence[str]) -> dict[str, Any]:
     owned = cluster.owned.get(node.name, {})
     load = cluster.measures.node_load(node.name, now_ms) if node.alive else 0.0
     report = node.report if node.alive else None
@@ -29,11 +35,12 @@ def node_status(cluster: Cluster, node: Node, now_ms: int) -> dict[str, Any]:
         "rss": report.rss_bytes if report else 0,
         "hosts": report.hosts if report else 0,
         "since_s": node.since_ms / 1000,
+        "brokers": [addresses[link] for link in sorted(node.sessions)],
     }
 
 
-def nodes(cluster: Cluster, now_ms: int) -> list[dict[str, Any]]:
-    return [node_status(cluster, cluster.nodes[name], now_ms) for name in sorted(cluster.nodes)]
+def nodes(cluster: Cluster, now_ms: int, addresses: Sequence[str] = ("",)) -> list[dict[str, Any]]:
+    return [node_status(cluster, cluster.nodes[name], now_ms, addresses) for name in sorted(cluster.nodes)]
 
 
 def graphs(cluster: Cluster) -> list[dict[str, Any]]:

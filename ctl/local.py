@@ -29,6 +29,7 @@ HOST = "127.0.0.1"
 NODES_MAX = 64
 CONTROLLERS_MAX = 5
 GATEWAYS_MAX = 16
+BROKERS_UP_MAX = 5
 PORT_TRIES_MAX = 200
 """Ports looked at, from the preferred one on."""
 
@@ -52,6 +53,7 @@ class Size(NamedTuple):
     nodes: int = 3
     controllers: int = 1
     gateways: int = 1
+    brokers: int = 1
 
 
 def checked_durability(durability: str, redis_url: str, redis_sync: str) -> str:
@@ -66,8 +68,8 @@ def checked_durability(durability: str, redis_url: str, redis_sync: str) -> str:
 
 
 class Ports(NamedTuple):
-    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why. `controllers`, `gateways`: of
-    those after the first one."""
+    """TCP ports of one cluster. `notes`: which are not the preferred ones, and why. `controllers`, `gateways`,
+    `brokers`: of those after the first one."""
 
     broker: int
     controller: int
@@ -76,6 +78,7 @@ class Ports(NamedTuple):
     notes: list[str]
     controllers: tuple[int, ...] = ()
     gateways: tuple[int, ...] = ()
+    brokers: tuple[int, ...] = ()
 
 
 @contextlib.contextmanager
@@ -87,6 +90,7 @@ def claimed_ports(http_given: int | None, redis_given: bool, size: Size = Size()
         yield ports._replace(
             controllers=tuple(_next_free(ports.controller + MORE_PORTS, claims) for _ in range(1, size.controllers)),
             gateways=tuple(_next_free(ports.http + MORE_PORTS, claims) for _ in range(1, size.gateways)),
+            brokers=tuple(_next_free(ports.broker + MORE_PORTS, claims) for _ in range(1, size.brokers)),
         )
 
 
@@ -152,8 +156,8 @@ def _free(port: int) -> bool:
 
 
 class Cluster(NamedTuple):
-    """The processes of a local cluster, in the order in which to start them, and where they listen. `controller`:
-    all of them, with commas; `http`: the first gateway."""
+    """The processes of a local cluster, in the order in which to start them, and where they listen. `broker`,
+    `controller`: all of them, with commas; `http`: the first gateway."""
 
     specs: list[Spec]
     broker: str
@@ -175,19 +179,23 @@ def compose(
     """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests. `keys`: the
     folder of those that all roles are to have, "" for none."""
     check_size(size)
-    broker = bind = f"tcp://{HOST}:{ports.broker}"
+    brokers = {"broker" if i == 1 else f"broker{i}": port for i, port in enumerate((ports.broker, *ports.brokers), 1)}
     controllers = [f"tcp://{HOST}:{port}" for port in (ports.controller, *ports.controllers)]
     redis, http = redis_url or f"redis://{HOST}:{ports.redis}/0", f"http://{HOST}:{ports.http}"
     roles = roles or {}
     redis_sync = checked_durability(durability, redis_url, redis_sync)
     # A Unix socket takes half as much of the machine as a port. Roles of tests are met on ports.
-    sockets = {} if roles else {name: path for name in ("broker", "redis") if (path := socket_path(folder, name))}
-    if "broker" in sockets:
-        broker = f"ipc://{sockets['broker']}"
-        bind += f",{broker}"
+    names = () if roles else (*brokers, "redis")
+    sockets = {name: path for name in names if (path := socket_path(folder, name))}
+    ways = {name: [f"tcp://{HOST}:{port}"] for name, port in brokers.items()}
+    for name in sockets.keys() & ways.keys():
+        ways[name].append(f"ipc://{sockets[name]}")
     redis_socket = "" if redis_url else sockets.get("redis", "")
     redis_here = f"unix://{quote(redis_socket)}?db=0" if redis_socket else redis
-    store = {"redis": redis_here} if durability == DURABILITIES[0] else {"redis": redis_here, "durability": durability}
+    met = ",".join(way[-1] for way in ways.values())
+    linked = {"broker" if len(ways) == 1 else "brokers": met, "redis": redis_here}
+    if durability != DURABILITIES[0]:
+        linked["durability"] = durability
 
     def role(name: str, kind: str, address: str, stage: int, **settings: object) -> Spec:
         # -P: a `worker.py` in the folder one happens to be in must not stand in for the role.
@@ -205,20 +213,21 @@ def compose(
         data.mkdir(parents=True, exist_ok=True)
         command = roles.get("redis") or redis_command(data, ports.redis, redis_sync, redis_socket)
         specs.append(Spec("redis", "redis", command, redis, stage=5))
-    specs.append(role("broker", "broker", bind.split(",")[0], 4, bind=bind))
+    for name, way in ways.items():
+        specs.append(role(name, "broker", way[0], 4, bind=",".join(way)))
     for i, address in enumerate(controllers, 1):
         name = "controller" if i == 1 else f"controller{i}"
-        specs.append(role(name, "controller", address, 2, bind=address, broker=broker, **store))
+        specs.append(role(name, "controller", address, 2, bind=address, **linked))
     for i in range(1, size.nodes + 1):
         data = folder / f"node{i}"
-        spec = role(f"node{i}", "worker", "", 3, broker=broker, **store, data_dir=data)
+        spec = role(f"node{i}", "worker", "", 3, **linked, data_dir=data)
         # At once: all nodes stop together, so there is nobody to hand partitions over to.
         specs.append(spec._replace(stop_signal=signal.SIGINT))
     for i, port in enumerate((ports.http, *ports.gateways), 1):
         address = f"http://{HOST}:{port}"
-        settings = {"broker": broker, **store, "http_host": HOST, "http_port": port}
+        settings = {**linked, "http_host": HOST, "http_port": port}
         specs.append(role(f"gateway{i}", "gateway", address, 1, **settings))
-    return Cluster(specs, broker, ",".join(controllers), redis, http)
+    return Cluster(specs, met, ",".join(controllers), redis, http)
 
 
 def check_size(size: Size) -> None:
@@ -227,6 +236,7 @@ def check_size(size: Size) -> None:
         ("nodes", size.nodes, NODES_MAX),
         ("controllers", size.controllers, CONTROLLERS_MAX),
         ("gateways", size.gateways, GATEWAYS_MAX),
+        ("brokers", size.brokers, BROKERS_UP_MAX),
     ):
         if not 1 <= number <= most:
             raise UserError(f"--{flag}: {number} {flag}\n  remedy: give a number from 1 to {most}")

@@ -166,6 +166,7 @@ def nodes_table(nodes: list[dict[str, Any]]) -> RenderableType:
     """[NodeStatus]"""
     if not nodes:
         return Text("no nodes yet: they appear as soon as a worker says hello", style="yellow")
+    several = any(len(n.get("brokers", ())) > 1 for n in nodes)
     made = table(
         "NODE",
         "STATE",
@@ -177,6 +178,7 @@ def nodes_table(nodes: list[dict[str, Any]]) -> RenderableType:
         ">MEMORY",
         ">HOSTS",
         ">FOR",
+        *([">BROKERS"] if several else []),
     )
     for n in sorted(nodes, key=lambda n: n["name"]):
         made.add_row(
@@ -190,8 +192,17 @@ def nodes_table(nodes: list[dict[str, Any]]) -> RenderableType:
             bytes_text(n["rss"]),
             str(n["hosts"]),
             age_text(n["since_s"]),
+            *([str(len(n["brokers"]))] if several else []),
         )
     return made
+
+
+def _brokers(status: dict[str, Any], ok: Text, away: Text) -> list[str | Text]:
+    """Of one it is enough to say that it is there; of several each is named."""
+    brokers = status.get("brokers", ())
+    if len(brokers) < 2:
+        return ["   broker ", ok if status["broker_ok"] else away]
+    return [part for b in brokers for part in (f"   broker {b['address']} ", ok if b["ok"] else away)]
 
 
 def status_table(status: dict[str, Any]) -> RenderableType:
@@ -199,7 +210,7 @@ def status_table(status: dict[str, Any]) -> RenderableType:
     ok, away = Text("ok", style="green"), Text("away", style="bold red")
     head = Text.assemble(
         "redis ", ok if status["redis_ok"] else away,
-        "   broker ", ok if status["broker_ok"] else away,
+        *_brokers(status, ok, away),
         f"   {status.get('leader', 'controller')} leads for {duration_text(status['uptime_s'])}",
         f"   {counted(_number(status['migrations']), 'migration')}",
         f"   {counted(_number(status['failovers']), 'failover')}",

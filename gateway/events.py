@@ -26,22 +26,27 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Up(NamedTuple):
-    """A new connection to the broker."""
+    """A new connection to a broker. `link`: its number, as in `liquefy.links`."""
 
     session: Session
+    link: int = 0
 
 
 class Down(NamedTuple):
-    """The connection to the broker is gone."""
+    """The connection to a broker is gone."""
+
+    link: int = 0
 
 
 class FromBroker(NamedTuple):
     message: Control
+    link: int = 0
 
 
 class FromPeer(NamedTuple):
     session: Session
     message: Control
+    link: int = 0
 
 
 class DataFromPeer(NamedTuple):
@@ -50,6 +55,7 @@ class DataFromPeer(NamedTuple):
     session: Session
     header: list[Part]
     parts: list[list[Posted]]
+    link: int = 0
 
 
 class Requested(msgspec.Struct, frozen=True):
@@ -147,7 +153,9 @@ class BreakOff(NamedTuple):
 
 
 class Reconnect(NamedTuple):
-    """Give the connection to the broker up and make a new one."""
+    """Give the connection to a broker up and make a new one."""
+
+    link: int = 0
 
 
 class Begin(NamedTuple):

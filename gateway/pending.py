@@ -55,6 +55,8 @@ from liquefy import values
 from liquefy.commits import DEDUPE_RETENTION_MS
 from liquefy.config import GatewayConfig
 from liquefy.effects import Count, Log, Relay, ToBroker
+from liquefy.graph import Graph
+from liquefy.links import Links
 from liquefy.messages import (
     Ack,
     Beat,
@@ -90,12 +92,12 @@ class GatewayState:
         self._incarnation = incarnation
         self._counter = 0
         self.router = Router()
-        self.controller: Session = b""
-        """Who sent the graphs; gets our log."""
-        self.welcomed = False
-        self._outgoing = Outgoing()
-        self._acks = Acks()
+        self.links = Links(len(config.broker_addresses))
+        self._outgoing = Outgoing(self.links.count)
+        self._acks = Acks(self.links)
         self._windows: dict[str, int] = {}
+        self._granted: dict[int, dict[str, int]] = {}
+        """By connection to a broker: what that has granted."""
         self._outstanding: dict[str, int] = {}
         self._requests: dict[bytes, Request] = {}
         self._queued_bytes = 0
@@ -106,10 +108,9 @@ class GatewayState:
         self._polled: dict[bytes, Request] = {}
         self._storing: dict[bytes, Storing] = {}
         self._strays = Strays()
-        self._streams = Streams(config.stream_silence_ms_max, self._claim)
+        self._streams = Streams(config.stream_silence_ms_max, self._claim, self.links)
         self._graphs: set[str] = set()
-        self._connected = False
-        self._heard_ms = 0
+        self._in_force: list[Graph] = []
         self._beat_ms = 0
         self._handlers: dict[type, Any] = {
             Requested: self._requested,
@@ -132,6 +133,11 @@ class GatewayState:
         return effects
 
     @property
+    def welcomed(self) -> bool:
+        """Whether there is a broker."""
+        return bool(self.links.welcomed)
+
+    @property
     def ready(self) -> bool:
         """Whether requests could be answered."""
         return self.welcomed and self.router.size > 0
@@ -149,47 +155,66 @@ class GatewayState:
             "answers_to_pass_on": len(self._strays),
         }
 
-    # -- the broker ---------------------------------------------------------------------------------------
+    # -- the brokers --------------------------------------------------------------------------------------
 
     def _up(self, event: Up, now_ms: int) -> list[Effect]:
-        self._connected = True
-        self._heard_ms = now_ms
+        self.links.up(event.link, event.session, now_ms)
         self._beat_ms = now_ms + self._config.beat_interval_ms
-        return [ToBroker(Hello("gateway", self._config.name, address=self._config.url))]
+        return [ToBroker(Hello("gateway", self._config.name, address=self._config.url), event.link)]
 
     def _down(self, event: Down, now_ms: int) -> list[Effect]:
-        self._connected = self.welcomed = False
-        self._windows = {}
-        self._outgoing.on_disconnected()
-        text = "the connection to the broker is gone; requests are answered 503 until it is back"
+        self.links.down(event.link)
+        self._grant(event.link, {})
+        self._outgoing.on_disconnected(event.link)
+        broker = self._config.broker_named(event.link)
+        if self.links.sessions:
+            text = f"the connection to {broker} is gone; what went by it goes by another"
+        else:
+            text = f"the connection to {broker} is gone; requests are answered 503 until it is back"
         return [Log("warning", text, "down")]
 
     def _from_broker(self, event: FromBroker, now_ms: int) -> list[Effect]:
-        self._heard_ms = now_ms
+        link = event.link
+        self.links.heard(link, now_ms)
         message = event.message
         kind = type(message)
         if kind is Routes:
-            self._outgoing.on_routes(message.routes)  # type: ignore[union-attr]
+            self._outgoing.on_routes(message.routes, link=link)  # type: ignore[union-attr]
             self._pass_on()
         elif kind is Grant:
-            self._windows = dict(message.windows)  # type: ignore[union-attr]
+            self._grant(link, message.windows)  # type: ignore[union-attr]
         elif kind is Welcome:
-            self.welcomed = True
-            self._outgoing.on_routes(message.routes, whole=True)  # type: ignore[union-attr]
+            self.links.welcomed.add(link)
+            self._outgoing.on_routes(message.routes, True, link)  # type: ignore[union-attr]
             self._pass_on()
             return [Log("info", f"connected to the broker {message.broker}", "up")]  # type: ignore[union-attr]
         elif kind is Fenced:
-            return [Reconnect()]
+            return [Reconnect(link)]
         elif kind is not Ping:
             return [Log("debug", f"the broker sent a {kind.__name__}, which is not for gateways")]
         return []
 
+    def _grant(self, link: int, windows: dict[str, int]) -> None:
+        """Each broker grants our share of all that a node takes, as far as it knows: the least of them counts."""
+        self._granted.pop(link, None)
+        if windows:
+            self._granted[link] = windows
+        least: dict[str, int] = {}
+        for granted in self._granted.values():
+            for node, window in granted.items():
+                least[node] = min(window, least.get(node, window))
+        self._windows = least
+
     def _from_peer(self, event: FromPeer, now_ms: int) -> list[Effect]:
         message = event.message
+        if event.link:
+            self.links.met(event.session, event.link)
         if type(message) is Ack:
             return self._acked(message.seqs)
-        if type(message) is Graphs:
-            self.controller = event.session
+        if type(message) is Graphs and self.links.led(event.session, event.link, message.term, message.number):
+            if self.links.count > 1 and message.graphs == self._in_force:
+                return []  # once more, by another broker
+            self._in_force = message.graphs
             self.router = Router(message.graphs)
             self._graphs = {graph.name for graph in message.graphs}
             conflicts = self.router.conflicts
@@ -203,7 +228,7 @@ class GatewayState:
         effects: list[Effect] = []
         for token in self._outgoing.acked(seqs):
             if type(token) is PassedOn:
-                effects.append(Relay(token.session, Ack([token.seq])))
+                effects.append(self.links.relay(token.session, Ack([token.seq])))
                 continue
             token.acked = True
             if not token.waits:
@@ -287,7 +312,7 @@ class GatewayState:
         route = self._outgoing.route(wait.request.destination)
         if not wait.request.entry.raw or route is None:
             return []
-        return [Relay(route.session, Hangup(wait.request.message.root))]
+        return [Relay(route.session, Hangup(wait.request.message.root), route.link)]
 
     def _finish(self, request: Request) -> list[int]:
         """The request is answered: its place is free. Returns the tickets of the clients who still wait."""
@@ -319,6 +344,8 @@ class GatewayState:
 
     def _data(self, event: DataFromPeer, now_ms: int) -> list[Effect]:
         effects: list[Effect] = []
+        if event.link:
+            self.links.met(event.session, event.link)
         for part in event.parts:
             for posted in part:
                 message = posted.message
@@ -451,7 +478,7 @@ class GatewayState:
             if not ours and posted.message is message and self._is_stray(message, now_ms):
                 self._strays.add(session, posted)
             else:
-                effects.append(Relay(session, Ack([posted.seq])))
+                effects.append(self.links.relay(session, Ack([posted.seq])))
         self._pass_on()
         return effects
 
@@ -471,14 +498,13 @@ class GatewayState:
 
     def _tick(self, event: Tick, now_ms: int) -> list[Effect]:
         effects: list[Effect] = []
-        if self._connected:
+        if self.links.sessions:
             if now_ms >= self._beat_ms:
                 self._beat_ms = now_ms + self._config.beat_interval_ms
-                effects.append(ToBroker(Beat()))
-            if now_ms - self._heard_ms > self._config.silence_max_ms:
-                self._heard_ms = now_ms
-                text = f"the broker said nothing for {self._config.silence_max_ms} ms"
-                effects += [Log("warning", text, "silence"), Reconnect()]
+                effects += [ToBroker(Beat(), link) for link in self.links.sessions]
+            for link, _ in self.links.silent(now_ms, self._config.silence_max_ms):
+                text = f"{self._config.broker_named(link)} said nothing for {self._config.silence_max_ms} ms"
+                effects += [Log("warning", text, "silence"), Reconnect(link)]
         for length_ms in list(self._deadlines):
             self._expire(self._deadlines[length_ms], now_ms, effects)
         for root, request in self._polled.items():
@@ -491,7 +517,8 @@ class GatewayState:
                 storing.retry_ms = 0
                 effects.append(Look(root))
         if self._strays:
-            effects += [Relay(sender, Ack([posted.seq])) for sender, posted in self._strays.late(now_ms)]
+            late = self._strays.late(now_ms)
+            effects += [self.links.relay(sender, Ack([posted.seq])) for sender, posted in late]
         self._outgoing.on_tick(now_ms)
         return effects + self._streams.silent(now_ms)
 

@@ -51,7 +51,7 @@ from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
 from liquefy.keyring import Keyring
 from liquefy.messages import LogLine
-from liquefy.transport import Link
+from liquefy.transport import LinkSet
 
 TICK_MS = 25
 """Precision of deadlines, beats and of what else takes time."""
@@ -76,7 +76,7 @@ class GatewayService:
         self._contexts = Contexts(config.redis, durability=config.durability)
         keys = Keyring.given(config.keys, "gateway")
         on = (self._on_frames, self._on_up, self._on_down)
-        self._link = Link(config.broker, config.name, *on, keys, on_refused=self._on_refused)
+        self._links = LinkSet(config.broker_addresses, config.name, *on, keys, self._on_refused)
         limits = Limits(
             config.body_bytes_max,
             config.headers_bytes_max,
@@ -101,14 +101,14 @@ class GatewayService:
             BreakOff: self._break_off,
             Refuse: self._refuse,
             SendFrame: self._send_frame,
-            Relay: lambda e: self._link.send((e.to, messages.encode(e.message))),
-            ToBroker: lambda e: self._link.send((messages.encode(e.message),)),
+            Relay: lambda e: self._links.send[e.link]((e.to, messages.encode(e.message))),
+            ToBroker: lambda e: self._links.send[e.link]((messages.encode(e.message),)),
             Begin: lambda e: self._spawn(self._begin(e)),
             Look: lambda e: self._spawn(self._look(e)),
             Store: lambda e: self._spawn(self._store(e)),
             Log: self._log,
             Count: self._count,
-            Reconnect: lambda e: self._link.reconnect(),
+            Reconnect: lambda e: self._links.reconnect(e.link),
         }
 
     async def start(self) -> str:
@@ -118,7 +118,7 @@ class GatewayService:
             port = await self._server.start(host, port)
         except OSError as error:
             raise UserError(_listen_problem(host, port, error)) from None
-        self._link.open()
+        self._links.open()
         self._tick()
         return f"http://{'[' + host + ']' if ':' in host else host}:{port}"
 
@@ -131,7 +131,7 @@ class GatewayService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._flush()
-        self._link.close()
+        self._links.close()
         await self._contexts.close()
 
     # -- the state ----------------------------------------------------------------------------------------
@@ -259,41 +259,42 @@ class GatewayService:
 
     # -- the broker ---------------------------------------------------------------------------------------
 
-    def _on_up(self, session: bytes) -> None:
-        self._step(Up(session))
+    def _on_up(self, session: bytes, link: int = 0) -> None:
+        self._step(Up(session, link))
 
     def _on_refused(self, reason: str) -> None:
         self._log(Log("warning", f"not connected to the broker: {reason}", "refused_peer"))
 
-    def _on_down(self) -> None:
-        self._step(Down())
+    def _on_down(self, link: int = 0) -> None:
+        self._step(Down(link))
 
-    def _on_frames(self, frames: list[bytes]) -> None:
+    def _on_frames(self, frames: list[bytes], link: int = 0) -> None:
         try:
             if len(frames) == 3:
-                event: Event = DataFromPeer(frames[0], *messages.decode_data(frames[1], frames[2]))
+                event: Event = DataFromPeer(frames[0], *messages.decode_data(frames[1], frames[2]), link)
             elif len(frames) == 2:
-                event = FromPeer(frames[0], messages.decode_control(frames[1]))
+                event = FromPeer(frames[0], messages.decode_control(frames[1]), link)
             else:
-                event = FromBroker(messages.decode_control(frames[0]))
+                event = FromBroker(messages.decode_control(frames[0]), link)
         except BadFrame as error:
             if len(frames) in (2, 3):
-                for effect in self._complaints.about(frames[0], str(error)):
+                for effect in self._complaints.about(frames[0], str(error), link):
                     self._perform[type(effect)](effect)  # type: ignore[operator]
                 return
-            self._log(Log("error", f"the broker sent what is no message of ours: {error}", "protocol"))
-            self._link.reconnect()
+            broker = self._config.broker_named(link)
+            self._log(Log("error", f"{broker} sent what is no message of ours: {error}", "protocol"))
+            self._links.reconnect(link)
             return
         self._step(event)
 
     def _send_frame(self, effect: SendFrame) -> None:
-        self._link.send((b"", messages.encode(effect.header), messages.encode(effect.parts)))
+        self._links.send[effect.link]((b"", messages.encode(effect.header), messages.encode(effect.parts)))
 
     def _log(self, effect: Log) -> None:
         log.emit(effect)
-        if log.is_told(effect) and self._state.controller:
+        if log.is_told(effect) and (controller := self._state.links.controller()) is not None:
             line = LogLine(time.time(), effect.level, self._config.name, effect.text)
-            self._link.send((self._state.controller, messages.encode(line)))
+            self._links.send[controller[1]]((controller[0], messages.encode(line)))
 
     def _count(self, effect: Count) -> None:
         self._counts[effect.name] += effect.by

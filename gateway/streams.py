@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.events import BreakOff, Effect, Stream
-from liquefy.effects import Relay
+from liquefy.links import Links
 from liquefy.messages import Hangup, Message, Session
 
 
@@ -28,9 +28,10 @@ class Streams:
     """By request. `claim(root)`: the ticket of the client who waits for its answer, None if nobody does. A stream of
     which nothing came for `silence_ms_max` is broken off."""
 
-    def __init__(self, silence_ms_max: int, claim: Callable[[bytes], int | None]) -> None:
+    def __init__(self, silence_ms_max: int, claim: Callable[[bytes], int | None], links: Links) -> None:
         self._silence_ms_max = silence_ms_max
         self._claim = claim
+        self._relay = links.relay
         self._streams: dict[bytes, Streamed] = {}
         self._roots: dict[int, bytes] = {}
 
@@ -47,7 +48,7 @@ class Streams:
         if stream is None:
             ticket = self._claim(root) if number == 1 else None
             if ticket is None:
-                return [] if last else [Relay(worker, Hangup(root))]
+                return [] if last else [self._relay(worker, Hangup(root))]
             stream = self._streams[root] = Streamed(ticket, message.id)
             self._roots[ticket] = root
         stream.worker, stream.heard_ms = worker, now_ms
@@ -63,7 +64,7 @@ class Streams:
     def cancelled(self, ticket: int) -> list[Effect]:
         """The client went away; [] if it was not being streamed to."""
         root = self._roots.get(ticket)
-        return [Relay(self._end(root).worker, Hangup(root))] if root is not None else []
+        return [self._relay(self._end(root).worker, Hangup(root))] if root is not None else []
 
     def silent(self, now_ms: int) -> list[Effect]:
         """Break off what has been silent for too long."""
@@ -75,7 +76,7 @@ class Streams:
 
     def _break_off(self, root: bytes, reason: str) -> list[Effect]:
         stream = self._end(root)
-        return [BreakOff(stream.ticket, reason), Relay(stream.worker, Hangup(root))]
+        return [BreakOff(stream.ticket, reason), self._relay(stream.worker, Hangup(root))]
 
     def _end(self, root: bytes) -> Streamed:
         stream = self._streams.pop(root)

@@ -137,7 +137,8 @@ class Complaints:
         self._refusals = Refusals()
         self._sessions: dict[Session, None] = {}
 
-    def about(self, session: Session, error: str) -> list[Log | Count | ToBroker]:
+    def about(self, session: Session, error: str, link: int = 0) -> list[Log | Count | ToBroker]:
+        """`link`: the connection on which that came."""
         effects: list[Log | Count | ToBroker] = [Count("bad_frames")]
         peer = session.partition(b"#")[0].decode(errors="replace")
         if self._refusals.note(peer, "") is not None:
@@ -146,7 +147,7 @@ class Complaints:
             self._sessions[session] = None
             if len(self._sessions) > REFUSED_PEERS_MAX:
                 del self._sessions[next(iter(self._sessions))]
-            effects.append(ToBroker(Malformed(session)))
+            effects.append(ToBroker(Malformed(session), link))
         return effects
 
 

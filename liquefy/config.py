@@ -1,6 +1,7 @@
 """Settings: one frozen dataclass per role. A value comes from the flag, else the environment (`LIQUEFY_` and the name
 in capitals), else the configuration file (YAML, `LIQUEFY_CONFIG`), else the default. Units come last in names.
-Nothing is read at import. `keys` is the folder of `liquefy.keyring`, "" for none.
+Nothing is read at import. `keys` is the folder of `liquefy.keyring`, "" for none. `broker` is the address of the one
+broker; `brokers`, if given, those of all of several, with commas (in the file, a list as well).
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from liquefy.graphyaml import nearest
 BROKER_DEFAULT = "tcp://127.0.0.1:7701"
 CONTROL_DEFAULT = "tcp://127.0.0.1:7702"
 REDIS_DEFAULT = "redis://127.0.0.1:7703/0"
+
+BROKERS_MAX = 8
+"""So many brokers at most: each peer has a connection to each."""
 
 DURABILITIES = ("memory", "disk", "replicated")
 """What was written counts when Redis has it; when the disk of Redis has it; when a replica of Redis has it."""
@@ -41,8 +45,29 @@ class BrokerConfig:
     log_format: str = "text"
 
 
+def _addresses(listed: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, listed.split(","))))
+
+
+class _Peer:
+    """Settings of all that connect to brokers."""
+
+    broker: str
+    brokers: str
+
+    @property
+    def broker_addresses(self) -> tuple[str, ...]:
+        """Of all brokers: those of `brokers`, or the one of `broker`."""
+        return _addresses(self.brokers) or (self.broker,)
+
+    def broker_named(self, link: int) -> str:
+        """How the broker of a connection is named to people: there is one, or it is one of several."""
+        addresses = self.broker_addresses
+        return "the broker" if len(addresses) == 1 else f"the broker {addresses[link]}"
+
+
 @dataclasses.dataclass(frozen=True)
-class WorkerConfig:
+class WorkerConfig(_Peer):
     """`window`: requests in flight that this node takes from all gateways; with more than `queued_bytes_max` of
     messages here it takes none. `batch_messages_max`: messages per call
     of a host and per commit. `batches_in_flight_max`: 2 lets the host run while the worker commits.
@@ -51,6 +76,7 @@ class WorkerConfig:
     `stall_ms`: a commit that takes longer makes the node advertise a window of 0."""
 
     broker: str = BROKER_DEFAULT
+    brokers: str = ""
     redis: str = REDIS_DEFAULT
     durability: str = "memory"
     name: str = "node1"
@@ -81,13 +107,14 @@ class WorkerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ControllerConfig:
+class ControllerConfig(_Peer):
     """`hang_ms`: a worker that reports nothing for so long has its partitions moved. `move_ms`: a migration that
     takes longer is aborted (before its point of no return). `moves_at_once`: partitions under way together.
     `advertise`: where liquefy-ctl is sent by another controller ("bind": to `bind`).
     `balance_*`: see `controller.balance`."""
 
     broker: str = BROKER_DEFAULT
+    brokers: str = ""
     redis: str = REDIS_DEFAULT
     durability: str = "memory"
     bind: str = CONTROL_DEFAULT
@@ -112,12 +139,13 @@ class ControllerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class GatewayConfig:
+class GatewayConfig(_Peer):
     """`header_timeout_ms`, `body_timeout_ms`: a client slower than that to send them is cut off. `keep_alive_ms`: an
     idle connection is closed. `stream_silence_ms_max`: a streamed answer of which nothing more comes for so long is
     broken off. `idempotency_retention_s`: how long an Idempotency-Key and its answer are known."""
 
     broker: str = BROKER_DEFAULT
+    brokers: str = ""
     redis: str = REDIS_DEFAULT
     durability: str = "memory"
     name: str = "gateway1"
@@ -173,6 +201,8 @@ def load(kind: type[Config], flags: Mapping[str, Any], environment: Mapping[str,
 
 
 def _convert(source: str, raw: Any, kind: type) -> Any:
+    if kind is str and isinstance(raw, list):
+        raw = ",".join(map(str, raw))
     try:
         value = kind(raw)
     except (TypeError, ValueError):
@@ -189,6 +219,10 @@ def _check(source: str, name: str, value: Any) -> None:
         raise ConfigError(text)
     if (name in _POSITIVE or name.endswith("interval_ms")) and not value:
         raise ConfigError(f"{source}: 0 is not enough\n  remedy: give more than 0")
+    if name == "brokers" and len(given := _addresses(value)) > BROKERS_MAX:
+        raise ConfigError(f"{source}: {len(given)} addresses\n  remedy: give at most {BROKERS_MAX}")
+    if name == "brokers" and len(set(given)) < len(given):
+        raise ConfigError(f"{source}: {value[:200]!r} has one twice\n  remedy: give each address once")
     if name == "durability" and value not in DURABILITIES:
         raise ConfigError(f"{source}: {value!r} is unknown\n  remedy: give one of {', '.join(DURABILITIES)}")
     if isinstance(value, float) and not math.isfinite(value):

@@ -34,10 +34,11 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     logs        {follow, last, source}           -> items {time_s, level, source, text}
 
     Status       {graphs: [{name, version, fluxions, partitions, unplaced}], nodes: [NodeStatus], frozen, moves,
-                  redis_ok, broker_ok, http: [url], leader: the controller that answers, uptime_s (since it leads),
-                  migrations, failovers, dead}
+                  redis_ok, broker_ok, brokers: [{address, ok}], http: [url], leader: the controller that answers,
+                  uptime_s (since it leads), migrations, failovers, dead}
+                  `ok`: that controller is connected to it; `broker_ok`: to one at least
     NodeStatus   {name, state: "up"|"hung"|"gone"|"cordoned"|"drained", partitions, load, capacity, utilisation,
-                  rate, queued, rss, hosts, since_s}
+                  rate, queued, rss, hosts, since_s, brokers: [address of those by which it is reached]}
     GraphStatus  {name, version, deadline_ms, inputs: [{name, method, path, to}],
                   fluxions: [{name, code, group, key, streams}],
                   groups: [{name, stateful, pinned, partitions, nodes: {node: count}, rate, load}], streams: ["a >> b"]}

@@ -10,23 +10,26 @@ from liquefy.messages import Control, Part, Posted, Session
 
 
 class ToBroker(NamedTuple):
-    """A control message for the broker itself."""
+    """A control message for a broker itself: the one at our connection `link`, as `liquefy.links` has them."""
 
     message: Control
+    link: int = 0
 
 
 class Relay(NamedTuple):
-    """A control message for another peer, through the broker."""
+    """A control message for another peer, through that broker."""
 
     to: Session
     message: Control
+    link: int = 0
 
 
 class SendFrame(NamedTuple):
-    """Messages for one node, through the broker: `header[i]` describes `parts[i]`."""
+    """Messages for one node, through that broker: `header[i]` describes `parts[i]`."""
 
     header: list[Part]
     parts: list[list[Posted]]
+    link: int = 0
 
 
 class Log(NamedTuple):

@@ -117,7 +117,8 @@ class Returned(NamedTuple):
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """First message of a session. Workers name what they own. `capacity` is in cores (workers); `address` is the URL
-    where a gateway listens; `term` the one in which a controller leads."""
+    where a gateway listens; `term` the one in which a controller leads; `started_ms` when this worker began with
+    nothing (its Unix time), where there are several brokers: its sessions are told from those of the next process."""
 
     role: Role
     name: Name
@@ -126,6 +127,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
     version: Natural = 1
     address: str = ""
     term: Counter = 0
+    started_ms: Natural = 0
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -182,6 +184,12 @@ class Disown(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
     partition: PartitionName
     epoch: Counter
+
+
+class Own(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """This worker has these, and another broker, or the store, has said so: route there. As if claimed by its Hello."""
+
+    claims: list[Claim]
 
 
 class Activated(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -277,6 +285,7 @@ class PeerUp(msgspec.Struct, frozen=True, array_like=True, tag=True):
     claims: list[Claim]
     capacity: Real
     address: str = ""
+    started_ms: Natural = 0
 
 
 class PeerDown(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -322,10 +331,13 @@ class Hangup(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 class Graphs(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Controller to workers and gateways: the graphs in force, all of them. Replaces what came before. `purged`: names
-    of graphs of which nothing is to be left."""
+    of graphs of which nothing is to be left. `term`: that of the controller, `number` grows with each that it says: of
+    what comes by several brokers, the latest counts."""
 
     graphs: list[Graph]
     purged: tuple[str, ...] = ()
+    term: Counter = 0
+    number: Counter = 0
 
 
 class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -425,7 +437,7 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 Control = (
-    Hello | Beat | Malformed | Hold | Release | Handover | Disown | Activated | Assign | Unassign | Expel
+    Hello | Beat | Malformed | Hold | Release | Handover | Disown | Own | Activated | Assign | Unassign | Expel
     | Welcome | Routes | Ping | Grant | Held | Activate | Drop | Fenced | PeerUp | PeerDown | Landed | Orphans
     | Ack | Hangup | Graphs | Prepare | Prepared | Move | Abort | MoveEnded | Report | Leaving | Inventory | Replay |
     Recheck | LogLine

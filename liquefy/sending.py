@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from liquefy.effects import Relay, SendFrame
+from liquefy.links import Links, Way, Ways
 from liquefy.messages import Ack, Message, Part, Posted, Route, Session
 
 FRAME_MESSAGES_MAX = 512
@@ -36,7 +37,8 @@ ACKS_MAX = 512
 class Acks:
     """Acknowledgements to send, by the session that sent what they are for."""
 
-    def __init__(self) -> None:
+    def __init__(self, links: Links | None = None) -> None:
+        self._links = links or Links()
         self._seqs: dict[Session, list[int]] = {}
         self._since_ms = 0
 
@@ -64,15 +66,16 @@ class Acks:
                 return []
             for session in due:
                 del self._seqs[session]
-        return [Relay(session, Ack(seqs)) for session, seqs in due.items()]
+        return [Relay(session, Ack(seqs), self._links.of(session)) for session, seqs in due.items()]
 
 
 class Outgoing:
     """Unacknowledged messages by destination. `token`, given with each message, comes back with its
-    acknowledgement and means nothing here."""
+    acknowledgement and means nothing here. `links`: connections to so many brokers."""
 
-    def __init__(self) -> None:
-        self._routes: dict[str, Route] = {}
+    def __init__(self, links: int = 1) -> None:
+        self._ways = Ways(links)
+        self._routes = self._ways.chosen
         self._unacked: dict[str, dict[int, Posted]] = {}
         self._by_seq: dict[int, tuple[str, Any]] = {}
         self._local: dict[str, set[int]] = {}
@@ -89,7 +92,7 @@ class Outgoing:
         waiting = self._unacked.get(destination)
         return waiting is None or len(waiting) == len(self._local.get(destination, ()))
 
-    def route(self, destination: str) -> Route | None:
+    def route(self, destination: str) -> Way | None:
         return self._routes.get(destination)
 
     def post(self, destination: str, message: Message, token: Any, resend: bool = False, local: bool = False) -> int:
@@ -154,37 +157,30 @@ class Outgoing:
             if not posted.message.remember and posted.message.deadline_ms + grace_ms < now_ms
         ]
 
-    def on_routes(self, routes: Iterable[Route], whole: bool = False) -> None:
-        """New routes; `whole` replaces the table. A destination with a new path is sent again from its oldest
-        unacknowledged message."""
-        if whole:
-            self._routes = {}
-            self._restart(self._unacked)
-        changed: dict[str, None] = {}
-        for route in routes:
-            old = self._routes.get(route.destination)
-            if not route.session:
-                self._routes.pop(route.destination, None)
-                changed[route.destination] = None
-                continue
-            self._routes[route.destination] = route
-            if old is None or old.path != route.path:
-                changed[route.destination] = None
+    def on_routes(self, routes: Iterable[Route], whole: bool = False, link: int = 0) -> None:
+        """New routes of one broker; `whole` replaces its table. A destination with a new path, or by another broker, is
+        sent again from its oldest unacknowledged message."""
+        self._changed(self._ways.learn(link, routes, whole))
+
+    def on_disconnected(self, link: int = 0) -> None:
+        """That broker is gone: nothing has a route by it until it says so again."""
+        self._changed(self._ways.lose(link))
+
+    def _changed(self, changed: dict[str, None]) -> None:
         if any(d[0] == "@" for d in changed):
             changed |= {d: None for d in self._unacked if d[0] == "@" and d not in self._routes}
         self._restart(changed)
 
-    def on_disconnected(self) -> None:
-        """The broker is gone: nothing has a route until it says so again."""
-        self._routes = {}
-
     def on_tick(self, now_ms: int) -> None:
-        """Send again to destinations that have acknowledged nothing for RESEND_AFTER_MS."""
+        """Send again to destinations that have acknowledged nothing for RESEND_AFTER_MS, by another broker if there
+        is one."""
         overdue = []
         for destination in self._unacked:
             if self._quiet_since_ms.setdefault(destination, now_ms) + RESEND_AFTER_MS <= now_ms:
                 self._quiet_since_ms[destination] = now_ms
                 overdue.append(destination)
+        for destination in overdue:
+            self._ways.shift(destination)
         self._restart(overdue)
 
     def flush(self, now_ms: int) -> list[SendFrame]:
@@ -202,7 +198,7 @@ class Outgoing:
                 part = fresh[start : start + FRAME_MESSAGES_MAX]
                 if start:
                     full.append(frames.pop(route.session))
-                frame = frames.setdefault(route.session, SendFrame([], []))
+                frame = frames.setdefault(route.session, SendFrame([], [], route.link))
                 frame.header.append(Part(route.destination, route.path, len(part)))
                 frame.parts.append(part)
         return full + list(frames.values())

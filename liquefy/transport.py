@@ -20,6 +20,7 @@ import errno
 import secrets
 import struct
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import zmq
 from zmq.backend import Socket as Raw
@@ -438,6 +439,51 @@ class Link:
         if self._reader is not None:
             self._reader.close()
         self._socket = self._monitor = self._reader = None
+
+
+class LinkSet:
+    """Connections to several brokers, by number: those of `endpoints`, in that order. The callbacks are those of
+    `Link`, and for all but the first connection are told its number as `link`."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        name: str,
+        on_frames: Callable[..., None],
+        on_up: Callable[..., None],
+        on_down: Callable[..., None],
+        keys: Keyring | None = None,
+        on_refused: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self._links = [
+            Link(endpoint, name, _on(on_frames, i), _on(on_up, i), _on(on_down, i), keys, on_refused=on_refused)
+            for i, endpoint in enumerate(endpoints)
+        ]
+        self.send = tuple(link.send for link in self._links)
+        """`Link.send` of each; to look it up costs less than a method in between would."""
+
+    def open(self) -> None:
+        """Start to connect. Raises UserError when an endpoint is none."""
+        for link in self._links:
+            link.open()
+
+    def reconnect(self, link: int) -> None:
+        """As `Link.reconnect`."""
+        self._links[link].reconnect()
+
+    def up(self) -> dict[int, bytes]:
+        """The connections that are there, and our session on each."""
+        return {i: link.session for i, link in enumerate(self._links) if link.up}
+
+    def close(self) -> None:
+        """For good."""
+        for link in self._links:
+            link.close()
+
+
+def _on(callback: Callable[..., None], number: int) -> Callable[..., None]:
+    """The callback of one connection. Of the first one it is called as it is: that costs nothing where there is one."""
+    return partial(callback, link=number) if number else callback
 
 
 class Denied(LiquefyError):

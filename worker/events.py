@@ -16,22 +16,27 @@ from liquefy.messages import Control, Part, Posted, Session
 
 
 class Up(NamedTuple):
-    """The link to the broker can be spoken on, as this session."""
+    """A link to a broker can be spoken on, as this session. `link`: its number, as in `liquefy.links`."""
 
     session: Session
+    link: int = 0
 
 
 class Down(NamedTuple):
     """The link broke; another session will follow."""
 
+    link: int = 0
+
 
 class FromBroker(NamedTuple):
     message: Control
+    link: int = 0
 
 
 class FromPeer(NamedTuple):
     sender: Session
     message: Control
+    link: int = 0
 
 
 class Data(NamedTuple):
@@ -40,6 +45,7 @@ class Data(NamedTuple):
     sender: Session
     header: list[Part]
     parts: list[list[Posted]]
+    link: int = 0
 
 
 class HostStarted(NamedTuple):
@@ -166,6 +172,8 @@ class CommitBatch(NamedTuple):
 
 class Reconnect(NamedTuple):
     """Give the link's session up and make a new one."""
+
+    link: int = 0
 
 
 class Exit(NamedTuple):

@@ -29,9 +29,9 @@ for so much longer than the two calls may take is ended."""
 
 
 class _Preparing:
-    def __init__(self, graph: Graph, asked_by: Session, since_ms: int) -> None:
+    def __init__(self, graph: Graph, asked_by: Session, since_ms: int, link: int) -> None:
         self.graph = graph
-        self.asked_by = asked_by
+        self.asked_by, self.link = asked_by, link
         self.since_ms = since_ms
         self.answered = False
 
@@ -50,12 +50,12 @@ class Fleet:
         self._preparing: dict[tuple[str, int], _Preparing] = {}
         """By graph and version: one that is in force may be wanted while the next is being brought in."""
 
-    def prepare(self, graph: Graph, asked_by: Session, now_ms: int) -> None:
-        """Get ready to run the graph, and tell who asked once we are (or why not)."""
+    def prepare(self, graph: Graph, asked_by: Session, now_ms: int, link: int = 0) -> None:
+        """Get ready to run the graph, and tell who asked, by that connection, once we are (or why not)."""
         for (name, version), known in list(self._preparing.items()):
             if name == graph.name and known.asked_by != asked_by:
                 del self._preparing[name, version]
-        self._preparing[graph.name, graph.version] = _Preparing(graph, asked_by, now_ms)
+        self._preparing[graph.name, graph.version] = _Preparing(graph, asked_by, now_ms, link)
         for host in self._hosts_of(graph):
             if host.life is HostLife.REFUSED:
                 host.life = HostLife.WANTED
@@ -177,7 +177,7 @@ class Fleet:
             if errors or loaded:
                 preparing.answered = True
                 answer = Prepared(preparing.graph.name, preparing.graph.version, errors[0] if errors else "")
-                self._effects.append(Relay(preparing.asked_by, answer))
+                self._effects.append(Relay(preparing.asked_by, answer, preparing.link))
 
     def end_hung(self, now_ms: int) -> None:
         """End hosts that show no progress on what they run, or do not come to the end of loading."""

@@ -16,6 +16,7 @@ from liquefy.config import WorkerConfig
 from liquefy.effects import Count, Log
 from liquefy.graph import OUTPUT, Graph
 from liquefy.hosting import Done, Forget, Gone, Piece, Run, Step
+from liquefy.links import Links
 from liquefy.messages import Legacy, Message, Part, Posted, Session, encode
 from liquefy.sending import Acks, Outgoing
 from worker.accounting import Accounting
@@ -45,7 +46,8 @@ class Flow:
 
     def __init__(self, config: WorkerConfig, fleet: Fleet, effects: list[Any]) -> None:
         self.partitions: dict[str, Partition] = {}
-        self.outgoing = Outgoing()
+        self.links = Links(len(config.broker_addresses))
+        self.outgoing = Outgoing(self.links.count)
         self.accounting = Accounting()
         self.now_ms = 0
         self.commit_since_ms = 0
@@ -59,7 +61,7 @@ class Flow:
             config.batch_messages_max, config.batches_in_flight_max, config.async_in_flight_max, self._onward_of
         )
         self._onward = Onward(self.partitions, self.outgoing.clear_of, self._elsewhere, config.hops_max)
-        self._acks = Acks()
+        self._acks = Acks(self.links)
         self._local_acks: list[int] = []
         self._dirty: dict[Partition, None] = {}
         self._committing: dict[str, Built] = {}

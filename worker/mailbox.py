@@ -139,6 +139,10 @@ class Partition:
         self.acknowledged_since_ms = 0
         self.scheduled = False
         self.move: Move | None = None
+        self.brokers: set[int] = set()
+        """Connections to brokers that know that it is here, at its epoch."""
+        self.holds: dict[int, int] = {}
+        """Holds asked for, by connection, whose markers have not come."""
 
     def take(self, entry: Entry) -> None:
         """It is here from now on."""
@@ -261,15 +265,17 @@ class Partition:
 
 
 class Move:
-    """A migration of which this worker is the source. `draining` from the broker's Held marker on; `committing`
-    once the last commit was built: the point of no return is behind when its verdict is ok."""
+    """A migration of which this worker is the source. `awaited`: connections to brokers whose Held markers are to come;
+    `draining` from the last of these on; `committing` once the last commit was built: the point of no return is behind
+    when its verdict is ok."""
 
-    __slots__ = ("committing", "controller", "draining", "since_ms", "target", "unsent")
+    __slots__ = ("awaited", "committing", "controller", "draining", "link", "since_ms", "target", "unsent")
 
-    def __init__(self, target: str, controller: Session, since_ms: int) -> None:
+    def __init__(self, target: str, controller: Session, since_ms: int, link: int = 0) -> None:
         self.target = target
-        self.controller = controller
+        self.controller, self.link = controller, link
         self.since_ms = since_ms
+        self.awaited: set[int] = set()
         self.draining = False
         self.committing = False
         self.unsent: list[tuple[int, Message]] = []

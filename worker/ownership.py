@@ -4,6 +4,9 @@ A migration's source goes through: asked (`Move`) -> holding (`Hold` sent) -> dr
 came; nothing new is begun) -> committing (the last commit, with the placement) -> handed over. Before the last
 commit it may give up; once that is applied, the point of no return, it only goes forward.
 
+Of several brokers all that are reached hold, the marker of each is waited for, and to each is handed over, with what
+came by it. A broker that was not told what the others know is told by the owner, after a while (`Own`).
+
 Deciding only, like `flow`, whose mailboxes these are.
 """
 
@@ -22,6 +25,7 @@ from liquefy.messages import (
     Hold,
     Legacy,
     MoveEnded,
+    Own,
     Posted,
     Release,
     Returned,
@@ -37,14 +41,19 @@ MOVE_MS_MAX = 15_000
 """A source that has not come to its last commit by then gives the move up by itself."""
 
 
+OWN_AFTER_MS = 200
+"""From the activation of a partition on, brokers that have not been told of it by its source or the controller have so
+long to be told; then its owner tells them."""
+
+
 class Ownership:
     """The partitions of one node, by name, are `flow.partitions`."""
 
     def __init__(self, name: str, flow: Flow, fleet: Fleet, effects: list[Any]) -> None:
         self.changed = False
-        self.session: Session = b""
         self._name = name
         self._flow = flow
+        self._links = flow.links
         self._fleet = fleet
         self._effects = effects
         self._to_load: list[str] = []
@@ -54,25 +63,29 @@ class Ownership:
         self._rechecked: dict[str, tuple[int, int]] = {}
         """Epoch and sequence at which a partition was when the store was asked whether it has as much."""
         self._moving: dict[str, Partition] = {}
+        self._untold_ms: dict[str, int] = {}
+        """Partitions of which not all brokers may have been told, and since when."""
 
     def claims(self) -> list[Claim]:
         return [Claim(p.name, p.epoch) for p in self._flow.partitions.values()]
 
     # -- coming -----------------------------------------------------------------------------------------
 
-    def activate(self, name: str, epoch: int, legacy: Legacy | None = None) -> None:
-        """The broker routes the partition here: load it, unless its source says what the store has, then handle what
+    def activate(self, name: str, epoch: int, legacy: Legacy | None = None, link: int = 0) -> None:
+        """A broker routes the partition here: load it, unless its source says what the store has, then handle what
         comes."""
         partition = self._flow.partitions.get(name)
         if partition is not None and partition.epoch == epoch:
+            partition.brokers.add(link)
             if partition.life is Life.ACTIVE:
-                self._effects.append(ToBroker(Activated(name, epoch)))
+                self._effects.append(ToBroker(Activated(name, epoch), link))
             return
         if partition is not None:
             if partition.epoch > epoch:
                 return
             self.drop(partition)
         fresh = self._flow.partitions[name] = Partition(name, epoch, self._flow.next_read)
+        fresh.brokers.add(link)
         self.changed = True
         if legacy is None:
             self._to_load.append(name)
@@ -105,6 +118,21 @@ class Ownership:
         """Whatever is due by the clock."""
         self._to_load += self._not_yet
         self._not_yet = []
+        if self._untold_ms:
+            self._tell_the_others()
+
+    def _tell_the_others(self) -> None:
+        """Brokers that do not know, after a while, what is here."""
+        due = [name for name, since_ms in self._untold_ms.items() if self._flow.now_ms - since_ms >= OWN_AFTER_MS]
+        claims: dict[int, list[Claim]] = {}
+        for name in due:
+            del self._untold_ms[name]
+            partition = self._flow.partitions.get(name)
+            if partition is not None and partition.life is Life.ACTIVE:
+                for link in self._links.sessions.keys() - partition.brokers:
+                    partition.brokers.add(link)
+                    claims.setdefault(link, []).append(Claim(name, partition.epoch))
+        self._effects += [ToBroker(Own(claims[link]), link) for link in sorted(claims)]
 
     def recheck(self) -> None:
         """The store was away, and may have come back with less. A partition that has nothing to commit would not
@@ -136,7 +164,9 @@ class Ownership:
                 partition.unhandled.clear()
             partition.sequence = state.sequence
             partition.next_out = max(partition.next_out, max((seq for seq, _ in state.outbox), default=0) + 1)
-            self._effects.append(ToBroker(Activated(name, partition.epoch)))
+            self._effects += [ToBroker(Activated(name, partition.epoch), link) for link in sorted(partition.brokers)]
+            if len(partition.brokers) < self._links.count:
+                self._untold_ms[name] = self._flow.now_ms
             for seq, packed in state.outbox:
                 self._send_again(partition, seq, packed)
             for entry in partition.unstarted():
@@ -161,26 +191,36 @@ class Ownership:
         """It is somebody else's: stop and forget. Returns the messages that were there, in order of arrival."""
         self._moving.pop(partition.name, None)
         self._loaded.pop(partition.name, None)
+        self._untold_ms.pop(partition.name, None)
         self.changed = True
         return self._flow.forget_partition(partition)
+
+    def drop_for(self, partition: Partition, link: int) -> None:
+        """A broker says that it is somebody else's; the others may not know yet."""
+        self.drop(partition)
+        self._disown(partition, link)
+
+    def _disown(self, partition: Partition, but: int = -1) -> None:
+        for link in sorted(self._links.sessions.keys() - {but}):
+            self._effects.append(ToBroker(Disown(partition.name, partition.epoch), link))
 
     def lose(self, partition: Partition, why: str) -> None:
         """The store says that it is not ours at our epoch: drop it and say so."""
         self._effects.append(Log("warning", f"lost {partition.name} at epoch {partition.epoch}: {why}", "lost"))
         self._end_move(partition, f"the source lost the partition: {why}")
         self.drop(partition)
-        self._effects.append(ToBroker(Disown(partition.name, partition.epoch)))
+        self._disown(partition)
 
-    def drop_all(self) -> None:
-        """We were declared dead: nothing is ours any more."""
+    def drop_all(self, link: int = 0) -> None:
+        """We were declared dead, by that broker: nothing is ours any more."""
         for partition in list(self._flow.partitions.values()):
             self._end_move(partition, "the source was fenced")
-            self.drop(partition)
+            self.drop_for(partition, link)
 
     # -- moving -----------------------------------------------------------------------------------------
 
-    def move(self, name: str, epoch: int, target: str, controller: Session) -> None:
-        """Migrate the partition to `target`."""
+    def move(self, name: str, epoch: int, target: str, controller: Session, link: int = 0) -> None:
+        """Migrate the partition to `target`, as the controller says by that connection."""
         partition = self._flow.partitions.get(name)
         problem = ""
         if partition is None or partition.epoch != epoch:
@@ -190,21 +230,41 @@ class Ownership:
         elif target == self._name:
             problem = f"{name} is on {target} already"
         if problem:
-            self._effects.append(Relay(controller, MoveEnded(name, epoch, problem)))
+            self._effects.append(Relay(controller, MoveEnded(name, epoch, problem), link))
             return
         assert partition is not None
         if partition.move is None:
-            partition.move = Move(target, controller, self._flow.now_ms)
+            partition.move = Move(target, controller, self._flow.now_ms, link)
             self._moving[name] = partition
-            self._effects.append(ToBroker(Hold(name, epoch)))
+            for link in sorted(self._links.sessions):
+                self._hold(partition, partition.move, link)
 
-    def held(self, name: str, epoch: int) -> None:
-        """Nothing more comes for the partition: begin nothing new, let what runs end."""
+    def _hold(self, partition: Partition, move: Move, link: int) -> None:
+        if link not in partition.brokers:
+            partition.brokers.add(link)
+            self._effects.append(ToBroker(Own([Claim(partition.name, partition.epoch)]), link))
+        partition.holds[link] = partition.holds.get(link, 0) + 1
+        move.awaited.add(link)
+        self._effects.append(ToBroker(Hold(partition.name, partition.epoch), link))
+
+    def held(self, name: str, epoch: int, link: int = 0) -> None:
+        """Nothing more comes for the partition by that broker; if by none: begin nothing new, let what runs end."""
+        partition = self._flow.partitions.get(name)
+        if partition is not None and partition.epoch == epoch and link in partition.holds:
+            partition.holds[link] -= 1
+            if partition.holds[link]:
+                return  # of a move that was given up; that of the present one is to come
+            del partition.holds[link]
         partition = self._moving.get(name)
         if partition is None or partition.epoch != epoch:
-            self._effects.append(ToBroker(Release(name, epoch)))
+            self._effects.append(ToBroker(Release(name, epoch), link))
         elif partition.move is not None:
-            partition.move.draining = True
+            self._marked(partition.move, link)
+
+    def _marked(self, move: Move, link: int) -> None:
+        """Nothing more of the past comes by that broker."""
+        move.awaited.discard(link)
+        move.draining = not move.awaited
 
     def abort(self, name: str, epoch: int, why: str, release: bool = True) -> None:
         """Give the move up, unless its last commit is on its way."""
@@ -213,13 +273,31 @@ class Ownership:
             return
         self._end_move(partition, why)
         if release:
-            self._effects.append(ToBroker(Release(name, epoch)))
+            self._release(partition)
         self._flow.schedule(partition)
 
-    def link_down(self) -> None:
-        """The broker is gone, and with it the holds: moves before their last commit are given up."""
+    def _release(self, partition: Partition) -> None:
+        for link in sorted(self._links.sessions):
+            self._effects.append(ToBroker(Release(partition.name, partition.epoch), link))
+
+    def link_up(self, link: int) -> None:
+        """That broker is told what is here by our Hello. It holds nothing; handed over to without a hold, it makes
+        senders send again."""
+        for partition in self._flow.partitions.values():
+            partition.brokers.add(link)
+
+    def link_down(self, link: int) -> None:
+        """A broker is gone, and with it what it held. When there is none left, moves before their last commit are given
+        up."""
+        self.changed = True  # the last news of it may be lost
+        for partition in self._flow.partitions.values():
+            partition.brokers.discard(link)
+            partition.holds.pop(link, None)
         for partition in list(self._moving.values()):
-            self.abort(partition.name, partition.epoch, "the broker is gone", release=False)
+            if not self._links.sessions:
+                self.abort(partition.name, partition.epoch, "the broker is gone", release=False)
+            elif partition.move is not None and link in partition.move.awaited:
+                self._marked(partition.move, link)
 
     def advance(self) -> None:
         """Ask for the last commits that are due, and load what was activated. Called in each step."""
@@ -257,19 +335,32 @@ class Ownership:
 
     def _hand_over(self, partition: Partition) -> None:
         assert partition.move is not None
-        returned: list[Returned] = []
-        for entry in partition.unstarted():
-            if entry.sender is None:
-                continue  # a replayed dead letter: it stays one
-            sender = self.session if entry.sender == LOCAL else entry.sender
-            if not returned or returned[-1].sender != sender:
-                returned.append(Returned(sender, []))
-            returned[-1].posted.append(Posted(entry.seq, entry.message, entry.check))
+        name, epoch, target = partition.name, partition.epoch + 1, partition.move.target
         legacy = self._flow.legacy(partition, partition.move.unsent)
-        handover = Handover(partition.name, partition.epoch + 1, partition.move.target, returned, legacy)
-        self._effects.append(ToBroker(handover))
+        way = self._flow.outgoing.route(name)
+        for link in sorted(self._links.sessions.keys() & partition.brokers) or [0]:
+            # What we have sent to ourselves goes the way that we send by to where it is now.
+            ours = self._links.sessions.get(link, b"") if way is None or way.link == link else b""
+            returned = self._returned(partition.unstarted(), link, ours)
+            self._effects.append(ToBroker(Handover(name, epoch, target, returned, legacy), link))
         self._end_move(partition, "")
         self.drop(partition)
+
+    def _returned(self, entries: list[Entry], link: int, ours: Session) -> list[Returned]:
+        """What came by that broker, so that what each sender has sent by it stays whole, and in order. What came by
+        several is returned by each. `ours`: our session there, for what we have sent to ourselves; b"": not that."""
+        returned: list[Returned] = []
+        for entry in entries:
+            # A replayed dead letter has no sender: it stays one.
+            senders = [] if entry.sender is None else [(entry.sender, entry.seq), *reversed(entry.others or ())]
+            for session, seq in senders:
+                sender = ours if session == LOCAL else session
+                if sender and (session == LOCAL or self._links.of(session) == link):
+                    if not returned or returned[-1].sender != sender:
+                        returned.append(Returned(sender, []))
+                    returned[-1].posted.append(Posted(seq, entry.message, entry.check))
+                    break
+        return returned
 
     def graphs_changed(self) -> None:
         """A version in which a group has a context, and had none before, or the other way round: what is here of it
@@ -288,9 +379,10 @@ class Ownership:
         moving = partition.name in self._moving
         self._end_move(partition, why)
         if moving:
-            self._effects.append(ToBroker(Release(partition.name, partition.epoch)))
+            self._release(partition)
         left = self.drop(partition)
         fresh = Partition(partition.name, partition.epoch, self._flow.next_read)
+        fresh.brokers, fresh.holds = partition.brokers, partition.holds
         self._flow.partitions[fresh.name] = fresh
         for entry in left:
             if not entry.children:
@@ -302,4 +394,5 @@ class Ownership:
     def _end_move(self, partition: Partition, error: str) -> None:
         move, partition.move = partition.move, None
         if self._moving.pop(partition.name, None) is not None and move is not None:
-            self._effects.append(Relay(move.controller, MoveEnded(partition.name, partition.epoch, error)))
+            to, link = self._links.towards(move.controller, move.link)
+            self._effects.append(Relay(to, MoveEnded(partition.name, partition.epoch, error), link))

@@ -29,7 +29,7 @@ from liquefy.hosting import FromHost, Load, Refused, frame
 from liquefy.keyring import LIST, Keyring
 from liquefy.messages import LogLine, decode_control, decode_data, encode
 from liquefy.running import FAILED
-from liquefy.transport import Link
+from liquefy.transport import LinkSet
 from worker import environments, files
 from worker import events as ev
 from worker.state import WorkerState
@@ -57,7 +57,7 @@ class Service:
         self._complaints = Complaints()
         keys = Keyring.given(config.keys, "worker")
         on = (self._on_frames, self._on_up, self._on_down)
-        self._link = Link(config.broker, config.name, *on, keys, on_refused=self._on_refused)
+        self._links = LinkSet(config.broker_addresses, config.name, *on, keys, self._on_refused)
         self._contexts = Contexts(config.redis, durability=config.durability)
         self._hosts: dict[str, HostProcess] = {}
         self._vouching = Vouching(Keyring.given(config.keys, "worker"))
@@ -77,9 +77,9 @@ class Service:
         self._flush_due = False
         self._counts: dict[str, int] = {}
         self._perform: dict[type, Callable[[Any], None]] = {
-            ToBroker: lambda e: self._link.send([encode(e.message)]),
-            Relay: lambda e: self._link.send([e.to, encode(e.message)]),
-            SendFrame: lambda e: self._link.send([b"", encode(e.header), encode(e.parts)]),
+            ToBroker: lambda e: self._links.send[e.link]([encode(e.message)]),
+            Relay: lambda e: self._links.send[e.link]([e.to, encode(e.message)]),
+            SendFrame: lambda e: self._links.send[e.link]([b"", encode(e.header), encode(e.parts)]),
             Log: self._log,
             Count: self._count,
             ev.TellHost: self._tell_host,
@@ -91,7 +91,7 @@ class Service:
             ev.StopHost: self._stop_host,
             ev.ForgetFiles: self._forget_files,
             ev.KillHost: lambda e: self._hosts[e.host].kill() if e.host in self._hosts else None,
-            ev.Reconnect: lambda e: self._link.reconnect(),
+            ev.Reconnect: lambda e: self._links.reconnect(e.link),
             ev.Exit: lambda e: self._exit.set(),
         }
 
@@ -99,7 +99,8 @@ class Service:
         """Until asked to stop (SIGTERM: hand over first; SIGINT, or a second signal: at once)."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, lambda: self._step(ev.StopAsked(True)))
-        text = f"starts, pid {os.getpid()}; broker {self._config.broker}"
+        addresses = self._config.broker_addresses
+        text = f"starts, pid {os.getpid()}; {'brokers' if len(addresses) > 1 else 'broker'} {', '.join(addresses)}"
         self._log(Log("info", text, "start"))
         if self._sealed:
             confine.seal()
@@ -111,7 +112,7 @@ class Service:
         except OSError as error:
             text = f"--data-dir: {self._alive.parent} is no folder that can be written: {error.strerror}"
             raise UserError(f"{text}\n  remedy: give another one") from None
-        self._link.open()
+        self._links.open()
         self._spawn(self._clock())
         self._spawn(self._stopping())
         try:
@@ -125,7 +126,7 @@ class Service:
             counted = ", ".join(f"{name} {count}" for name, count in sorted(self._counts.items()))
             self._log(Log("info", f"stopped{': ' if counted else ''}{counted}", "stop"))
             await asyncio.sleep(0)
-            self._link.close()
+            self._links.close()
             await self._contexts.close()
 
     def _step(self, event: ev.Event) -> None:
@@ -178,28 +179,30 @@ class Service:
 
     # -- the link ---------------------------------------------------------------------------------------
 
-    def _on_up(self, session: bytes) -> None:
+    def _on_up(self, session: bytes, link: int = 0) -> None:
         # The Hello first: what comes before it on a session, a log line too, is answered with Fenced.
-        self._step(ev.Up(session))
-        self._log(Log("info", f"connected to the broker as {session.decode()}", "link"))
+        self._step(ev.Up(session, link))
+        self._log(Log("info", f"connected to {self._config.broker_named(link)} as {session.decode()}", "link"))
 
     def _on_refused(self, reason: str) -> None:
         self._log(Log("warning", f"not connected to the broker: {reason}", "refused_peer"))
 
-    def _on_down(self) -> None:
-        self._log(Log("warning", "the connection to the broker is gone; connecting again", "link"))
-        self._step(ev.Down())
+    def _on_down(self, link: int = 0) -> None:
+        broker = self._config.broker_named(link)
+        self._log(Log("warning", f"the connection to {broker} is gone; connecting again", "link"))
+        self._step(ev.Down(link))
 
-    def _on_frames(self, frames: list[bytes]) -> None:
+    def _on_frames(self, frames: list[bytes], link: int = 0) -> None:
         try:
-            event = _decode(frames)
+            event = _decode(frames, link)
         except BadFrame as error:
             if len(frames) in (2, 3):
-                for effect in self._complaints.about(frames[0], str(error)):
+                for effect in self._complaints.about(frames[0], str(error), link):
                     self._perform[type(effect)](effect)
                 return
-            self._log(Log("error", f"the broker sent what is no message of ours: {error}", "protocol"))
-            self._link.reconnect()
+            broker = self._config.broker_named(link)
+            self._log(Log("error", f"{broker} sent what is no message of ours: {error}", "protocol"))
+            self._links.reconnect(link)
             return
         self._step(event)
 
@@ -347,9 +350,9 @@ class Service:
 
     def _log(self, effect: Log) -> None:
         log.emit(effect)
-        if log.is_told(effect) and self._state.controller:
+        if log.is_told(effect) and (controller := self._state.links.controller()) is not None:
             line = LogLine(time.time(), effect.level, self._config.name, effect.text)
-            self._link.send([self._state.controller, encode(line)])
+            self._links.send[controller[1]]([controller[0], encode(line)])
 
     def _count(self, effect: Count) -> None:
         self._counts[effect.name] = self._counts.get(effect.name, 0) + effect.by
@@ -366,12 +369,12 @@ def secret_files(keys: str, redis: str, environment: Mapping[str, str]) -> list[
     return [str(Path(path).resolve()) for path in found if path]
 
 
-def _decode(frames: list[bytes]) -> ev.Event:
-    """One transmission of the broker as an event. Raises BadFrame."""
+def _decode(frames: list[bytes], link: int) -> ev.Event:
+    """One transmission of a broker as an event. Raises BadFrame."""
     if len(frames) == 1:
-        return ev.FromBroker(decode_control(frames[0]))
+        return ev.FromBroker(decode_control(frames[0]), link)
     if len(frames) == 2:
-        return ev.FromPeer(frames[0], decode_control(frames[1]))
+        return ev.FromPeer(frames[0], decode_control(frames[1]), link)
     if len(frames) == 3:
-        return ev.Data(frames[0], *decode_data(frames[1], frames[2]))
+        return ev.Data(frames[0], *decode_data(frames[1], frames[2]), link)
     raise BadFrame(f"{len(frames)} frames")

@@ -62,14 +62,14 @@ class WorkerState:
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
-        self.session: Session = b""
-        self.controller: Session = b""
         self.leaving_since_ms = 0
         self._effects: list[Any] = []
         self.fleet = Fleet(config.slots, config.host_start_ms, self._effects)
         self.flow = Flow(config, self.fleet, self._effects)
+        self.links = self.flow.links
         self.ownership = Ownership(config.name, self.flow, self.fleet, self._effects)
-        self._heard_ms = 0
+        self._started_ms = 0
+        """When it began with nothing; where there is one broker, each session is a beginning."""
         self._beat_ms = self._report_ms = self._asked_ms = 0
         self._window = 0
         self._queued_bytes = 0
@@ -77,8 +77,8 @@ class WorkerState:
         self._events: dict[type, Callable[[Any], None]] = {
             ev.Up: self._up,
             ev.Down: self._down,
-            ev.FromBroker: lambda e: self._control(e.message, b""),
-            ev.FromPeer: lambda e: self._control(e.message, e.sender),
+            ev.FromBroker: lambda e: self._control(e.message, b"", e.link),
+            ev.FromPeer: lambda e: self._control(e.message, e.sender, e.link),
             ev.Data: self._data,
             ev.HostStarted: lambda e: self.fleet.started(e.host, self.flow.now_ms),
             ev.HostFailed: self._host_failed,
@@ -91,22 +91,22 @@ class WorkerState:
             ev.StopAsked: self._stop_asked,
             ev.Tick: self._tick,
         }
-        self._controls: dict[type, Callable[[Any, Session], None]] = {
+        self._controls: dict[type, Callable[[Any, Session, int], None]] = {
             Welcome: self._welcome,
-            Routes: lambda m, s: self.flow.outgoing.on_routes(m.routes),
-            Ping: lambda m, s: None,
+            Routes: lambda m, s, link: self.flow.outgoing.on_routes(m.routes, link=link),
+            Ping: lambda m, s, link: None,
             Fenced: self._fenced,
-            Activate: lambda m, s: self.ownership.activate(m.partition, m.epoch, m.legacy),
-            Held: lambda m, s: self.ownership.held(m.partition, m.epoch),
+            Activate: lambda m, s, link: self.ownership.activate(m.partition, m.epoch, m.legacy, link),
+            Held: lambda m, s, link: self.ownership.held(m.partition, m.epoch, link),
             Drop: self._drop,
-            Ack: lambda m, s: self.flow.acknowledged(m.seqs),
-            Hangup: lambda m, s: self.flow.hung_up(m.root),
+            Ack: lambda m, s, link: self.flow.acknowledged(m.seqs),
+            Hangup: lambda m, s, link: self.flow.hung_up(m.root),
             Prepare: self._prepare,
             Graphs: self._graphs,
             Move: self._move,
-            Abort: lambda m, s: self.ownership.abort(m.partition, m.epoch, "the controller gave it up"),
+            Abort: lambda m, s, link: self.ownership.abort(m.partition, m.epoch, "the controller gave it up"),
             Replay: self._replay,
-            Recheck: lambda m, s: self.ownership.recheck(),
+            Recheck: lambda m, s, link: self.ownership.recheck(),
         }
 
     def step(self, event: ev.Event, now_ms: int) -> list[Any]:
@@ -140,54 +140,68 @@ class WorkerState:
     def _do(self, effect: object) -> None:
         self._effects.append(effect)
 
-    # -- the link ---------------------------------------------------------------------------------------
+    # -- the links --------------------------------------------------------------------------------------
 
     def _up(self, event: ev.Up) -> None:
-        self.session = self.ownership.session = event.session
-        self._heard_ms = self.flow.now_ms
-        self._do(ToBroker(Hello("worker", self.config.name, self.ownership.claims(), self.config.capacity)))
+        now_ms, link = self.flow.now_ms, event.link
+        self.links.up(link, event.session, now_ms)
+        if self.links.count > 1:
+            self._started_ms = self._started_ms or now_ms
+        config, claims = self.config, self.ownership.claims()
+        hello = Hello("worker", config.name, claims, config.capacity, started_ms=self._started_ms)
+        self._do(ToBroker(hello, link))
+        self.ownership.link_up(link)
 
     def _down(self, event: ev.Down) -> None:
-        self.session = b""
-        self.flow.outgoing.on_disconnected()
-        self.ownership.link_down()
+        self.links.down(event.link)
+        self.flow.outgoing.on_disconnected(event.link)
+        self.ownership.link_down(event.link)
 
-    def _control(self, message: Control, sender: Session) -> None:
+    def _control(self, message: Control, sender: Session, link: int) -> None:
         if not sender:
-            self._heard_ms = self.flow.now_ms
+            self.links.heard(link, self.flow.now_ms)
+        elif link:
+            self.links.met(sender, link)
         handle = self._controls.get(type(message))
         if handle is None:
             self._do(Log("warning", f"unexpected {type(message).__name__}", "protocol"))
             return
-        handle(message, sender)
+        handle(message, sender, link)
 
     def _data(self, event: ev.Data) -> None:
+        if event.link:
+            self.links.met(event.sender, event.link)
         for name in self.flow.arrive(event.sender, event.header, event.parts):
             self._do(Log("debug", f"messages for {name}, which is not here", "stray"))
 
-    def _welcome(self, message: Welcome, sender: Session) -> None:
+    def _welcome(self, message: Welcome, sender: Session, link: int) -> None:
         self._beat_ms = 0
-        self.flow.outgoing.on_routes(message.routes, whole=True)
+        self.flow.outgoing.on_routes(message.routes, True, link)
 
-    def _fenced(self, message: Fenced, sender: Session) -> None:
-        self._do(Log("warning", "declared dead by the controller; starting afresh", "fenced"))
-        self.ownership.drop_all()
-        self._do(ev.Reconnect())
+    def _fenced(self, message: Fenced, sender: Session, link: int) -> None:
+        if self.links.sessions.keys() - {link}:
+            self._do(Log("warning", "a broker does not know this session any more; connecting to it anew", "fenced"))
+        else:
+            self._do(Log("warning", "declared dead by the controller; starting afresh", "fenced"))
+            self.ownership.drop_all(link)
+            self._started_ms = 0
+        self._do(ev.Reconnect(link))
 
-    def _drop(self, message: Drop, sender: Session) -> None:
+    def _drop(self, message: Drop, sender: Session, link: int) -> None:
         partition = self.flow.partitions.get(message.partition)
         if partition is not None and partition.epoch < message.epoch:
             self._do(Log("info", f"{message.partition} went elsewhere (epoch {message.epoch})", "drop"))
-            self.ownership.drop(partition)
+            self.ownership.drop_for(partition, link)
 
     # -- the controller ---------------------------------------------------------------------------------
 
-    def _prepare(self, message: Prepare, sender: Session) -> None:
-        self.controller = sender
-        self.fleet.prepare(message.graph, sender, self.flow.now_ms)
+    def _prepare(self, message: Prepare, sender: Session, link: int) -> None:
+        self.links.asked(sender, link)
+        self.fleet.prepare(message.graph, sender, self.flow.now_ms, link)
 
-    def _graphs(self, message: Graphs, sender: Session) -> None:
-        self.controller = sender
+    def _graphs(self, message: Graphs, sender: Session, link: int) -> None:
+        if not self.links.led(sender, link, message.term, message.number):
+            return
         if self.fleet.enforce(message.graphs, self.flow.now_ms):
             names = ", ".join(f"{g.name} version {g.version}" for g in message.graphs) or "none"
             self._do(Log("info", f"graphs in force: {names}", "graphs"))
@@ -198,12 +212,12 @@ class WorkerState:
         for partition in self.flow.partitions.values():
             self.flow.schedule(partition)
 
-    def _move(self, message: Move, sender: Session) -> None:
-        self.controller = sender
+    def _move(self, message: Move, sender: Session, link: int) -> None:
+        self.links.asked(sender, link)
         self._asked_ms = self.flow.now_ms
-        self.ownership.move(message.partition, message.epoch, message.target, sender)
+        self.ownership.move(message.partition, message.epoch, message.target, sender, link)
 
-    def _replay(self, message: Replay, sender: Session) -> None:
+    def _replay(self, message: Replay, sender: Session, link: int) -> None:
         partition = self.flow.partitions.get(message.partition)
         if partition is None or partition.life is not Life.ACTIVE:
             return
@@ -259,7 +273,7 @@ class WorkerState:
 
     def connected(self, now_ms: int) -> bool:
         """There is a broker, and it was heard of late."""
-        return bool(self.session) and now_ms - self._heard_ms <= self.config.silence_max_ms
+        return bool(self.links.sessions) and now_ms - self.links.heard_ms() <= self.config.silence_max_ms
 
     def stalled(self) -> bool:
         """The store has not answered for `stall_ms`."""
@@ -281,12 +295,13 @@ class WorkerState:
         self.fleet.end_hung(now_ms)
         if self.leaving_since_ms:
             self._leave()
-        if not self.session:
+        if not self.links.sessions:
             return
-        if now_ms - self._heard_ms > config.silence_max_ms:
-            self._do(Log("warning", f"the broker is silent for {now_ms - self._heard_ms} ms: reconnecting", "link"))
-            self._heard_ms = now_ms
-            self._do(ev.Reconnect())
+        if silent := self.links.silent(now_ms, config.silence_max_ms):
+            for link, silence_ms in silent:
+                broker = config.broker_named(link)
+                self._do(Log("warning", f"{broker} is silent for {silence_ms} ms: reconnecting", "link"))
+                self._do(ev.Reconnect(link))
             return
         if now_ms - self._beat_ms >= config.beat_interval_ms:
             working = [p.working for p in self.flow.partitions.values() if p.working]
@@ -296,8 +311,9 @@ class WorkerState:
             if (window == 0) != (self._window == 0) and self._beat_ms:
                 self._tell_window(window)
             self._window, self._beat_ms = window, now_ms
-            self._do(ToBroker(Beat(window)))
-        if now_ms - self._report_ms >= config.report_interval_ms and self.controller:
+            for link in self.links.sessions:
+                self._do(ToBroker(Beat(window), link))
+        if now_ms - self._report_ms >= config.report_interval_ms and self.links.controllers:
             self._report(now_ms)
 
     def _tell_window(self, window: int) -> None:
@@ -314,18 +330,21 @@ class WorkerState:
         partitions = self.flow.partitions
         if self.ownership.changed:
             self.ownership.changed = False
-            self._do(Relay(self.controller, Inventory(self.ownership.claims())))
+            if (controller := self.links.controller()) is not None:
+                self._do(Relay(controller[0], Inventory(self.ownership.claims()), controller[1]))
         hosts = sum(host.alive for host in self.fleet.hosts.values())
         report = self.flow.accounting.report(now_ms, partitions, hosts, not self.stalled())
-        self._do(Relay(self.controller, report))
+        for link, session in self.links.controllers.items():  # by each, as it is a sign of life of each session
+            self._do(Relay(session, report, link))
 
     def _stop_asked(self, event: ev.StopAsked) -> None:
-        if event.now or not self.flow.partitions or not self.controller or not self.session:
+        if event.now or not self.flow.partitions or not self.links.controllers:
             self._do(ev.Exit())
         elif not self.leaving_since_ms:
             self.leaving_since_ms = self._asked_ms = self.flow.now_ms
             self._do(Log("info", "asked to stop: handing over what is here", "leaving"))
-            self._do(Relay(self.controller, Leaving()))
+            for link, session in self.links.controllers.items():
+                self._do(Relay(session, Leaving(), link))
 
     def _leave(self) -> None:
         now_ms = self.flow.now_ms

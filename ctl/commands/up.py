@@ -31,6 +31,7 @@ def up(
     nodes: Annotated[int, typer.Option(help="How many nodes (worker processes) to start.")] = 3,
     controllers: Annotated[int, typer.Option(help="How many controllers: one leads, the others stand by.")] = 1,
     gateways: Annotated[int, typer.Option(help="How many gateways; the first one has the port.")] = 1,
+    brokers: Annotated[int, typer.Option(help="How many brokers: messages are spread over them.")] = 1,
     state: Annotated[Path, typer.Option(help="The folder for logs, data and cluster.json.")] = Path(
         record.FOLDER_DEFAULT
     ),
@@ -65,7 +66,7 @@ def up(
 
     What dies is started again; code is compiled first. Example: liquefy-ctl up app.js
     """
-    size = local.Size(nodes, controllers, gateways)
+    size = local.Size(nodes, controllers, gateways, brokers)
     if detach:
         _detach(app, application, size, state, redis, redis_sync, durability, http_port, ready, keys)
         return

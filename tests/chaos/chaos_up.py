@@ -1,5 +1,5 @@
-"""`liquefy-ctl up` with each role behind proxies (`proxied.py`): chaos_up.py STATE APP NODES CONTROLLERS GATEWAYS SYNC
-REDIS, where REDIS "" has one started, and several addresses are those of a primary and its replicas."""
+"""`liquefy-ctl up` with each role behind proxies (`proxied.py`): chaos_up.py STATE APP NODES CONTROLLERS GATEWAYS
+BROKERS SYNC REDIS, where REDIS "" has one started, and several addresses are those of a primary and its replicas."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from proxies import Proxy
-from world import LINKED, ROLES, World, clocks_there
+from world import LINKED, ROLES, SEVERAL_BROKERS, World, clocks_there
 
 HANG_S = (0.1, 4.0)
 """Of processes: some too short to be noticed, some long enough to be given up."""
@@ -253,6 +253,39 @@ def kill_replica(world: World) -> Fault:
     return Fault("kill-replica", f"port {chosen.port}", world.chance.uniform(0.0, 2.0), True, chosen.kill, end)
 
 
+def kill_one_broker(world: World) -> Fault:
+    """The other one carries on."""
+    name = world.chance.choice(SEVERAL_BROKERS)
+    return Fault("kill-one-broker", name, 0.0, True, lambda: void(world.kill(name)), nothing)
+
+
+def stop_one_broker(world: World) -> Fault:
+    name = world.chance.choice(SEVERAL_BROKERS)
+    stack = contextlib.ExitStack()
+    seconds = world.chance.uniform(*HANG_S)
+    return Fault(
+        "stop-one-broker", f"{name} for {seconds:.1f} s", seconds, True,
+        lambda: stack.enter_context(world.stopped(name)), stack.close,
+    )  # fmt: skip
+
+
+def part_one_broker(world: World) -> Fault:
+    """Between one process, or all, and one broker nothing goes through, one way or both."""
+    names = [name for each in LINKED for name in ROLES[each]]
+    some = names if world.chance.random() < 0.25 else [world.chance.choice(names)]
+    number, seconds = world.chance.randrange(len(SEVERAL_BROKERS)), world.chance.uniform(*HANG_S)
+    ways, broken = world.chance.choice((("up",), ("down",), ("up", "down"))), world.chance.random() < 0.5
+    found = [world.proxies(name, "broker")[number] for name in some]
+
+    def begin() -> None:
+        world.exchange.do(lambda: [proxy.hold(*ways) for proxy in found] and None)
+
+    what = f"{some[0] if len(some) == 1 else 'all'} > {SEVERAL_BROKERS[number]} {' and '.join(ways)}"
+    return Fault(
+        "part-one-broker", f"{what} for {seconds:.1f} s", seconds, False, begin, lambda: _heal(world, found, broken)
+    )
+
+
 TARGETS = ("broker", "redis")
 LOCAL: dict[str, Maker] = {
     **{f"kill-{role}": kill(role) for role in ROLES},
@@ -274,7 +307,19 @@ REPLICATED: dict[str, Maker] = {
 }
 CLOCKS: dict[str, Maker] = {f"clock-{role}": clock(role) for role in ROLES if role != "host"}
 
-KINDS = {"local": LOCAL, "replicated": REPLICATED, "clocks": CLOCKS if clocks_there() else {}}
+BROKERS: dict[str, Maker] = {
+    "kill-one-broker": kill_one_broker,
+    "stop-one-broker": stop_one_broker,
+    "part-one-broker": part_one_broker,
+}
+"""What is done to a cluster with two brokers."""
+
+KINDS = {
+    "local": LOCAL,
+    "replicated": REPLICATED,
+    "clocks": CLOCKS if clocks_there() else {},
+    "brokers": BROKERS,
+}
 """By the cluster that they need."""
 
 

@@ -40,7 +40,7 @@ def main() -> None:
 def redirected(name: str, kind: str, word: str) -> str:
     """A flag, with the addresses of proxies in place of those that are meant."""
     flag, _, value = word.partition("=")
-    if flag == "--redis" or (flag == "--broker" and kind != "broker"):
+    if flag == "--redis" or (flag in ("--broker", "--brokers") and kind != "broker"):
         return f"{flag}={re.sub(r'([0-9.]+):([0-9]+)', lambda m: f'{m[1]}:{proxy(name, m[1], m[2])}', value)}"
     return word
 

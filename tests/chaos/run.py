@@ -138,7 +138,7 @@ def leg(options: argparse.Namespace, seed: str, layout: str, pairs: list[Pair]) 
     verdict, problems = Verdict(0, 0, 0, 0, 0, []), ["it was interrupted"]
     with proving.folder("chaos", keep, lambda: problems or any(map(stalled, done))) as folder:
         patience = options.patience
-        world = World(folder, chance, layout == "replicated", layout == "clocks", patience)
+        world = World(folder, chance, layout == "replicated", layout == "clocks", patience, layout == "brokers")
         try:
             with world:
                 seed_of_load = chance.randrange(10**6)

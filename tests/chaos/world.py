@@ -25,7 +25,7 @@ from ctl import record
 from liquefy.control import Request, encode
 from liquefy.transport import Asker
 
-NODES, CONTROLLERS, GATEWAYS = 3, 2, 2
+NODES, CONTROLLERS, GATEWAYS, BROKERS = 3, 2, 2, 2
 MOVE_MS = 1_000
 """So that a move which hangs is given up soon."""
 
@@ -51,6 +51,7 @@ ROLES = {
     "gateway": ("gateway1", "gateway2"),
     "redis": ("redis",),
 }
+SEVERAL_BROKERS = ("broker", "broker2")
 LINKED = ("worker", "controller", "gateway")
 """What has connections to broker and Redis."""
 
@@ -61,7 +62,7 @@ def clocks_there() -> bool:
 
 class World(LiveCluster):
     """One cluster, for some rounds. `replicated`: on a primary with replicas. `clocks`: each process by a clock that
-    can be set. `patience`: so many times longer something may take."""
+    can be set. `patience`: so many times longer something may take. `brokers`: with more than one."""
 
     def __init__(
         self,
@@ -70,10 +71,12 @@ class World(LiveCluster):
         replicated: bool = False,
         clocks: bool = False,
         patience: float = 1.0,
+        brokers: bool = False,
     ) -> None:
         settings = {"LIQUEFY_MOVE_MS": str(MOVE_MS)}
         super().__init__(folder / "state", proving.VISITS, NODES, settings, redis_sync="always")
         self.folder, self.chance, self.replicated, self.patience = folder, chance, replicated, patience
+        self.brokers = BROKERS if brokers else 1
         self.servers: list[redis_processes.Server] = []
         self.clocks = folder / "clocks"
         if clocks:
@@ -112,7 +115,7 @@ class World(LiveCluster):
         """As `up` does, with each process behind proxies."""
         program = Path(__file__).with_name("chaos_up.py")
         redis = ",".join(server.url for server in self.servers)
-        words = [NODES, CONTROLLERS, GATEWAYS, "always", redis]
+        words = [NODES, CONTROLLERS, GATEWAYS, self.brokers, "always", redis]
         command = [sys.executable, program, self.state, proving.VISITS, *words]
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "up.out").open("wb") as output:
@@ -132,12 +135,12 @@ class World(LiveCluster):
     # -- where things are ------------------------------------------------------------------------------------
 
     def port(self, target: str) -> list[int]:
-        """Of the "broker", or of all that "redis" is."""
+        """Of all that "broker" is, or "redis"."""
         addresses = self.broker if target == "broker" else self.redis
         return [int(address.rsplit(":", 1)[1].split("/")[0]) for address in addresses.split(",")]
 
     def proxies(self, name: str, target: str) -> list[Proxy]:
-        """Between a process and the "broker", or "redis"."""
+        """Between a process and all that "broker" is, or "redis"."""
         return [self.exchange.between(name, port) for port in self.port(target)]
 
     def leader(self) -> str:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from brokers import disagreements
 from clients import Ask
 from core import Violation
 from workload import BookEntry, Plan, is_stateful, read_body, read_entry
@@ -266,10 +267,10 @@ class Watch:
             if worker.alive:
                 self._worker(worker)
         self._moves()
-        broker = self.world.broker
-        if broker is not None and broker.alive:
-            self._within("broker: messages held", broker.state._holding.count, self._messages)
-            self._within("broker: strangers", len(broker.state._expelled), 1_024)
+        for broker in self.world.brokers:
+            if broker.alive:
+                self._within(f"{broker.name}: messages held", broker.state._holding.count, self._messages)
+                self._within(f"{broker.name}: strangers", len(broker.state._expelled), 1_024)
 
     def _within(self, what: str, number: int, bound: int) -> None:
         if number > bound:
@@ -320,8 +321,8 @@ def unsettled(world: World) -> list[str]:
     """What is not at rest; empty when all that was accepted is done with."""
     left: list[str] = [f"{world.clients.to_come} requests to come"] if world.clients.to_come else []
     left += [f"{name} is not deployed" for name in world.operator.wanted]
-    processes = [world.broker, world.controller, *world.workers.values(), *world.gateways.values()]
-    left += [f"{process.name} is down" for process in processes if process is None or not process.alive]
+    processes = [*world.brokers, world.controller, *world.workers.values(), *world.gateways.values()]
+    left += [f"{process.name} is down" for process in processes if not process.alive]
     for worker in world.workers.values():
         if worker.alive:
             flow, ownership = worker.state.flow, worker.state.ownership
@@ -336,7 +337,8 @@ def unsettled(world: World) -> list[str]:
                 if figures[name]:
                     left.append(f"{gateway.name}: {figures[name]} {name}")
     for gateway in world.gateways.values():
-        shut = [name for name in world.workers if gateway.windows.get(name, 0) <= 0]
+        windows = [gateway.windows.get(link, {}) for link in range(world.broker_count)]
+        shut = [name for name in world.workers if any(granted.get(name, 0) <= 0 for granted in windows)]
         left += [f"{gateway.name} lets nobody in to {name}" for name in shut]
     memory = world.store.memory
     if not memory.available:
@@ -357,7 +359,4 @@ def unsettled(world: World) -> list[str]:
         worker = world.workers.get(stored.owner)
         if worker is None or not worker.alive or partition not in worker.state.flow.partitions:
             left.append(f"{partition}: placed at {stored.owner or 'nobody'}, who has not got it")
-    broker = world.broker
-    if broker is not None and broker.alive and broker.state._holding.by_partition:
-        left.append(f"the broker holds {sorted(broker.state._holding.by_partition)}")
-    return left
+    return left + disagreements(world)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from core import Violation
 from network import Frames
-from processes import PeerProcess
+from processes import PeerProcess, broker_name
 from workload import Body, Plan, pack
 
 from gateway import events as gw
@@ -58,7 +58,7 @@ class GatewayProcess(PeerProcess):
         self.incarnation = f"{name}.{incarnation}"
         self.state = GatewayState(config, self.incarnation.encode()[-6:].rjust(6, b"-"))
         self.tickets: dict[int, Ask] = {}
-        self.windows: dict[str, int] = {}
+        self.windows: dict[int, dict[str, int]] = {}
         self.count = 0
         self.flushing = False
         self.open()
@@ -75,31 +75,31 @@ class GatewayProcess(PeerProcess):
         self.flushing = False
         self.perform(self.state.step(gw.Flush(), self.unix_ms))
 
-    def on_up(self, session: bytes) -> None:
-        self.sim.tell(self.name, ("UP", session))
-        self.step(gw.Up(session))
+    def on_up(self, session: bytes, link: int) -> None:
+        self.sim.tell(self.name, ("UP", session, broker_name(link)))
+        self.step(gw.Up(session, link))
 
-    def on_down(self) -> None:
-        self.sim.tell(self.name, "DOWN")
-        self.windows = {}
-        self.step(gw.Down())
+    def on_down(self, link: int) -> None:
+        self.sim.tell(self.name, f"DOWN {broker_name(link)}")
+        self.windows.pop(link, None)
+        self.step(gw.Down(link))
 
-    def on_frames(self, frames: Frames) -> None:
+    def on_frames(self, frames: Frames, link: int) -> None:
         if len(frames) == 3:
             header, parts = m.decode_header(frames[1]), m.decode_payload(frames[2])
             self.sim.tell(self.name, ("data from", frames[0], header, parts))
-            self.step(gw.DataFromPeer(frames[0], header, parts))
+            self.step(gw.DataFromPeer(frames[0], header, parts, link))
         elif len(frames) == 2:
             message = m.decode_control(frames[1])
             self.sim.tell(self.name, ("from", frames[0], message))
-            self.step(gw.FromPeer(frames[0], message))
+            self.step(gw.FromPeer(frames[0], message, link))
         else:
             message = m.decode_control(frames[0])
             if type(message) is m.Grant:
-                self.windows = dict(message.windows)
+                self.windows[link] = dict(message.windows)
             if type(message) is not m.Ping:
-                self.sim.tell(self.name, ("from broker", message))
-            self.step(gw.FromBroker(message))
+                self.sim.tell(self.name, (f"from {broker_name(link)}", message))
+            self.step(gw.FromBroker(message, link))
 
     def crash(self) -> None:
         super().crash()
@@ -142,8 +142,7 @@ class GatewayProcess(PeerProcess):
                 del ask.posted[max(i for i, (gateway, _) in enumerate(ask.posted) if gateway is self)]
             self.world.clients.refused(ask, effect.status)
         elif kind is gw.Reconnect:
-            assert self.link is not None
-            self.link.reconnect()
+            self.links[effect.link].reconnect()
         else:
             self._store(effect)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 from core import Violation
 from network import Frames
-from processes import PeerProcess
+from processes import PeerProcess, broker_name
 
 from controller import events as ev
 from controller import leading as ld
@@ -41,7 +41,7 @@ class ControllerProcess(PeerProcess):
         self.working = False
         self.health = True
         self.wake_ms: int | None = None
-        self.session = b""
+        self.sessions: dict[int, bytes] = {}
         self.open()
         self.every(TICK_MS, self._tick)
 
@@ -68,7 +68,7 @@ class ControllerProcess(PeerProcess):
     # -- leading ----------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        self.decide(ld.Tick(bool(self.session)))
+        self.decide(ld.Tick(bool(self.sessions)))
         self.step(ev.Tick())
 
     def decide(self, event: ld.Event) -> None:
@@ -79,36 +79,36 @@ class ControllerProcess(PeerProcess):
         self.sim.tell(self.name, ("LEADS", term))
         self.state = ControllerState(self.config, term)
         self.queue, self.working = deque(), False
-        if self.session:
-            self.step(ev.Up(self.session))
+        for link, session in self.sessions.items():
+            self.step(ev.Up(session, link))
 
     def _stand_by(self) -> None:
         self.sim.tell(self.name, "STANDS BY")
         self.state = None
         self.queue.clear()
-        assert self.link is not None
-        self.link.reconnect()
+        for link in self.links:
+            link.reconnect()
 
     def _leased(self, standing: Any) -> None:
         self.decide(ld.Unanswered() if isinstance(standing, StoreUnavailable) else ld.Told(standing))
 
     # -- the link ---------------------------------------------------------------------------------------
 
-    def on_up(self, session: bytes) -> None:
-        self.sim.tell(self.name, ("UP", session))
-        self.session = session
-        self.step(ev.Up(session))
+    def on_up(self, session: bytes, link: int) -> None:
+        self.sim.tell(self.name, ("UP", session, broker_name(link)))
+        self.sessions[link] = session
+        self.step(ev.Up(session, link))
 
-    def on_down(self) -> None:
-        self.sim.tell(self.name, "DOWN")
-        self.session = b""
-        self.step(ev.Down())
+    def on_down(self, link: int) -> None:
+        self.sim.tell(self.name, f"DOWN {broker_name(link)}")
+        self.sessions.pop(link, None)
+        self.step(ev.Down(link))
 
-    def on_frames(self, frames: Frames) -> None:
+    def on_frames(self, frames: Frames, link: int) -> None:
         message = m.decode_control(frames[-1])
         if type(message) not in (m.Ping, m.Report, m.LogLine):
-            self.sim.tell(self.name, ("from", frames[0] if len(frames) == 2 else "broker", message))
-        self.step(ev.FromBroker(message) if len(frames) == 1 else ev.FromNode(frames[0], message))
+            self.sim.tell(self.name, ("from", frames[0] if len(frames) == 2 else broker_name(link), message))
+        self.step(ev.FromBroker(message, link) if len(frames) == 1 else ev.FromNode(frames[0], message, link))
         if isinstance(message, m.Fenced) and message.term:
             self.decide(ld.Refused(message.term))
 
@@ -134,8 +134,7 @@ class ControllerProcess(PeerProcess):
         elif kind is ev.Answer:
             self.world.operator.answered(effect.client, effect.reply)
         elif kind is ev.Reconnect:
-            assert self.link is not None
-            self.link.reconnect()
+            self.links[effect.link].reconnect()
         else:
             raise Violation(f"unknown effect {effect}")
 

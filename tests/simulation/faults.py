@@ -76,8 +76,11 @@ class Fault:
 
     def _other(self) -> Process:
         world = self.world
-        assert world.broker is not None
-        return self.rng.choice([world.broker, world.controller, *world.gateways.values()])
+        return self.rng.choice([self._broker(), world.controller, *world.gateways.values()])
+
+    def _broker(self) -> Process:
+        brokers = self.world.brokers
+        return brokers[0] if len(brokers) == 1 else self.rng.choice(brokers)
 
     def _crash(self, process: Process | None) -> None:
         if process is None or not process.alive:
@@ -92,7 +95,7 @@ class Fault:
         self._crash(self._worker())
 
     def crash_broker(self) -> None:
-        self._crash(self.world.broker)
+        self._crash(self._broker())
 
     def crash_gateway(self) -> None:
         self._crash(self.rng.choice(list(self.world.gateways.values())))
@@ -154,9 +157,7 @@ class Fault:
     def cut(self) -> None:
         name = self._peer()
         self.sim.tell(name, "CUT")
-        for connection in list(self.world.network.connections.values()):
-            if connection.link.peer.name == name:
-                connection.cut()
+        self.world.network.cut(name)
 
     def freeze(self) -> None:
         self._freeze(BOTH)
@@ -167,7 +168,7 @@ class Fault:
     def _freeze(self, direction: str) -> None:
         name = self._peer()
         self.sim.tell(name, f"FROZEN {direction}")
-        self.world.network.cut_off[name] = direction
+        self.world.network.freeze(name, direction)
         self.sim.after(self._until_end(self.rng.choice((100, 1_000, 4_000))), self._thaw, name)
 
     def _thaw(self, name: str) -> None:

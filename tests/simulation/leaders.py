@@ -81,7 +81,7 @@ def _befall(world: World, fault: str, longest_ms: float) -> None:
         world.store.cut_off.add(leader.name)
         sim.after(for_ms, world.store.cut_off.discard, leader.name)
     if fault in ("cut_off", "from_broker", "to_broker"):
-        network.cut_off[leader.name] = {"cut_off": BOTH, "from_broker": TO_PEER, "to_broker": TO_BROKER}[fault]
+        network.freeze(leader.name, {"cut_off": BOTH, "from_broker": TO_PEER, "to_broker": TO_BROKER}[fault])
         sim.after(for_ms, network.thaw, leader.name)
 
 

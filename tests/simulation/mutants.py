@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import mutants_brokers
 import mutants_moves
 
 from broker import state as broker_state
@@ -113,14 +114,7 @@ def sent_again_out_of_order(patch: Patch) -> None:
 
 def not_sent_again(patch: Patch) -> None:
     """A new path does not make anybody send again; only the slow safety net does."""
-    real = Outgoing.on_routes
-
-    def on_routes(self: Any, routes: Any, whole: bool = False) -> None:
-        restart, self._restart = self._restart, lambda destinations: None
-        real(self, routes, whole)
-        self._restart = restart
-
-    patch(Outgoing, "on_routes", on_routes)
+    patch(Outgoing, "_changed", lambda self, changed: None)
 
 
 def applied_twice(patch: Patch) -> None:
@@ -232,6 +226,7 @@ MUTANTS = [
     path_kept_at_failover, local_delivery_overtakes, sent_again_out_of_order, not_sent_again, applied_twice,
     evicted_while_read, contexts_kept_after_refusal, same_epoch_at_failover, returned_forgotten,
     coroutines_of_one_key_at_once, going_on_overtakes, speculating_overtakes, no_terms, *mutants_moves.MUTANTS,
+    *mutants_brokers.MUTANTS,
 ]  # fmt: skip
 
 

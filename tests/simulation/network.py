@@ -1,4 +1,4 @@
-"""Connections between peers and the broker, as TCP and ZeroMQ make them: in order in each direction, delayed; when
+"""Connections between peers and brokers, as TCP and ZeroMQ make them: in order in each direction, delayed; when
 one breaks, a suffix of what is under way is lost in each direction, and both ends learn of it in their own time.
 What had arrived of the old connection may be read after the first frames of the new one.
 
@@ -18,14 +18,15 @@ Frames = tuple[bytes, ...]
 BOTH, TO_BROKER, TO_PEER = "both ways", "to the broker", "from the broker"
 
 RETRY_MS = 50.0
+BROKERS_MAX = 3
 
 
 class Peer(Protocol):
     name: str
 
-    def up(self, session: bytes) -> None: ...
-    def down(self) -> None: ...
-    def frames(self, frames: Frames) -> None: ...
+    def up(self, session: bytes, link: int) -> None: ...
+    def down(self, link: int) -> None: ...
+    def frames(self, frames: Frames, link: int) -> None: ...
 
 
 class BrokerEnd(Protocol):
@@ -50,10 +51,11 @@ class Network:
         self.sim = sim
         self.delay_ms = delay_ms
         self.spike = spike
-        self.broker: BrokerEnd | None = None
+        self.brokers: dict[int, BrokerEnd] = {}
+        """Those that run, by number."""
         self.connections: dict[bytes, Connection] = {}
-        self.cut_off: dict[str, str] = {}
-        """Peers whose packets are swallowed, and in which direction."""
+        self.cut_off: dict[tuple[str, int], str] = {}
+        """Between which peers and brokers packets are swallowed, and in which direction."""
         self.sessions = 0
 
     def delay(self) -> float:
@@ -61,17 +63,31 @@ class Network:
         delay = self.delay_ms * rng.random()
         return delay * 10 if self.spike and rng.random() < self.spike else delay
 
-    def broker_down(self) -> None:
+    def broker_down(self, number: int) -> None:
         """Its process died: all connections break."""
-        self.broker = None
+        del self.brokers[number]
         for connection in list(self.connections.values()):
+            if connection.link.number == number:
+                connection.cut()
+
+    def _between(self, name: str, brokers: tuple[int, ...]) -> list[Connection]:
+        connections = list(self.connections.values())
+        return [c for c in connections if c.link.peer.name == name and (not brokers or c.link.number in brokers)]
+
+    def cut(self, name: str, brokers: tuple[int, ...] = ()) -> None:
+        """A peer's connections to these brokers break; to all, if none are given."""
+        for connection in self._between(name, brokers):
             connection.cut()
 
-    def thaw(self, name: str) -> None:
-        self.cut_off.pop(name, None)
-        for connection in list(self.connections.values()):
-            if connection.link.peer.name == name:
-                connection.thaw()
+    def freeze(self, name: str, direction: str, brokers: tuple[int, ...] = ()) -> None:
+        for number in brokers or range(BROKERS_MAX):
+            self.cut_off[name, number] = direction
+
+    def thaw(self, name: str, brokers: tuple[int, ...] = ()) -> None:
+        for number in brokers or range(BROKERS_MAX):
+            self.cut_off.pop((name, number), None)
+        for connection in self._between(name, brokers):
+            connection.thaw()
 
 
 class Connection:
@@ -100,16 +116,16 @@ class Connection:
         if not way.flying:
             return
         if not self.broken and self.network.cut_off:
-            swallowed = self.network.cut_off.get(self.link.peer.name, "")
+            swallowed = self.network.cut_off.get((self.link.peer.name, self.link.number), "")
             if swallowed and (swallowed == BOTH or (swallowed == TO_BROKER) == (way is self.to_broker)):
                 way.stuck += 1
                 return
         frames = way.flying.popleft()
         if way is self.to_broker:
-            if self.network.broker is self.broker:
+            if self.network.brokers.get(self.link.number) is self.broker:
                 self.broker.frames(self.session, frames)
         elif self.link.connection is self:
-            self.link.peer.frames(frames)
+            self.link.peer.frames(frames, self.link.number)
 
     def thaw(self) -> None:
         for way in (self.to_broker, self.to_peer):
@@ -139,7 +155,7 @@ class Connection:
     def _late(self, kept: list[Frames]) -> None:
         """Read by the broker long after the connection broke."""
         for frames in kept:
-            if self.network.broker is self.broker:
+            if self.network.brokers.get(self.link.number) is self.broker:
                 self.broker.frames(self.session, frames)
 
     def _broker_learns(self) -> None:
@@ -148,11 +164,12 @@ class Connection:
 
 
 class Link:
-    """A peer's end: one connection after the other, as `liquefy.transport.Link`."""
+    """A peer's end: one connection to broker `number` after the other, as `liquefy.transport.Link`."""
 
-    def __init__(self, network: Network, peer: Any) -> None:
+    def __init__(self, network: Network, peer: Any, number: int) -> None:
         self.network = network
         self.peer = peer
+        self.number = number
         self.connection: Connection | None = None
         self.closed = False
         network.sim.after(network.sim.between(0, 20), self._connect)
@@ -166,7 +183,7 @@ class Link:
         if self.connection is connection:
             self.connection = None
             if not self.closed:
-                self.peer.down()
+                self.peer.down(self.number)
                 self.network.sim.after(RETRY_MS, self._connect)
 
     def reconnect(self) -> None:
@@ -186,8 +203,9 @@ class Link:
         if self.closed or self.connection is not None:
             return
         network = self.network
-        if network.broker is None or self.peer.name in network.cut_off:
+        broker = network.brokers.get(self.number)
+        if broker is None or (self.peer.name, self.number) in network.cut_off:
             network.sim.after(RETRY_MS, self._connect)
             return
-        self.connection = Connection(network, self, network.broker)
-        self.peer.up(self.connection.session)
+        self.connection = Connection(network, self, broker)
+        self.peer.up(self.connection.session, self.number)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 WORKER_TICK_MS = 25.0
 
 
+def broker_name(number: int) -> str:
+    return f"broker{number + 1}" if number else "broker"
+
+
 class Process:
     """`fuse`: so many more effects are performed before it crashes."""
 
@@ -46,7 +50,7 @@ class Process:
         """So long it takes to come to the next thing that happens to it."""
         self._coming_to = False
         self._clock = SteadyClock(lambda: self.sim.unix_ms + world.skews.get(name, 0), lambda: self.sim.now)
-        self.link: Link | None = None
+        self.links: list[Link] = []
         self.store_life = world.store.life
         """Of the store that it is connected to."""
 
@@ -88,8 +92,8 @@ class Process:
             self.sim.tell(self.name, "CRASH")
             self.alive = False
             self.inbox.clear()
-            if self.link is not None:
-                self.link.close()
+            for link in self.links:
+                link.close()
             self.world.crashed(self)
 
     def perform(self, effects: list[Any]) -> None:
@@ -120,42 +124,41 @@ class Process:
 
 
 class PeerProcess(Process):
-    """One that has a link to the broker."""
+    """One that has a link to each broker."""
 
     def open(self) -> None:
-        self.link = Link(self.world.network, self)
+        self.links = [Link(self.world.network, self, i) for i in range(self.world.broker_count)]
 
-    def up(self, session: bytes) -> None:
-        self.deliver(self.on_up, session)
+    def up(self, session: bytes, link: int) -> None:
+        self.deliver(self.on_up, session, link)
 
-    def down(self) -> None:
-        self.deliver(self.on_down)
+    def down(self, link: int) -> None:
+        self.deliver(self.on_down, link)
 
-    def frames(self, frames: Frames) -> None:
-        self.deliver(self.on_frames, frames)
+    def frames(self, frames: Frames, link: int) -> None:
+        self.deliver(self.on_frames, frames, link)
 
-    def on_up(self, session: bytes) -> None:
+    def on_up(self, session: bytes, link: int) -> None:
         raise NotImplementedError
 
-    def on_down(self) -> None:
+    def on_down(self, link: int) -> None:
         raise NotImplementedError
 
-    def on_frames(self, frames: Frames) -> None:
+    def on_frames(self, frames: Frames, link: int) -> None:
         raise NotImplementedError
 
     def do_link(self, effect: Any) -> bool:
-        """Perform what goes to the broker; False if it was something else."""
+        """Perform what goes to a broker; False if it was something else."""
         kind = type(effect)
-        assert self.link is not None
         if kind is fx.ToBroker:
-            self.tell_sent("broker", effect.message)
-            self.link.send(m.encode(effect.message))
+            self.tell_sent(broker_name(effect.link), effect.message)
+            self.links[effect.link].send(m.encode(effect.message))
         elif kind is fx.Relay:
             self.tell_sent(effect.to, effect.message)
-            self.link.send(effect.to, m.encode(effect.message))
+            self.links[effect.link].send(effect.to, m.encode(effect.message))
         elif kind is fx.SendFrame:
             self.sim.tell(self.name, effect)
-            self.link.send(b"", m.encode(effect.header), m.encode(effect.parts))
+            self.links[effect.link].send(b"", m.encode(effect.header), m.encode(effect.parts))
         elif kind is fx.Log:
             self.sim.tell(self.name, effect)
         elif kind is not fx.Count:
@@ -170,11 +173,12 @@ class PeerProcess(Process):
 class BrokerProcess(Process):
     role = "broker"
 
-    def __init__(self, world: World, name: str, config: BrokerConfig) -> None:
-        super().__init__(world, name)
+    def __init__(self, world: World, number: int, config: BrokerConfig) -> None:
+        super().__init__(world, broker_name(number))
+        name, self.number = self.name, number
         self.state = br.BrokerState(config, f"{name}-{self.sim.now}", int(self.sim.now * 1000) << 16)
         self.events: deque[Any] = deque()
-        world.network.broker = self
+        world.network.brokers[number] = self
         self.every(config.ping_interval_ms, lambda: self.feed(br.Tick()))
 
     def frames(self, session: bytes, frames: Frames) -> None:
@@ -195,7 +199,7 @@ class BrokerProcess(Process):
 
     def crash(self) -> None:
         if self.alive:
-            self.world.network.broker_down()
+            self.world.network.broker_down(self.number)
         super().crash()
 
     def do(self, effect: Any) -> None:
@@ -241,28 +245,28 @@ class WorkerProcess(PeerProcess):
         self.step(ev.Measured(self.sim.now / 1e5, self.load_s, 1000))
         self.step(ev.Tick())
 
-    def on_up(self, session: bytes) -> None:
-        self.sim.tell(self.name, ("UP", session))
-        self.step(ev.Up(session))
+    def on_up(self, session: bytes, link: int) -> None:
+        self.sim.tell(self.name, ("UP", session, broker_name(link)))
+        self.step(ev.Up(session, link))
 
-    def on_down(self) -> None:
-        self.sim.tell(self.name, "DOWN")
-        self.step(ev.Down())
+    def on_down(self, link: int) -> None:
+        self.sim.tell(self.name, f"DOWN {broker_name(link)}")
+        self.step(ev.Down(link))
 
-    def on_frames(self, frames: Frames) -> None:
+    def on_frames(self, frames: Frames, link: int) -> None:
         if len(frames) == 3:
             header, parts = m.decode_header(frames[1]), m.decode_payload(frames[2])
             self.sim.tell(self.name, ("data from", frames[0], header, parts))
-            self.step(ev.Data(frames[0], header, parts))
+            self.step(ev.Data(frames[0], header, parts, link))
         elif len(frames) == 2:
             message = m.decode_control(frames[1])
             self.sim.tell(self.name, ("from", frames[0], message))
-            self.step(ev.FromPeer(frames[0], message))
+            self.step(ev.FromPeer(frames[0], message, link))
         else:
             message = m.decode_control(frames[0])
             if type(message) is not m.Ping:
-                self.sim.tell(self.name, ("from broker", message))
-            self.step(ev.FromBroker(message))
+                self.sim.tell(self.name, (f"from {broker_name(link)}", message))
+            self.step(ev.FromBroker(message, link))
 
     def crash(self) -> None:
         super().crash()
@@ -297,8 +301,7 @@ class WorkerProcess(PeerProcess):
         elif kind is ev.KillHost:
             self.hosts[effect.host].die("killed")
         elif kind is ev.Reconnect:
-            assert self.link is not None
-            self.link.reconnect()
+            self.links[effect.link].reconnect()
         elif kind is ev.Exit:
             self.stopped = True
             self.crash()

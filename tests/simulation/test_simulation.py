@@ -31,6 +31,12 @@ SECONDS_MAX = 40.0
 MUTANT_SEEDS = 2_000
 """Each planted bug is found within so many; most within ten."""
 
+RARE = (
+    "evicted_while_read", "no_terms", "given_up_too_late", "lost_epochs_given_again",
+    "handed_over_before_all_markers_came",
+)  # fmt: skip
+"""Which take hundreds."""
+
 BLOCK = 25
 BLOCK_MIN = -(-SEEDS_MIN * BLOCK // SEEDS)
 
@@ -85,7 +91,7 @@ def test_that_a_slow_machine_runs_fewer_seeds_but_enough(seconds_a_seed: float, 
 
 
 def _one(mutant: Callable[..., Any]) -> Any:
-    rare = mutant.__name__ in ("evicted_while_read", "no_terms", "given_up_too_late", "lost_epochs_given_again")
+    rare = mutant.__name__ in RARE
     return pytest.param(mutant, id=mutant.__name__, marks=[pytest.mark.slow] if rare else [])
 
 

@@ -22,8 +22,9 @@ TICK_MS = 100.0
 
 
 class Node:
-    def __init__(self, session: bytes, now: float) -> None:
-        self.session = session
+    def __init__(self, started_ms: int, now: float) -> None:
+        self.sessions: dict[int, bytes] = {}
+        self.started_ms = started_ms
         self.heard = now
         self.leaving = False
         self.known: dict[str, int] = {}
@@ -40,20 +41,52 @@ class WildController(PeerProcess):
         self.landed: dict[str, tuple[int, str]] = {}
         self.placements: dict[str, Placement] = {}
         self.reading = False
-        self.connected = False
+        self.up_links: set[int] = set()
         self.leads = True
         self.open()
         self.every(TICK_MS, self._tick)
 
-    def on_up(self, session: bytes) -> None:
-        self.nodes, self.landed = {}, {}
-        self.connected = True
-        self.do(ToBroker(m.Hello("controller", self.name)))
+    @property
+    def connected(self) -> bool:
+        return bool(self.up_links)
 
-    def on_down(self) -> None:
-        self.connected = False
+    def on_up(self, session: bytes, link: int) -> None:
+        if not self.up_links:
+            self.nodes, self.landed = {}, {}
+        self.up_links.add(link)
+        self.do(ToBroker(m.Hello("controller", self.name), link))
 
-    def on_frames(self, frames: Frames) -> None:
+    def on_down(self, link: int) -> None:
+        self.up_links.discard(link)
+        for name, node in list(self.nodes.items()):
+            node.sessions.pop(link, None)
+            if not node.sessions and self.up_links:
+                del self.nodes[name]
+
+    def _tell(self, name: str, message: Any) -> None:
+        """By one of the brokers."""
+        sessions = self.nodes[name].sessions
+        if sessions:
+            link = self.sim.rng.choice(sorted(sessions))
+            self.do(Relay(sessions[link], message, link))
+
+    def _tell_brokers(self, message: Any) -> None:
+        for link in sorted(self.up_links):
+            self.do(ToBroker(message, link))
+
+    def _node_up(self, up: m.PeerUp, link: int) -> None:
+        node = self.nodes.get(up.name)
+        if node is not None and up.started_ms < node.started_ms:
+            return
+        if node is None or up.started_ms != node.started_ms or not node.sessions.keys() - {link}:
+            node = self.nodes[up.name] = Node(up.started_ms, self.sim.now)
+            self.landed = {p: who for p, who in self.landed.items() if who[1] != up.name}
+        node.sessions[link] = up.session
+        node.known.update(up.claims)
+        for claim in up.claims:
+            self.landed[claim.partition] = (claim.epoch, up.name)
+
+    def on_frames(self, frames: Frames, link: int) -> None:
         message = m.decode_control(frames[-1])
         if len(frames) == 2:
             self._from_node(frames[0], message)
@@ -61,18 +94,16 @@ class WildController(PeerProcess):
         kind = type(message)
         if kind is m.PeerUp:
             if message.role != "controller":
-                self.do(Relay(message.session, m.Graphs(self.world.known_graphs())))
+                self.do(Relay(message.session, m.Graphs(self.world.known_graphs()), link))
             if message.role == "worker":
-                self.nodes[message.name] = Node(message.session, self.sim.now)
-                self.landed = {p: who for p, who in self.landed.items() if who[1] != message.name}
-                self.nodes[message.name].known = dict(message.claims)
-                for claim in message.claims:
-                    self.landed[claim.partition] = (claim.epoch, message.name)
+                self._node_up(message, link)
         elif kind is m.PeerDown and message.role == "worker":
             node = self.nodes.get(message.name)
-            if node is not None and node.session == message.session:
-                del self.nodes[message.name]
-                self._check()
+            if node is not None and node.sessions.get(link) == message.session:
+                del node.sessions[link]
+                if not node.sessions:
+                    del self.nodes[message.name]
+                    self._check()
         elif kind is m.Landed:
             self.landed[message.partition] = (message.epoch, message.node)
             if message.node in self.nodes:
@@ -81,24 +112,24 @@ class WildController(PeerProcess):
             for partition in message.partitions:
                 self.landed.pop(partition, None)
         elif kind is m.Fenced:
-            assert self.link is not None
-            self.link.reconnect()
+            self.links[link].reconnect()
 
     def _from_node(self, session: bytes, message: Any) -> None:
         for node in self.nodes.values():
-            if node.session == session:
+            if session in node.sessions.values():
                 node.heard = self.sim.now
                 node.leaving = node.leaving or type(message) is m.Leaving
 
     def _tick(self) -> None:
         if not self.connected:
             return
-        self.do(ToBroker(m.Beat()))
+        self._tell_brokers(m.Beat())
         for name, node in list(self.nodes.items()):
             if self.sim.now - node.heard > self.hang_ms:
                 self.sim.tell(self.name, ("hung", name))
                 del self.nodes[name]
-                self.do(ToBroker(m.Expel(node.session)))
+                for link, session in node.sessions.items():
+                    self.do(ToBroker(m.Expel(session), link))
         self._check()
         for name, node in self.nodes.items():
             if node.leaving:
@@ -137,13 +168,12 @@ class WildController(PeerProcess):
         for placement in placements:
             if placement.owner in self.nodes:
                 self.nodes[placement.owner].known[placement.partition] = placement.epoch
-        self.do(ToBroker(m.Assign([(p.partition, p.epoch, p.owner) for p in placements])))
+        self._tell_brokers(m.Assign([(p.partition, p.epoch, p.owner) for p in placements]))
 
     def move(self, partition: str, target: str) -> None:
         placement = self.placements.get(partition)
-        node = self.nodes.get(placement.owner) if placement is not None else None
-        if placement is not None and node is not None:
-            self.do(Relay(node.session, m.Move(partition, placement.epoch, target)))
+        if placement is not None and placement.owner in self.nodes:
+            self._tell(placement.owner, m.Move(partition, placement.epoch, target))
 
     def storm(self, rng: random.Random) -> None:
         """Move some partitions somewhere."""
@@ -154,8 +184,7 @@ class WildController(PeerProcess):
                 partition = rng.choice(sorted(self.placements))
                 placement = self.placements[partition]
                 if placement.owner in self.nodes:
-                    node = self.nodes[placement.owner]
-                    self.do(Relay(node.session, m.Abort(partition, placement.epoch)))
+                    self._tell(placement.owner, m.Abort(partition, placement.epoch))
 
     def do(self, effect: Any) -> None:
         self.do_link(effect)

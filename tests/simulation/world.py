@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+from brokers import how_many as how_many_brokers
+from brokers import plan_broker_faults
 from checkers import Judge, StoreChecker, Watch, unsettled
 from clients import Clients, GatewayProcess
 from control import ControllerProcess, Operator
@@ -20,7 +22,7 @@ from core import Sim, Violation
 from faults import plan_faults
 from leaders import TermChecker, how_many, plan_leader_faults
 from network import Network
-from processes import BrokerProcess, Process, WorkerProcess
+from processes import BrokerProcess, WorkerProcess
 from store import Store
 from wild import WildController
 from workload import SINGLE_KEY, STATEFUL, STATELESS, Plan, Shape, bundle_of, make_graph, make_plan
@@ -98,7 +100,8 @@ class World:
         self.config = self._worker_config()
         self.node_names = [f"node{i + 1}" for i in range(rng.choice((1, 2, 3, 3, 4)))]
         self.witnessed: Counter[bytes] = Counter()
-        self.broker: BrokerProcess | None = None
+        self.broker_count = how_many_brokers(seed)
+        self.brokers: list[BrokerProcess] = []
         self.controllers: dict[str, Any] = {}
         self.workers: dict[str, WorkerProcess] = {}
         self.gateways: dict[str, GatewayProcess] = {}
@@ -133,7 +136,8 @@ class World:
         if self.wildness:
             machines = (*self.node_names, *gateways, "controller1")
             self.skews = {name: self.sim.script.randint(-skew_ms, skew_ms) for name in machines}
-        self.start_broker()
+        for i in range(self.broker_count):
+            self.brokers.append(BrokerProcess(self, i, BrokerConfig()))
         for i in range(1 if self.wild else how_many(self.sim.seed)):
             self.start_controller(f"controller{i + 1}")
         for name in self.node_names:
@@ -148,6 +152,7 @@ class World:
         self._arrivals()
         plan_faults(self)
         plan_leader_faults(self)
+        plan_broker_faults(self)
         jumps = any("clock_jump" in planned.what for planned in self.plan)
         self.skew_max_ms = 1 + (SKEW_MS_MAX if jumps else max(map(abs, self.skews.values()), default=0))  # rounded
 
@@ -213,8 +218,13 @@ class World:
         versions = [graph for versions in self.graphs.values() for graph in versions]
         return list(dict.fromkeys(name for graph in versions for name in graph.partition_names()))
 
-    def start_broker(self) -> None:
-        self.broker = BrokerProcess(self, "broker", BrokerConfig())
+    def start_broker(self, number: int) -> None:
+        self.brokers[number] = BrokerProcess(self, number, BrokerConfig())
+
+    @property
+    def addresses(self) -> str:
+        """As the settings of peers name the brokers."""
+        return ",".join(f"tcp://broker:{number}" for number in range(self.broker_count))
 
     @property
     def controller(self) -> Any:
@@ -226,21 +236,23 @@ class World:
         if self.wild:
             self.controllers[name] = WildController(self, name, 1_500.0)
         else:
-            settings = ControllerConfig(name=name, **self.settings)
+            settings = ControllerConfig(name=name, brokers=self.addresses, **self.settings)
             self.controllers[name] = ControllerProcess(self, name, settings)
 
     def start_worker(self, name: str) -> None:
-        self.workers[name] = WorkerProcess(self, name, dataclasses.replace(self.config, name=name))
+        config = dataclasses.replace(self.config, name=name, brokers=self.addresses)
+        self.workers[name] = WorkerProcess(self, name, config)
 
     def start_gateway(self, name: str) -> None:
         self.incarnations += 1
-        self.gateways[name] = GatewayProcess(self, name, GatewayConfig(name=name), self.incarnations)
+        config = GatewayConfig(name=name, brokers=self.addresses)
+        self.gateways[name] = GatewayProcess(self, name, config, self.incarnations)
 
-    def crashed(self, process: Process) -> None:
+    def crashed(self, process: Any) -> None:
         """It comes back by itself."""
         delay = self.sim.between(50, 1_500)
         if process.role == "broker":
-            self.sim.after(delay / 3, self.start_broker)
+            self.sim.after(delay / 3, self.start_broker, process.number)
         elif process.role == "controller":
             self.sim.after(delay, self.start_controller, process.name)
         elif process.role == "worker":

@@ -724,3 +724,34 @@ def test_who_sends_garbage_is_logged_once_however_often_it_comes_back() -> None:
         lines += [e for e in out if isinstance(e, Log) and e.event == "bad_frame"]
         lines += [e for e in broker.step(BadFrameFrom(b"stranger#%d" % number, "x")) if isinstance(e, Log)]
     assert [line.text.split(" sent")[0] for line in lines] == ["gw (gateway)", "somebody who has not said Hello"]
+
+
+# -- several brokers --------------------------------------------------------------------------------------
+
+
+def test_what_an_owner_says_that_it_has_is_believed_as_a_claim_is() -> None:
+    b = Broker()
+    ctl, gw = b.controller(), b.gateway()
+    old, new = b.worker("node1", (P, 7)), b.worker("node2")
+    path = b.path(P)
+    b.say(old, m.Hold(P, 7))
+    b.say(new, m.Own([Claim(P, 8)]))
+    assert b.told(old, m.Drop) == [m.Drop(P, 8)]
+    assert b.told(ctl, m.Landed) == [m.Landed(P, 8, "node2")]
+    assert b.told(gw, m.Routes)
+    assert b.route(P)[1:4] == ("node2", new, 8)
+    assert b.path(P) > path
+    assert P not in b.state._holding.by_partition
+    b.say(old, m.Handover(P, 8, "node2", [], None))
+    assert b.route(P)[1:4] == ("node2", new, 8), "what the source says late changes nothing"
+
+
+def test_what_an_owner_says_that_it_has_and_has_no_more_is_refused() -> None:
+    b = Broker()
+    old, new = b.worker("node1"), b.worker("node2", (P, 8))
+    path = b.path(P)
+    b.say(old, m.Own([Claim(P, 7)]))
+    assert b.told(old, m.Drop) == [m.Drop(P, 8)]
+    b.say(new, m.Own([Claim(P, 8)]))
+    assert b.route(P)[1:4] == ("node2", new, 8)
+    assert b.path(P) == path, "what is known costs no new path"

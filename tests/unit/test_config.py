@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from liquefy.admission import exposure
-from liquefy.config import BrokerConfig, ControllerConfig, GatewayConfig, WorkerConfig, load
+from liquefy.config import BROKER_DEFAULT, BrokerConfig, ControllerConfig, GatewayConfig, WorkerConfig, load
 from liquefy.errors import ConfigError
 
 
@@ -58,3 +58,25 @@ def test_nothing_listens_beyond_this_machine_unless_told_to() -> None:
     for endpoint in (BrokerConfig().bind, ControllerConfig().bind):
         assert exposure(endpoint, "") is None
     assert GatewayConfig().http_host == "127.0.0.1"
+
+
+def test_brokers_are_one_or_those_that_are_given() -> None:
+    assert WorkerConfig().broker_addresses == ("tcp://127.0.0.1:7701",)
+    settings = load(GatewayConfig, {"brokers": "tcp://a:1, tcp://b:1"}, {"LIQUEFY_BROKER": "tcp://c:1"})
+    assert settings.broker_addresses == ("tcp://a:1", "tcp://b:1")
+    assert load(ControllerConfig, {"brokers": None}, {"LIQUEFY_BROKERS": ""}).broker_addresses == (BROKER_DEFAULT,)
+
+
+def test_brokers_may_be_a_list_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("brokers: [tcp://a:1, tcp://b:1]\n")
+    settings = load(WorkerConfig, {}, {"LIQUEFY_CONFIG": f"{tmp_path}/settings.yaml"})
+    assert settings.broker_addresses == ("tcp://a:1", "tcp://b:1")
+
+
+@pytest.mark.parametrize(
+    ("brokers", "problem"),
+    [("tcp://a:1,tcp://a:1", "has one twice"), (",".join(f"tcp://a:{i}" for i in range(9)), "9 addresses")],
+)
+def test_brokers_are_few_and_different(brokers: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        load(WorkerConfig, {"brokers": brokers}, {})

@@ -609,13 +609,13 @@ def test_status_has_its_shape() -> None:
     world = cluster(2)
     status = world.result("status")
     assert status.keys() == {
-        "graphs", "nodes", "frozen", "moves", "redis_ok", "broker_ok", "http", "leader", "uptime_s", "migrations",
-        "failovers", "dead",
+        "graphs", "nodes", "frozen", "moves", "redis_ok", "broker_ok", "brokers", "http", "leader", "uptime_s",
+        "migrations", "failovers", "dead",
     }  # fmt: skip
     assert status["graphs"] == [{"name": "visits", "version": 1, "fluxions": 1, "partitions": 8, "unplaced": 0}]
     assert status["nodes"][0].keys() == {
         "name", "state", "partitions", "load", "capacity", "utilisation", "rate", "queued", "rss", "hosts",
-        "since_s",
+        "since_s", "brokers",
     }  # fmt: skip
     shown = world.result("graph", graph="visits")
     assert shown["streams"] == ["input >> store", "store >> output"]

@@ -21,13 +21,13 @@ def test_what_is_placed_is_unplaced_until_its_owner_says_that_it_has_it() -> Non
     assert unplaced() == 1
     cluster.place(Placement("g/f/0", "node1", 2), "deployed", 0)
     node = cluster.node("node1")
-    node.session = b"node1#1"
+    node.sessions = {0: b"node1#1"}
     assert unplaced() == 1
     node.inventory = {"g/f/0": 1}
     assert unplaced() == 1
     node.inventory = {"g/f/0": 2}
     assert unplaced() == 0
-    node.session = b""
+    node.sessions = {}
     assert unplaced() == 1
 
 

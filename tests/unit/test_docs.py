@@ -66,11 +66,16 @@ def test_settings(kind: type) -> None:
     assert rows == [(field.name, str(field.default)) for field in dataclasses.fields(kind)]
 
 
+READ_AS = {"broker": "broker_addresses", "brokers": "broker_addresses"}
+"""Settings of which one stands for the other are read as what they come to."""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_setting_is_read_by_its_role(kind: type) -> None:
     role = ROOT / kind.__name__.removesuffix("Config").lower()
     text = "".join(path.read_text() for path in (*role.glob("*.py"), ROOT / "liquefy/running.py"))
-    unread = [f.name for f in dataclasses.fields(kind) if not re.search(rf"(config|settings)\.{f.name}\b", text)]
+    names = {f.name: READ_AS.get(f.name, f.name) for f in dataclasses.fields(kind)}
+    unread = [name for name, read_as in names.items() if not re.search(rf"(config|settings)\.{read_as}\b", text)]
     assert unread == []
 
 
@@ -134,7 +139,7 @@ def test_what_is_named_is_there(document: Path) -> None:
 
 def test_faults_of_the_simulation() -> None:
     table = read("PROTOCOL.md").split("| what happens | kept |")[1].split("\n\n")[0]
-    files = ("faults", "leaders", "mutants")
+    files = ("faults", "leaders", "brokers", "mutants", "mutants_brokers")
     faults = "".join((ROOT / f"tests/simulation/{name}.py").read_text() for name in files)
     shown = "".join(row.split("|")[-2] for row in table.splitlines() if row.count("|") > 4)
     names = [name for name in re.findall(r"`(\w+)`", shown) if not name.startswith("test_")]

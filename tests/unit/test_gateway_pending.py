@@ -579,3 +579,47 @@ def test_more_bytes_than_may_be_under_way_are_refused_until_some_are_safe() -> N
     _, effects = gate.request(body="x" * 1_000)
     assert not effects
     assert gate.state.figures()["requests_bytes"] < 1_500
+
+
+# -- several brokers --------------------------------------------------------------------------------------
+
+
+def with_two_brokers() -> Gateway:
+    gateway = Gateway(brokers="tcp://a:1,tcp://b:1")
+    routes = [r._replace(session=b"node1#2", path=9) for r in ROUTES]
+    gateway.do(Up(b"gateway1#2", 1))
+    gateway.do(FromBroker(Welcome("b2", routes), 1))
+    gateway.do(FromBroker(Grant({"node1": 10}), 1))
+    return gateway
+
+
+def test_of_what_several_brokers_grant_the_least_counts() -> None:
+    gateway = with_two_brokers()
+    gateway.do(FromBroker(Grant({"node1": 1}), 1))
+    assert refused(gateway.request()[1]) == []
+    assert refused(gateway.request()[1]) == [(2, 503)]
+    gateway.do(Down(1))
+    assert refused(gateway.request()[1]) == []
+
+
+def test_a_broker_that_goes_is_not_noticed_by_clients() -> None:
+    gateway = with_two_brokers()
+    gateway.request()
+    [frame] = [f for f in gateway.do(Flush()) if isinstance(f, SendFrame)]
+    gateway.do(Down(frame.link))
+    assert gateway.state.ready
+    [again] = [f for f in gateway.do(Flush()) if isinstance(f, SendFrame)]
+    assert again.link == 1 - frame.link
+    assert [p.message for p in again.parts[0]] == [p.message for p in frame.parts[0]]
+    assert refused(gateway.request()[1]) == []
+
+
+def test_an_answer_is_acknowledged_by_the_broker_that_brought_it() -> None:
+    gateway = with_two_brokers()
+    gateway.request()
+    [(_, _, posted)] = gateway.sent()
+    answer = Message(b"a", "output", "", values.pack("hi"), gateway.now_ms, posted.message.root, "gateway1")
+    gateway.do(DataFromPeer(b"node1#2", [Part("@gateway1", 1, 1)], [[Posted(7, answer)]], 1))
+    gateway.do(Flush())
+    relays = [e for e in gateway.do(Flush(), 100) if isinstance(e, Relay)]
+    assert relays == [Relay(b"node1#2", Ack([7]), 1)]

@@ -62,14 +62,19 @@ def test_a_redis_that_runs_already_is_not_started(tmp_path: Path) -> None:
 
 
 def test_several_of_a_role_listen_each_at_its_own_port(tmp_path: Path) -> None:
-    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, [], (12,), (14, 15)), Size(1, 2, 3), "")
-    names = ["redis", "broker", "controller", "controller2", "node1", "gateway1", "gateway2", "gateway3"]
+    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, [], (12,), (14, 15), (11,)), Size(1, 2, 3, 2), "")
+    names = ["redis", "broker", "broker2", "controller", "controller2", "node1", "gateway1", "gateway2", "gateway3"]
     assert [s.name for s in cluster.specs] == names
+    binds = [word for s in cluster.specs[1:3] for word in s.command if word.startswith("--bind=")]
+    assert [bind.split(",")[0] for bind in binds] == ["--bind=tcp://127.0.0.1:1", "--bind=tcp://127.0.0.1:11"]
+    assert len(set(cluster.broker.split(","))) == 2
+    linked = [[word for word in s.command if word.startswith("--broker")] for s in cluster.specs[3:]]
+    assert linked == [[f"--brokers={cluster.broker}"]] * 6
     assert cluster.controller == "tcp://127.0.0.1:2,tcp://127.0.0.1:12"
     assert "--http-port=15" in cluster.specs[-1].command
-    with local.claimed_ports(None, False, Size(1, 3, 2)) as ports:
-        chosen = [*ports[:4], *ports.controllers, *ports.gateways]
-        assert len(set(chosen)) == len(chosen) == 7
+    with local.claimed_ports(None, False, Size(1, 3, 2, 3)) as ports:
+        chosen = [*ports[:4], *ports.controllers, *ports.gateways, *ports.brokers]
+        assert len(set(chosen)) == len(chosen) == 9
 
 
 def test_no_nodes_are_too_few(tmp_path: Path) -> None:
