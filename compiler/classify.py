@@ -324,7 +324,8 @@ def _against(
     if use.mode in (Mode.WALK, Mode.ESCAPE):
         return f"{line} {_VERBS[use.mode]} {name}", remedies.against_key(use.mode, use.place.line)
     if use.key is None:
-        return f"{line} {_VERBS[use.mode]} {name} without a key", remedies.against_key(use.mode, use.place.line)
+        why = f"{line} {_VERBS[use.mode]} {name} without a key of the request"
+        return why, remedies.against_key(use.mode, use.place.line)
     if key is None or not _usable(key):
         written = use.key.text or use.key.parameter
         why = f"line {use.place.line} finds an entry of {name} by {written}, which is not a part of the request"

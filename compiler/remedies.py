@@ -19,9 +19,13 @@ _OF_SOCKETS = ("websocket", "socket.io", "clients' connections")
 EVERY_REQUEST = "do it in the handlers that need it"
 NOT_TOLD_APART = "register those handlers under paths that are written out"
 
+_BY_PART = (
+    "keep an entry for each of them, under one part of the request as it comes, such as an id of the path: "
+    "not changed, joined to another, or one of several"
+)
 _AGAINST = {
-    Mode.READ: "keep an entry for each of them, under a part of the request",
-    Mode.WRITE: "keep an entry for each of them, under a part of the request",
+    Mode.READ: _BY_PART,
+    Mode.WRITE: _BY_PART,
     Mode.ESCAPE: "hand on what is needed of it, such as one entry or a copy",
 }
 NO_PART = "use that part of the request itself as the key"

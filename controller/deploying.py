@@ -132,7 +132,9 @@ class Deploying:
         expected = deployment is not None and deployment.preparing and deployment.graph.version == version
         if deployment is not None and expected:
             if error and node.name in deployment.waiting:
-                remedy = "correct the code, or what it needs, and deploy again; what ran before runs on"
+                before = "; what ran before runs on" if name in self._cluster.graphs else ""
+                slow = "if it only takes long, raise host_start_ms; " if "within" in error else ""
+                remedy = f"{slow}correct the code, or what it needs, and deploy again{before}"
                 text = f"{node.name} cannot run {name} version {version}: {error}"
                 self._refuse(deployment, text if "remedy:" in error else f"{text}\n  remedy: {remedy}")
             elif node.name in deployment.waiting:

@@ -289,20 +289,23 @@ class Starter(threading.Thread):
         self.problem = ""
 
     def run(self) -> None:
+        doing = "starting"
         try:
             end_s = time.monotonic() + self._ready_s
             while self._missing():
                 if time.monotonic() > end_s:
-                    self.problem = f"the cluster is not ready after {self._ready_s:g} s: still {self.waiting}"
+                    after = f"after {self._ready_s:g} s (--ready SECONDS gives it longer)"
+                    self.problem = f"the cluster is not ready {after}: still {self.waiting}"
                     return
                 time.sleep(0.05)
             if self._graph is not None and self._app is not None:
-                self._tell(f"deploying {self._graph.name}")
+                doing = f"deploying {self._graph.name}"
+                self._tell(doing)
                 with Controller(self._cluster.controller, keys=self._keys) as controller:
                     deploying.deploy(controller, self._graph, self._app, self._tell, if_changed=True)
                     deploying.wait_until_placed(controller, self._graph.name, self._tell)
         except LiquefyError as error:
-            self.problem = f"{self.waiting}: {error}"
+            self.problem = f"{doing}: {error}"
 
     def _tell(self, line: str) -> None:
         if line:
@@ -351,4 +354,7 @@ def announce(cluster: record.ClusterRecord, console: Console) -> None:
     console.print()
     for what, line in cluster.hints:
         console.print(Text.assemble((f"{what:<16}", "dim"), (line, "bold")), soft_wrap=True)
+    if not any("--controller" in line for _, line in cluster.hints):
+        there = f"add --controller {cluster.controller}, or set LIQUEFY_CONTROLLER to it"
+        console.print(Text.assemble((f"{'elsewhere':<16}", "dim"), there), soft_wrap=True)
     console.print()

@@ -116,8 +116,9 @@ def _body(cutter: Cutter, piece: Piece, needs: list[str], following: list[str], 
     lines = []
     if piece.role is Role.STEP and cutter.asked & set(piece.called):
         lines.append(ASKED)
-    for line in piece.lines:
-        lines.append(_text(line, known, following, sent))
+    for at, line in enumerate(piece.lines):
+        later = {name for each in piece.lines[at + 1 :] for name in each.gives}
+        lines.append(_text(line, known, later, following, sent))
         known |= set(line.gives)
     if piece.role is Role.START and REQUEST in sent:
         fields = ", ".join(f"{name}: {cutter.request}.{name}" for name in cutter.fields)
@@ -125,8 +126,9 @@ def _body(cutter: Cutter, piece: Piece, needs: list[str], following: list[str], 
     return "\n".join(lines)
 
 
-def _text(line: Line, known: set[str], following: list[str], sent: list[str]) -> str:
-    """`known`: names that the part has already: they are assigned, not declared again."""
+def _text(line: Line, known: set[str], later: set[str], following: list[str], sent: list[str]) -> str:
+    """`known`: names that the part has already: they are assigned, not declared again. `later`: those that it gives
+    once more."""
     if line.sends is not None:
         fields = ", ".join(f"{n}: {line.sends[n]}" if line.sends.get(n, n) != n else n for n in sent)
         return f'{line.text}emit("{following[0]}", {{ {fields} }}){line.after}'
@@ -136,4 +138,6 @@ def _text(line: Line, known: set[str], following: list[str], sent: list[str]) ->
             declared = f"let {', '.join(sorted(rest))};\n" if rest else ""
             return declared + line.text.removeprefix("const ")
         return line.text.removeprefix("const ")
+    if set(line.gives) & later and line.text.startswith("const "):
+        return "let " + line.text.removeprefix("const ")
     return line.text

@@ -614,7 +614,7 @@ class Cutter:
                             why = f"line {touch.use.place.line} touches {touch.use.variable} and calls back"
                             remedy = f"let {function.name} return its result, then it is the first part"
                             raise Uncut(why, touch.use.place, remedy)
-                        raise Uncut(why, touch.use.place, "touch it in the first function")
+                        raise Uncut(why, touch.use.place, "touch it in the first function, before that calls another")
                 if any(n.type == "throw_statement" for n in function.node.walk()):
                     raise Uncut(f"{function.name} throws", function.node.place, "throw in the handler itself")
             self._check_touches(facts, [node for line in piece.lines for node in line.nodes], state)
@@ -630,7 +630,7 @@ class Cutter:
             for place, variable in touched:
                 if any(_covers(node, place) for node in nodes):
                     why = f"line {place.line} touches {variable} after the first part"
-                    raise Uncut(why, place, "touch it in the first function")
+                    raise Uncut(why, place, "touch it in the first function, before that calls another")
 
 
 def _statements(function: Function) -> list[Node]:

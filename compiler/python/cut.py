@@ -572,7 +572,8 @@ class Cutter:
                 why = f"line {line} uses the framework between two of its calls"
                 raise Uncut(why, where, "do it in the handler, before the first or after the last call")
             if piece.role is not Role.START and self._touches_state(scope, inner):
-                raise Uncut(f"line {line} touches state after the first part", where, "touch it in the first function")
+                why = f"line {line} touches state after the first part"
+                raise Uncut(why, where, "touch it in the first function, before that calls another")
 
     def _flow(self) -> tuple[list[list[str]], list[set[str]]]:
         """For each piece: the local names that it needs, and those that it surely gives a value."""
