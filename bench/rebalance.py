@@ -19,6 +19,12 @@ from controller.trial import View
 EVEN = 0.10
 """Even is: the highest is at most so much above the mean."""
 
+SEEN = 0.30
+"""The skew is there when the highest is so much above the mean."""
+
+STAYS_S = 3.0
+"""Nodes that were even for so long count as even since then."""
+
 EVEN_S_MAX = 60.0
 RATE, WORK_MS = 150.0, 2.0
 SHARES = (0.9, 0.7, 0.5)
@@ -68,15 +74,27 @@ def _even(share: float) -> dict[str, float]:
         environment = {**os.environ, "PYTHONPATH": str(report.ROOT)}
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True, env=environment) as load:
             try:
-                wait_for(lambda: _above(running) > EVEN, "the skew to be seen")
                 began = time.perf_counter()
-                while _above(running) > EVEN and time.perf_counter() - began < EVEN_S_MAX:
-                    time.sleep(0.25)
-                even_s = time.perf_counter() - began
+                wait_for(lambda: _above(running) > SEEN, "the skew to be seen")
+                even_s = _even_for_good(running, began)
             finally:
                 load.terminate()
         now = running.placements("hot", "burn")
         return {"s": even_s, "moves": sum(now[p][0] != places[p][0] for p in places), "right": even_s < EVEN_S_MAX}
+
+
+def _even_for_good(running: LiveCluster, began: float) -> float:
+    """When, since it began, the nodes were even that stayed so; EVEN_S_MAX if they never were."""
+    even_s: float | None = None
+    while (now_s := time.perf_counter() - began) < EVEN_S_MAX:
+        if _above(running) > EVEN:
+            even_s = None
+        elif even_s is None:
+            even_s = now_s
+        elif now_s - even_s >= STAYS_S:
+            return even_s
+        time.sleep(0.25)
+    return EVEN_S_MAX
 
 
 def _above(running: LiveCluster) -> float:
