@@ -28,6 +28,7 @@ _AGAINST = {
     Mode.WRITE: _BY_PART,
     Mode.ESCAPE: "hand on what is needed of it, such as one entry or a copy",
 }
+TOO_DEEP = "let fewer functions call one another in a row, and fewer ways lead to each"
 NO_PART = "use that part of the request itself as the key"
 OTHER_PART = "find all entries by the same part of the request"
 OTHER_TYPE = "convert the key in the same way everywhere"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from compiler import remedies
 from compiler.facts import Call, Facts, Harm, Hazard, KeyOf, Mode, Place, Start, Unit, Use, Variable
 from compiler.javascript.flow import Flow
 from compiler.javascript.heap import Called, Danger, Stored, Touched
@@ -353,8 +354,8 @@ class Gather:
         """What the modules do while they load that concerns the whole service."""
         found = []
         if not self.flow.settled:
-            what = "is more than can be followed"
-            found.append(Hazard(Harm.DYNAMIC, what, Place(self.flow.service.entry, 1)))
+            what = "begins a service whose calls lead further than is followed"
+            found.append(Hazard(Harm.DYNAMIC, what, Place(self.flow.service.entry, 1), remedies.TOO_DEEP))
         for function, record in self.flow.records.items():
             if self.flow.starts(function):
                 for event in record.events:

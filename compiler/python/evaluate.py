@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from compiler import remedies
 from compiler.facts import Harm, Hazard, Initial, Mode, Place, Variable
 from compiler.python import calls, expressions, memory, templates
 from compiler.python.model import (
@@ -230,7 +231,8 @@ class Machine:
         for statement in statements:
             self.steps += 1
             if self.steps > STEPS_MAX:
-                self.hazard(Harm.OPAQUE, "is too entangled to be followed", place(frame.module, statement))
+                where = place(frame.module, statement)
+                self.hazard(Harm.OPAQUE, "is too entangled to be followed", where, remedies.TOO_DEEP)
                 return
             handler = _STATEMENTS.get(type(statement))
             if handler is not None:
@@ -279,7 +281,8 @@ class Machine:
         if not self.loading and key in self._memo:
             return self._memo[key]
         if len(self.frames) > DEPTH_MAX:
-            self.hazard(Harm.OPAQUE, "calls too deep to be followed", place(info.module, info.node))
+            where = place(info.module, info.node)
+            self.hazard(Harm.OPAQUE, "calls too deep to be followed", where, remedies.TOO_DEEP)
             return PLAIN
         self._active[key] = NOTHING
         if "cached" in info.decorators and not self.loading:
