@@ -31,6 +31,8 @@ _BLOCKS = frozenset({"statement_block", "switch_body", "class_static_block"})
 _NAMES = frozenset({"identifier", "shorthand_property_identifier", "shorthand_property_identifier_pattern"})
 _MODULE_WORDS = frozenset({"import_statement", "export_statement"})
 _DEFAULT = "__liquefy_default"
+_PLACES = frozenset({"program", "statement_block", "export_statement"})
+"""What a function is declared in, where a statement can stand behind it."""
 
 Node = tree_sitter.Node
 
@@ -279,9 +281,12 @@ class _Instrument:
         name = node.child_by_field_name("name")
         parent = node.parent
         if node.type != "function_declaration":
-            self.edits.put(node.start_byte, f"{RUNTIME}.over({json.dumps(_name_of(node, self._text))}, ", rank=1)
+            # A function loses the name that it is given by where it stands, if something stands around it.
+            left = parent.child_by_field_name("left") if parent is not None else None
+            called = _name_of(node, self._text) if name is None and (left is None or left.type == "identifier") else ""
+            self.edits.put(node.start_byte, f"{RUNTIME}.over({json.dumps(called)}, ", rank=1)
             self.edits.put(node.end_byte, ")", rank=-1)
-        elif name is not None and parent is not None and parent.type in ("program", "statement_block"):
+        elif name is not None and parent is not None and parent.type in _PLACES:
             self.edits.put(node.end_byte, f";{RUNTIME}.over({json.dumps(self._text(name))}, {self._text(name)});")
 
     def _block(self, node: Node, path: str) -> None:

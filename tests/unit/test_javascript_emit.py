@@ -471,6 +471,20 @@ switch (a) { case 1: let s = 1; run(() => s); }
     assert done.returncode == 0, done.stderr
 
 
+def test_handlers_that_answer_in_their_own_statements_are_told_with_the_names_that_they_had() -> None:
+    told = {
+        "const h = (req, res) => { if (req.x) return; res.json(1); };": 'h = #.over("h", (req, res)',
+        "exports.h = async (req, res) => { res.status(201).json(1); };": 'exports.h = #.over("", async (req, res)',
+        "export function h(req, res) { res.end(); }": ';#.over("h", h);',
+    }
+    state = frozenset({"a.q"})
+    for text, expected in told.items():
+        assert expected in instrument("a.js", text, assignable=state).replace('globalThis[Symbol.for("liquefy")]', "#")
+    others = ("later(() => res.end())", "res.render('a')", "other(res); res.end()", "let r = res; r.end()", "req.res")
+    for body in others:
+        assert ".over(" not in instrument("a.js", f"h((req, res) => {{ {body}; }});", assignable=state)
+
+
 def test_a_guard_around_the_one_handler_that_a_framework_takes() -> None:
     source = "server.get('/a', { schema }, async (request) => 1);"
     text = instrument("m.js", source, [Guard("f", source.index("get"), around=True)])
