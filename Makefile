@@ -61,7 +61,7 @@ test-slow: $(DEV)
 
 # What is compiled is imported from the copy, the tests and what they share from this tree.
 TEST_PATHS := tests $(addprefix tests/,unit cluster simulation equivalence compiler chaos)
-FAST_TESTS ?= tests/unit tests/cluster/test_cluster.py tests/cluster/test_host.py tests/simulation
+FAST_TESTS ?= tests/unit tests/cluster/test_cluster.py
 test-fast: $(DEV)
 	PYTHONPATH=$$($(PY) -m bench.compiled):$(CURDIR) $(PY) -P -m pytest -m "not slow" -o pythonpath="$(TEST_PATHS)" $(FAST_TESTS)
 

@@ -11,12 +11,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from bench.report import ROOT
 
 PACKAGES = ("liquefy", "broker", "worker", "controller", "gateway", "compiler", "ctl")
 BUILD = ROOT / "build"
+KEPT_S = 24 * 3600
+"""An older copy is deleted when another one is made; till then somebody may run it."""
 
 
 def made() -> Path:
@@ -35,7 +38,8 @@ def made() -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise SystemExit("error: this tree cannot be installed\n  remedy: `make install`, or measure with --plain")
     for old in BUILD.glob("compiled-*"):
-        shutil.rmtree(old, ignore_errors=True)
+        if time.time() - old.stat().st_mtime > KEPT_S:
+            shutil.rmtree(old, ignore_errors=True)
     unfinished.rename(folder)
     return folder
 
