@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from proxied import LIBRARY
 from proxies import Exchange, Proxy
 
 from ctl import record
+from liquefy.contexts import Contexts
 from liquefy.control import Request, encode
+from liquefy.errors import StoreUnavailable
 from liquefy.transport import Asker
 
 NODES, CONTROLLERS, GATEWAYS, BROKERS = 3, 2, 2, 2
@@ -30,6 +32,7 @@ MOVE_MS = 1_000
 """So that a move which hangs is given up soon."""
 
 UP_S = 120.0
+STORE_S = 5.0
 SAY_S = 0.05
 """A request to a controller needs so long to leave."""
 
@@ -131,6 +134,16 @@ class World(LiveCluster):
         self.http, self.redis, self.controller, self.broker = found.http, found.redis, found.controller, found.broker
         gateways = [p.address for p in found.processes if p.role == "gateway"]
         self.urls = sorted(gateways, key=lambda url: url != self.http)
+
+    def store(self, use: Callable[[Contexts], Awaitable[Result]]) -> Result:
+        """Tried again: somebody may just have done something to it."""
+        end_s = time.monotonic() + STORE_S * self.patience
+        while True:
+            try:
+                return super().store(use)
+            except StoreUnavailable:
+                if time.monotonic() > end_s:
+                    raise
 
     # -- where things are ------------------------------------------------------------------------------------
 
