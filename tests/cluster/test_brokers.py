@@ -3,6 +3,7 @@ and the other one carries on."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import pytest
 from live_cluster import ROOT, LiveCluster, wait_for
 from steady_load import SteadyLoad
 
+from ctl.asking import Lost, Refused, Unreachable
 from liquefy.control import Request, encode
 from liquefy.transport import Asker
 
@@ -18,6 +20,7 @@ RATE = 150.0
 PAUSE_S_MAX = 1.0
 """Nobody waits longer when a broker dies."""
 
+SETTLE_S = 30.0
 MOVES = 3
 BROKERS = ("broker", "broker2")
 
@@ -30,17 +33,30 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
         yield made
 
 
-def linked(cluster: LiveCluster) -> bool:
-    """Everybody is connected to both brokers."""
+def missing(cluster: LiveCluster) -> str:
+    """What is not as it is to be when everybody is connected to both brokers, and nothing moves; "" for nothing."""
     if not cluster.whole():
-        return False
+        with contextlib.suppress(Refused, Unreachable, Lost):
+            return f"not whole: {cluster.ask('status')}"
+        return "no controller answers"
     status = cluster.ask("status")
-    return all(b["ok"] for b in status["brokers"]) and all(len(n["brokers"]) == 2 for n in status["nodes"])
+    reached = {n["name"]: n["brokers"] for n in status["nodes"]}
+    if not all(b["ok"] for b in status["brokers"]) or not all(len(brokers) == 2 for brokers in reached.values()):
+        return f"not all are linked: {status['brokers']} {reached}"
+    moves = cluster.store(lambda contexts: contexts.moves())
+    return f"moves are written down: {moves}" if moves else ""
+
+
+def settle(cluster: LiveCluster) -> None:
+    end_s = time.monotonic() + SETTLE_S
+    while problem := missing(cluster):
+        assert time.monotonic() < end_s, problem
+        time.sleep(0.05)
 
 
 @pytest.fixture
 def load(cluster: LiveCluster) -> Iterator[SteadyLoad]:
-    wait_for(lambda: linked(cluster), "all to be connected to both brokers")
+    settle(cluster)
     urls = cluster.ask("status")["http"]
     with SteadyLoad(urls, RATE, seed=time.time_ns() % 10**9) as running:
         wait_for(lambda: running.answered > 20, "the first answers")
@@ -48,7 +64,7 @@ def load(cluster: LiveCluster) -> Iterator[SteadyLoad]:
 
 
 def judge(cluster: LiveCluster, load: SteadyLoad) -> None:
-    wait_for(lambda: linked(cluster), "all to be connected to both brokers")
+    settle(cluster)
     load.stop()
     verdict = load.check(cluster.contexts("visits", "store", load.users))
     assert verdict.clean, f"{verdict} {load.statuses}"
@@ -96,7 +112,7 @@ def test_one_is_killed_while_partitions_move(cluster: LiveCluster, load: SteadyL
         cluster.kill(name)
         wait_for(lambda since_s=began_s: load.settled(since_s, 1.0), "the service", 60.0)
         asker.close()
-        wait_for(lambda: linked(cluster) and not cluster.store(lambda contexts: contexts.moves()), "the moves to end")
+        settle(cluster)
     judge(cluster, load)
 
 

@@ -350,6 +350,9 @@ def unsettled(world: World) -> list[str]:
         known = {name: graph.version for name, graph in world.controller.state._cluster.graphs.items()}
         if known != stored_graphs:
             left.append(f"graphs in force are {known}, and stored {stored_graphs}")
+        state = world.controller.state
+        left += [f"{name} is unplaced, it is said" for name in in_force if not state._cluster.serves(name)]
+        left += [f"{name} is moving, it is said" for name in state._migrations.partitions()]
     for partition in world.partition_names():
         stored: Any = memory.load_now([partition])[0]
         if stored.outbox:
