@@ -9,7 +9,7 @@ import pytest
 from worker_bench import CONTROLLER, GATEWAY, Bench, graph
 
 from liquefy import values
-from liquefy.commits import DEDUPE_RETENTION_MS
+from liquefy.commits import DEDUPE_RETENTION_MS, ContextAnswer
 from liquefy.config import WorkerConfig
 from liquefy.hosting import Done, Emitted, Forget, Item, Loaded, Ran
 from liquefy.letters import decode_letter
@@ -471,6 +471,24 @@ def test_contexts_beyond_the_limit_are_let_go() -> None:
     forgotten = [e.message for e in bench.effects if isinstance(e, ev.TellHost) and isinstance(e.message, Forget)]
     assert [f.keys for f in forgotten][:2] == [["user0"], ["user1"]]
     assert len(bench.state.flow.partitions["shop/store/0"].contexts) <= 5
+
+
+def test_a_context_that_is_being_read_again_is_not_let_go_of() -> None:
+    """What is read was so before a commit that has come about since: taken for the context, it would undo that."""
+    bench = Bench(WorkerConfig(name="node1", cache_bytes_max=0)).ready("shop/store/0")
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.arrive(bench.message(2), resend=True, seq=2)
+    [read] = bench.reads
+    before = [ContextAnswer(query.partition, {"alice": {}}, frozenset()) for query in read.queries]
+    bench.answer_runs()
+    bench.answer_commits()
+    bench.step(ev.Tick())
+    bench.step(ev.ContextsRead(read.read, before))
+    [(_, [item])] = bench.runs[-1:]
+    assert item.id == b"m2"
+    assert item.fields is None, "the host has them as they are"
 
 
 def test_an_activated_partition_sends_its_outbox_again() -> None:
