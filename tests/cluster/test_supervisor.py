@@ -224,7 +224,7 @@ def test_what_is_missing_is_said(up: Up) -> None:
     assert up.process is not None
     assert up.process.wait(BOUND_S) == 1
     message = up.output()
-    assert "not ready after 2 s: still waiting for node2" in message
+    assert "not ready after 2 s (--ready SECONDS gives it longer): still waiting for node2" in message
     assert "ValueError: cannot start" in message
     assert up.left() == []
 

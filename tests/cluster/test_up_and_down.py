@@ -97,7 +97,7 @@ def test_down_after_up_was_killed_and_then_up_again(terminal: Terminal) -> None:
 def test_what_fails_when_detached_is_said(terminal: Terminal) -> None:
     up = terminal.run("up", "-d", "--ready", "2", FAKE_CRASHES="gateway1")
     assert up.returncode == 1
-    assert "not ready after 2 s: still waiting for the gateway to listen" in up.stderr
+    assert "not ready after 2 s (--ready SECONDS gives it longer): still waiting for the gateway to listen" in up.stderr
     assert "ValueError: cannot start" in up.stderr
     assert "Traceback" not in up.stderr
     assert record.read(terminal.state) is None
