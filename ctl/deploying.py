@@ -24,6 +24,9 @@ PREPARE_SILENCE_S = 330.0
 PLACED_S = 20.0
 """How long partitions may take to be placed after a deployment was accepted."""
 
+GATEWAY_S = 10.0
+"""How long a gateway is waited for where none is connected: in a cluster that has just been started it is the last."""
+
 
 def graph_path(path: Path) -> Path:
     """The graph.yaml that is meant: the file itself, or the one in the folder. Raises UserError."""
@@ -115,6 +118,17 @@ def dry_run(address: str | None, graph: Graph, folder: Path, progress: Callable[
             "compared": False,
             "unreachable": str(error).splitlines()[0],
         }
+
+
+def wait_for_gateway(controller: Controller, graph: Graph, progress: Callable[[str], None]) -> str:
+    """Until there is one that can answer the graph's requests. Returns what to say if there is none in time, or ""."""
+    end_s = time.monotonic() + GATEWAY_S
+    while graph.inputs and not controller.ask("status")["http"]:
+        if time.monotonic() > end_s:
+            return f"no gateway is connected: nobody can call {graph.name} yet"
+        progress("waiting for a gateway")
+        time.sleep(TICK_S)
+    return ""
 
 
 def wait_until_placed(controller: Controller, graph: str, progress: Callable[[str], None]) -> None:

@@ -42,6 +42,9 @@ def deploy(
         result = deploying.deploy(asked, graph, folder, progress)
         if wait:
             deploying.wait_until_placed(asked, graph.name, progress)
+        missing = deploying.wait_for_gateway(asked, graph, progress)
+    if missing:
+        typer.echo(missing, err=True)
     render.show(result, as_json, lambda r: _text(r, "deployed,"))
 
 
