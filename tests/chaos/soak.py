@@ -37,9 +37,9 @@ WARM_PART = 0.5
 to be full."""
 
 QUIET_S = 40.0
-SETTINGS = {"LIQUEFY_IDEMPOTENCY_RETENTION_S": "60", "LIQUEFY_EVENTS_MAX": "200", "LIQUEFY_LOG_LINES_MAX": "500"}
+SETTINGS = {"LIQUEFY_IDEMPOTENCY_RETENTION_S": "180", "LIQUEFY_EVENTS_MAX": "200", "LIQUEFY_LOG_LINES_MAX": "500"}
 """So that as many answers go as come, and as many events and lines of the log: those that are kept otherwise take hours
-to become so many."""
+to become so many. A key is known for longer than a request is tried: one that came after that would count twice."""
 
 EARLY = ("broker", "redis", "node2", "node3/host", "gateway2", "controller2", "node1/host")
 LATER = ("node2", "node3", "node2/host", "node3/host", "gateway2", "controller2")
