@@ -19,9 +19,11 @@ TAU_MS = 2_000
 STEADY_TAU_MS = 15_000
 """Time constant of what partitions use, once the load has not changed for long."""
 
-CHANGE_SHARE_MIN = 0.15
+CHANGE_SHARE_MIN = 0.25
 """Short and long averages that differ, for a node, by this part of what nodes use on average say that the load has
-changed: what was before is forgotten."""
+changed: what was before is forgotten. Four times what a short average of some hundred requests is off by chance: if
+chance were taken for a change, what is known well would be given away for it. A smaller change shows in the long
+averages, by and by."""
 
 CHANGE_MIN = 0.005
 """Cores; smaller differences are no change."""
@@ -139,6 +141,10 @@ class Measures:
             self._changed_ms = now_ms
             seed_s = span_s(SEED_MS)
             self._totals = {name: Total(rate.read(now_ms) * seed_s, now_ms) for name, rate in self._cpu.items()}
+
+    def measured_ms(self, now_ms: int) -> int:
+        """Since the load changed last: of so long the averages are."""
+        return now_ms - self._changed_ms
 
     def forget_node(self, node: str) -> None:
         """A node that comes back is measured anew."""

@@ -23,6 +23,11 @@ LOOKS = ((4.0, 2), (2.0, 2), (1.3, 3), (0.0, 45))
 Noise of the measurement looks like a small imbalance, but does not last: not for three times the time constant of what
 is looked at (`measuring.STEADY_TAU_MS`)."""
 
+CLEAR_BANDS = 4.0
+MEASURED_MS = 6_000
+"""What is less clear than that is not acted upon before the load has been the same for so long: averages of a short
+time are off by chance."""
+
 CALM_LOOKS = 4
 """The same for moves that no load demands."""
 
@@ -153,6 +158,8 @@ class Rebalancing:
         bands = (plan.highest - plan.mean) / max(plan.mean * self._desk.config.balance_band, 1e-9)
         if plan.balanced:
             return CALM_LOOKS
+        if bands < CLEAR_BANDS and self._cluster.measures.measured_ms(self._desk.now_ms) < MEASURED_MS:
+            return LOOKS[-1][1]
         return next(looks for above, looks in LOOKS if bands >= above)
 
     def _require(self, steps: list[Step]) -> None:
