@@ -66,7 +66,7 @@ class Units:
     """What may move off one node, by load, smallest first. There are so many that nothing is made of each: one is a
     position in `names` and `loads`, which are parallel. `chain`: those of which it says the same go together."""
 
-    __slots__ = ("_loads", "_members", "_names", "_order")
+    __slots__ = ("_firsts", "_loads", "_members", "_names", "_order")
 
     def __init__(
         self, names: list[str], loads: list[float], fixed: Collection[str], chain: Callable[[str], Chain] | None
@@ -74,6 +74,8 @@ class Units:
         self._names, self._loads = names, loads
         self._members: dict[int, tuple[str, ...]] = {}
         """Of those that are several partitions."""
+        self._firsts: dict[str, str] = {}
+        """The same partitions: the one at whose position they stand."""
         self._order = [position for position, name in enumerate(names) if name not in fixed]
         if chain is not None:
             self._join(chain)
@@ -90,7 +92,9 @@ class Units:
         self._loads = list(self._loads)
         for positions in found.values():
             if len(positions) > 1:
-                self._members[positions[0]] = tuple(sorted(self._names[position] for position in positions))
+                members = tuple(sorted(self._names[position] for position in positions))
+                self._members[positions[0]] = members
+                self._firsts |= dict.fromkeys(members, self._names[positions[0]])
                 self._loads[positions[0]] = sum(self._loads[position] for position in positions)
 
     def __iter__(self) -> Iterator[Unit]:
@@ -106,18 +110,11 @@ class Units:
 
     def discard(self, partitions: tuple[str, ...]) -> None:
         """They are elsewhere, and what they were part of is no more."""
-        if self._members:
-            gone = {*partitions}
-            self._order = [each for each in self._order if gone.isdisjoint(self._partitions(each))]
-        else:
-            for partition in partitions:
-                self._order.remove(self._names.index(partition))
-
-    def _partitions(self, position: int) -> tuple[str, ...]:
-        return self._members.get(position) or (self._names[position],)
+        gone = {self._firsts.get(partition, partition) for partition in partitions}
+        self._order = [position for position in self._order if self._names[position] not in gone]
 
     def _unit(self, position: int) -> Unit:
-        return self._loads[position], self._partitions(position)
+        return self._loads[position], self._members.get(position) or (self._names[position],)
 
 
 class Trial:

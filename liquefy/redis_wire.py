@@ -268,7 +268,6 @@ class Servers:
                 return "its appendfsync is not always, and durability is disk"
         return ""
 
-
     async def follower(self, primary: _Connection) -> str:
         """Where `durability` is replicated: another server that was promoted in place of this one, or "". A primary
         that hung meanwhile does not know: it may have other replicas yet, and what these get from it is void."""
@@ -325,7 +324,6 @@ class Servers:
             task.cancel()
         self._asked.clear()
         self._away.clear()
-
 
 
 class Line:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from liquefy import values
-from liquefy.commits import SEEN_BUCKET_MS, ContextChange, PartitionCommit
+from liquefy.commits import ContextChange, PartitionCommit
 from liquefy.graph import OUTPUT, Graph
 from liquefy.hosting import Done, Emitted, Step
 from liquefy.letters import DeadLetter, encode_letter
 from liquefy.messages import Message, child_id, encode, partition_index
-from worker.mailbox import Entry, Partition
+from worker.mailbox import Entry, Partition, bucketed
 
 Outgoing = tuple[int, str, Message]
 """A message that leaves once the commit is applied: its seq in the partition's outbox, its destination, itself."""
@@ -143,7 +143,7 @@ def build(partition: Partition, graph: Graph | None, now_ms: int) -> Built:
     outbox, name = partition.next_out, partition.name
     for entry in entries:
         message, done = entry.message, entry.result
-        seen.append((message.born_ms // SEEN_BUCKET_MS, entry.id))
+        seen.append(bucketed(message))
         if done.error:
             letter_id, letter, answer = failure(entry, done, now_ms)
             dead.append((letter_id, letter))

@@ -630,12 +630,18 @@ def test_changed_windows_are_pushed_at_most_every_50_ms() -> None:
     assert b.told(gw, m.Grant) == [m.Grant({})]
 
 
-def test_nothing_is_granted_while_too_much_is_held() -> None:
-    b = Broker(held_messages_max=1)
+def holding(b: Broker) -> tuple[bytes, bytes]:
+    """A worker that has asked to hold its partition, and a gateway."""
     source, gw = b.worker("node1", (P, 7)), b.gateway()
     b.say(source, m.Beat(window=10))
     b.now_ms = 100
     b.say(source, m.Hold(P, 7))
+    return source, gw
+
+
+def test_nothing_is_granted_while_too_much_is_held() -> None:
+    b = Broker(held_messages_max=1)
+    source, gw = holding(b)
     path = b.path(P)
     b.data(gw, (P, path, 1))
     assert not b.told(gw, m.Grant)
@@ -650,10 +656,7 @@ def test_nothing_is_granted_while_too_much_is_held() -> None:
 
 def test_bytes_that_are_held_are_bounded_as_well() -> None:
     b = Broker(held_bytes_max=100)
-    source, gw = b.worker("node1", (P, 7)), b.gateway()
-    b.say(source, m.Beat(window=10))
-    b.now_ms = 100
-    b.say(source, m.Hold(P, 7))
+    source, gw = holding(b)
     for number in range(20):
         b.data(gw, (P, b.path(P), number))
     assert b.state._holding.bytes > 100
