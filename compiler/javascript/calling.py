@@ -84,6 +84,7 @@ class Calling(Fields):
 
     def call(self, func: Func, this: Values, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
         function = func.function
+        self.calls_of.setdefault(self.function, {})[function] = None
         if function.name in INTEROP and len(arguments) == 1:
             return self._interop(arguments[0], node)
         if self.starts(self.function) and function not in self.starting:

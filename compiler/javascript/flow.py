@@ -78,26 +78,46 @@ class Flow(Keying):
 
     def run(self) -> None:
         try:
-            for _ in range(ROUNDS_MAX):
+            functions = [
+                function
+                for source in reversed(self.service.sources.values())
+                for function in (source.names.functions if source.names is not None else ())
+            ]
+            for number in range(ROUNDS_MAX):
                 self.dirty = False
-                self._round()
+                self._round(functions if number == 0 else self._along_calls(functions, down=number % 2 == 1))
                 if not self.dirty:
                     self.settled = True
                     break
             self.recording = True
             for record in self.records.values():
                 record.answers = record.goes_on = record.waits = False
-            self._round()
+            self._round(functions)
         except TooMuch:
             self.settled = False
 
-    def _round(self) -> None:
-        for source in reversed(self.service.sources.values()):
-            if source.names is None:
-                continue
-            for function in source.names.functions:
-                self.function = function
-                self._body(function)
+    def _round(self, functions: list[Function]) -> None:
+        for function in functions:
+            self.function = function
+            self._body(function)
+
+    def _along_calls(self, functions: list[Function], *, down: bool) -> list[Function]:
+        """In such an order that what is passed goes all the way down in one round, and up what is returned."""
+        found: dict[Function, None] = {}
+        seen: set[Function] = set()
+        for root in functions:
+            todo = [(root, False)]
+            while todo:
+                function, left = todo.pop()
+                if left:
+                    found[function] = None
+                elif function not in seen:
+                    seen.add(function)
+                    todo.append((function, True))
+                    todo += [(callee, False) for callee in self.calls_of.get(function, ()) if callee not in seen]
+        own = set(functions)
+        callees_first = [function for function in found if function in own]
+        return callees_first[::-1] if down else callees_first
 
     def _body(self, function: Function) -> None:
         self.records.setdefault(function, Record())

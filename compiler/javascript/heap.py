@@ -132,6 +132,8 @@ class Heap:
         """What is touched where, in the code of any function."""
         self.called_at: dict[Node, dict[Function, None]] = {}
         """Own functions, where they are called."""
+        self.calls_of: dict[Function, dict[Function, None]] = {}
+        """Own functions that each function calls."""
         self.handed_at: set[Node] = set()
         """Where functions are handed to a package that calls them when it is done."""
         self.answered_at: set[Node] = set()

@@ -80,3 +80,24 @@ app.listen(3000);
     (tmp_path / "out").mkdir()
     emit(program, tmp_path / "out")
     assert [group.keeping for group in program.groups if group.variables] == ["whole"]
+
+
+@pytest.mark.parametrize("order", [1, -1, 7], ids=["callees first", "callers first", "mixed"])
+def test_calls_that_are_deep_are_followed_to_their_end(tmp_path: Path, order: int) -> None:
+    """What is passed down and what is returned, whatever the order in which the functions are written."""
+    deep = 101
+    functions = [f"function f{n}(key, done) {{ return f{n + 1}(key, (x) => done(x)) }}" for n in range(deep)]
+    functions.append(f"function f{deep}(key, done) {{ done(key); return kept; }}")
+    written = functions[::order] if abs(order) == 1 else [functions[n * order % (deep + 1)] for n in range(deep + 1)]
+    (tmp_path / "app.js").write_text(f"""
+const app = require("express")();
+const kept = {{}};
+{chr(10).join(written)}
+app.post("/k/:id", (req, res) => {{ f0(req.params.id, (key) => {{ f0(key, () => {{}})[key] = 1; }}); res.end(); }});
+app.get("/k/:id", (req, res) => res.json(kept[req.params.id]));
+app.get("/", (req, res) => res.send("ok"));
+app.listen(3000);
+""")
+    program = compile(tmp_path, "app.js")
+    assert not [kept for kept in program.kept if kept.what == "all requests"]
+    assert [group.keeping for group in program.groups if group.variables] == ["keyed"]
