@@ -60,12 +60,7 @@ def view(nodes: int, partitions: int, skew: str, seed: int, capacities: tuple[fl
     loads = {partition: load * factor for partition, load in drawn.items()}
     graphs = frozenset(partition.partition("/")[0] for partition in where)
     shapes = [NodeView(name, capacity[name], 0.0, True, False, graphs) for name in names]
-    return View(shapes, owned, where, loads, {}, {}, {}, {}, {}, _chain)
-
-
-def _chain(partition: str) -> tuple[str, str]:
-    graph, _, index = partition.split("/")
-    return graph, index
+    return View(shapes, owned, where, loads, {}, {}, {}, {}, {})
 
 
 def highest(of: View, moves: list[Step]) -> float:

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from controller.trial import Chain, NodeView, Trial, Unit, View, graph_of, load_of
+from controller.trial import Chain, NodeView, Trial, Unit, View, chains_of, graph_of, load_of
 
 NOMINAL_LOAD = 0.0005
 """Cores that a partition is taken to use at least when it is given a place: spreads idle ones by their number."""
@@ -90,7 +90,7 @@ def plan(view: View, in_progress: Collection[str], limits: Limits, now_ms: int) 
     """What to do now. Partitions in progress are left alone. Deterministic."""
     trial = Trial(view, in_progress, now_ms)
     load = dict(trial.load)
-    utilisation = {name: trial.utilisation(name) for name in trial.nodes}
+    utilisation = dict(trial.utilisation)
     required = _required(trial)
     highest, mean = trial.highest(), trial.mean()
     balanced = highest <= limits.load_min or highest - mean <= limits.band * mean
@@ -143,12 +143,12 @@ def spread(view: View, partitions: Collection[str], fresh: bool = False) -> dict
     chosen: dict[str, str] = {}
     ready = {node.name: node for node in view.nodes if node.takes and not node.leaving}
     placing = set(partitions)
-    for partition in partitions:
+    for partition, chain in zip(partitions, chains_of(view, partitions), strict=True):
         pin = ready.get(view.pins.get(partition, ""))
         if pin is not None and graph_of(partition) in pin.graphs:
             chosen[partition] = pin.name
         else:
-            chains.setdefault(view.chain(partition), []).append(partition)
+            chains.setdefault(chain, []).append(partition)
     have = {name: _nominal(view, [p for p in view.owned.get(name, ()) if p not in placing]) for name in ready}
     given = dict.fromkeys(ready, 0.0) if fresh else dict(have)
     weights = {chain: _nominal(view, members) for chain, members in chains.items()}
@@ -211,10 +211,10 @@ def _relieve(trial: Trial, limits: Limits) -> tuple[list[Step], dict[str, str]]:
     chains = 0
     while chains < limits.moves_max:
         source = trial.top()
-        if source is None or trial.utilisation(source) <= limits.load_min:
+        if source is None or trial.utilisation[source] <= limits.load_min:
             break
         mean = trial.reachable()
-        if trial.utilisation(source) - mean <= (limits.band / 2 if steps else limits.band) * mean:
+        if trial.utilisation[source] - mean <= (limits.band / 2 if steps else limits.band) * mean:
             break
         found = _best(trial, source, mean, limits)
         if found is None:
@@ -222,7 +222,7 @@ def _relieve(trial: Trial, limits: Limits) -> tuple[list[Step], dict[str, str]]:
             trial.stick(source)
             continue
         unit, target, gain = found
-        reason = f"{source} is at {trial.utilisation(source):.0%}, {target} at {trial.utilisation(target):.0%}"
+        reason = f"{source} is at {trial.utilisation[source]:.0%}, {target} at {trial.utilisation[target]:.0%}"
         steps += [Step(p, source, target, reason, gain if i == 0 else 0.0) for i, p in enumerate(unit[1])]
         trial.take(unit, source, target)
         chains += 1
@@ -231,7 +231,7 @@ def _relieve(trial: Trial, limits: Limits) -> tuple[list[Step], dict[str, str]]:
 
 def _best(trial: Trial, source: str, mean: float, limits: Limits) -> tuple[Unit, str, float] | None:
     """The chain, else the partition, whose move off the source helps most, and where to."""
-    gain_min = min(GAIN_MIN, GAIN_PART_MIN * (trial.utilisation(source) - mean))
+    gain_min = min(GAIN_MIN, GAIN_PART_MIN * (trial.utilisation[source] - mean))
     for whole in (True, False):
         best: tuple[Unit, str, float] | None = None
         lowest: dict[str, list[str]] = {}
@@ -273,13 +273,13 @@ def _candidates(trial: Trial, source: str, mean: float, whole: bool, lowest: dic
     targets = _targets(trial, source, largest, lowest) if largest is not None else []
     if not targets:
         return []
-    room = (mean - trial.utilisation(targets[0])) * trial.nodes[targets[0]].capacity
-    excess = (trial.utilisation(source) - mean) * trial.nodes[source].capacity
+    room = (mean - trial.utilisation[targets[0]]) * trial.nodes[targets[0]].capacity
+    excess = (trial.utilisation[source] - mean) * trial.nodes[source].capacity
     return units.near(min(room, excess))
 
 
 def _gain(trial: Trial, load: float, source: str, target: str) -> float:
-    before = max(trial.utilisation(source), trial.utilisation(target))
+    before = max(trial.utilisation[source], trial.utilisation[target])
     left = (trial.load[source] - load) / trial.nodes[source].capacity
     grown = (trial.load[target] + load) / trial.nodes[target].capacity
     return before - max(left, grown)

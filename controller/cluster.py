@@ -11,7 +11,6 @@ from collections import deque
 from typing import NamedTuple
 
 from controller.measuring import Measures
-from controller.trial import Chain
 from liquefy.commits import Placement
 from liquefy.errors import UserError
 from liquefy.graph import Graph
@@ -173,11 +172,10 @@ class Cluster:
     def graph_of(self, partition: str) -> Graph | None:
         return self.graphs.get(partition[: partition.index("/")])
 
-    def chain(self, partition: str) -> Chain:
-        graph, group, index = partition.split("/")
-        known = self.graphs.get(graph)
-        of_group = known.group_by_name.get(group) if known is not None else None
-        return (graph, group if of_group is not None and of_group.partitions == 1 else index)
+    def alone(self) -> set[tuple[str, str]]:
+        """(graph, group) of the groups that have one partition."""
+        groups = ((graph.name, group) for graph in self.graphs.values() for group in graph.groups)
+        return {(graph, group.name) for graph, group in groups if group.partitions == 1}
 
     def fixed(self) -> dict[str, str]:
         """partition -> why, of the groups whose memory is in a process, but for processes that are ending anyway."""

@@ -201,7 +201,7 @@ class Placing:
             cluster.cooling_ms,
             cluster.asked_ms,
             cluster.counts,
-            cluster.chain,
+            cluster.alone(),
             cluster.fixed(),
         )
 

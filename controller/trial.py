@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import repeat
 from typing import NamedTuple
 
@@ -37,7 +38,8 @@ class View(NamedTuple):
     """`owned`: node -> partitions; `where`: partition -> node; `loads`: partition -> cores (idle ones may be
     missing); `traffic`: partition -> partition -> messages per second, symmetric; `pins`: partition -> node;
     `cooling_ms`: partition -> until when it is left alone; `asked_ms`: the same, but only for moves that no load
-    demands, because a person moved it; `counts`: node -> graph -> partitions; `chain`: what belongs together."""
+    demands, because a person moved it; `counts`: node -> graph -> partitions; `alone`: (graph, group) of those groups
+    that have one partition."""
 
     nodes: Sequence[NodeView]
     owned: Mapping[str, Collection[str]]
@@ -48,7 +50,7 @@ class View(NamedTuple):
     cooling_ms: Mapping[str, int]
     asked_ms: Mapping[str, int]
     counts: Mapping[str, Mapping[str, int]]
-    chain: Callable[[str], Chain]
+    alone: Collection[tuple[str, str]] = ()
     fixed: Collection[str] = ()
     """Partitions that no move may touch: what they remember is in the process."""
 
@@ -58,18 +60,31 @@ def load_of(view: View, partitions: Iterable[str]) -> float:
     return sum(map(view.loads.get, partitions, repeat(0.0)))
 
 
+def chains_of(view: View, partitions: Iterable[str]) -> list[Chain]:
+    """What each of them belongs to. It is asked of many at once, as there are so many."""
+    alone, names = view.alone, map(str.split, partitions, repeat("/"))
+    if not alone:
+        return [(graph, index) for graph, _, index in names]
+    return [(graph, group if (graph, group) in alone else index) for graph, group, index in names]
+
+
 def graph_of(partition: str) -> str:
     return partition[: partition.index("/")]
 
 
 class Units:
     """What may move off one node, by load, smallest first. There are so many that nothing is made of each: one is a
-    position in `names` and `loads`, which are parallel. `chain`: those of which it says the same go together."""
+    position in `names` and `loads`, which are parallel. `chains`: what each of a list belongs to, of which those of the
+    same go together."""
 
     __slots__ = ("_firsts", "_loads", "_members", "_names", "_order")
 
     def __init__(
-        self, names: list[str], loads: list[float], fixed: Collection[str], chain: Callable[[str], Chain] | None
+        self,
+        names: list[str],
+        loads: list[float],
+        fixed: Collection[str],
+        chains: Callable[[list[str]], list[Chain]] | None,
     ) -> None:
         self._names, self._loads = names, loads
         self._members: dict[int, tuple[str, ...]] = {}
@@ -77,12 +92,11 @@ class Units:
         self._firsts: dict[str, str] = {}
         """The same partitions: the one at whose position they stand."""
         self._order = [position for position, name in enumerate(names) if name not in fixed]
-        if chain is not None:
-            self._join(chain)
+        if chains is not None:
+            self._join(chains([names[position] for position in self._order]))
         self._order.sort(key=self._loads.__getitem__)
 
-    def _join(self, chain: Callable[[str], Chain]) -> None:
-        chains = [chain(self._names[position]) for position in self._order]
+    def _join(self, chains: list[Chain]) -> None:
         if len(set(chains)) == len(chains):
             return
         found: dict[Chain, list[int]] = {}
@@ -110,8 +124,10 @@ class Units:
 
     def discard(self, partitions: tuple[str, ...]) -> None:
         """They are elsewhere, and what they were part of is no more."""
-        gone = {self._firsts.get(partition, partition) for partition in partitions}
-        self._order = [position for position in self._order if self._names[position] not in gone]
+        for first in {self._firsts.get(partition, partition) for partition in partitions}:
+            position = self._names.index(first)
+            if position in self._order:
+                self._order.remove(position)
 
     def _unit(self, position: int) -> Unit:
         return self._loads[position], self._members.get(position) or (self._names[position],)
@@ -128,6 +144,7 @@ class Trial:
         self.nodes = {node.name: node for node in view.nodes}
         self._loads: dict[str, list[float]] = {}
         self.load = dict(load) if load else {n.name: n.base + sum(self._loads_of(n.name)) for n in view.nodes}
+        self.utilisation = {name: self.load[name] / node.capacity for name, node in self.nodes.items()}
         self.moved: dict[str, str] = {}
         stay = [n for n in view.nodes if not n.leaving]
         self._stay = {n.name for n in stay}
@@ -137,8 +154,8 @@ class Trial:
         cooling = (p for p, until_ms in view.cooling_ms.items() if until_ms > now_ms)
         self._fixed = {*in_progress, *view.pins, *view.fixed, *cooling}
         self._units: dict[tuple[str, bool], Units] = {}
-        self._high = [(-self.utilisation(name), name) for name in self.nodes]
-        self._low = [(self.utilisation(n.name), n.name) for n in view.nodes if n.takes and not n.leaving]
+        self._high = [(-self.utilisation[name], name) for name in self.nodes]
+        self._low = [(self.utilisation[n.name], n.name) for n in view.nodes if n.takes and not n.leaving]
         heapq.heapify(self._high)
         heapq.heapify(self._low)
 
@@ -149,9 +166,6 @@ class Trial:
             loads = list(map(self.view.loads.get, self.view.owned.get(name, ()), repeat(0.0)))
             self._loads[name] = loads
         return loads
-
-    def utilisation(self, name: str) -> float:
-        return self.load[name] / self.nodes[name].capacity
 
     def mean(self) -> float:
         """Load over capacity of the nodes that stay."""
@@ -168,13 +182,13 @@ class Trial:
         self._sum_stuck = (self._sum_stuck[0] + self.load[name], self._sum_stuck[1] + self.nodes[name].capacity)
 
     def highest(self) -> float:
-        return max((self.utilisation(n.name) for n in self.nodes.values() if not n.leaving), default=0.0)
+        return max((self.utilisation[n.name] for n in self.nodes.values() if not n.leaving), default=0.0)
 
     def top(self) -> str | None:
         """The most utilised node that stays and is not stuck."""
         while self._high:
             utilisation, name = self._high[0]
-            if name in self._stay and name not in self._stuck and -utilisation == self.utilisation(name):
+            if name in self._stay and name not in self._stuck and -utilisation == self.utilisation[name]:
                 return name
             heapq.heappop(self._high)
         return None
@@ -185,7 +199,7 @@ class Trial:
         passed: list[tuple[float, str]] = []
         while self._low and len(found) < TARGETS_MAX:
             utilisation, name = heapq.heappop(self._low)
-            if utilisation != self.utilisation(name) or (found and found[-1][1] == name):
+            if utilisation != self.utilisation[name] or (found and found[-1][1] == name):
                 continue
             fits = name != source and graph in self.nodes[name].graphs
             (found if fits else passed).append((utilisation, name))
@@ -198,7 +212,7 @@ class Trial:
         units = self._units.get((name, whole))
         if units is None:
             names = list(self.view.owned.get(name, ()))
-            units = Units(names, self._loads_of(name), self._fixed, self.view.chain if whole else None)
+            units = Units(names, self._loads_of(name), self._fixed, partial(chains_of, self.view) if whole else None)
             self._units[name, whole] = units
         return units
 
@@ -229,7 +243,7 @@ class Trial:
         self.moved.update(dict.fromkeys(partitions, target))
         self._fixed.update(partitions)
         for name in (source, target):
-            utilisation = self.utilisation(name)
+            utilisation = self.utilisation[name] = self.load[name] / self.nodes[name].capacity
             heapq.heappush(self._high, (-utilisation, name))
             if self.nodes[name].takes and not self.nodes[name].leaving:
                 heapq.heappush(self._low, (utilisation, name))

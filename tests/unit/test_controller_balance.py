@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import exp
 from typing import Any
 
@@ -41,7 +41,6 @@ def view(
             of_node[partition.split("/")[0]] = of_node.get(partition.split("/")[0], 0) + 1
     where = {p: node for node, ps in owned.items() for p in ps}
     fields: dict[str, Any] = {"traffic": {}, "pins": {}, "cooling_ms": {}, "asked_ms": {}, **more}
-    chain: Callable[[str], tuple[str, str]] = lambda p: (p.split("/")[0], p.split("/")[2])  # noqa: E731
     return View(
         nodes,
         owned,
@@ -52,7 +51,6 @@ def view(
         fields["cooling_ms"],
         fields["asked_ms"],
         counts,
-        chain,
     )
 
 
