@@ -19,6 +19,9 @@ from liquefy.errors import StoreUnavailable
 
 RETRY_MS = 30.0
 
+SLOW_ANSWER_MS = 300.0
+"""Some answers are on their way for so long: what they say is overtaken by what is stored meanwhile."""
+
 
 class Store:
     """`lose`: how often an answer is lost; `ghost`: how often a try is performed once more, later; `delay_ms`:
@@ -75,7 +78,8 @@ class Store:
         if isinstance(result, StoreUnavailable) and tries != 1:
             sim.after(sim.between(1, RETRY_MS), process.deliver, self.call, process, work, done, tries - 1)
         else:
-            sim.after(self.late_ms + sim.between(0.05, self.delay_ms), process.deliver, done, result)
+            slow = SLOW_ANSWER_MS if self.ghost and sim.chance(self.ghost) else self.delay_ms
+            sim.after(self.late_ms + sim.between(0.05, slow), process.deliver, done, result)
 
     def _haunt(self, work: Callable[[], Any], life: int) -> None:
         if self.memory.available and life == self.life:
