@@ -35,6 +35,19 @@ class StoreChecker:
         self._sequences: dict[str, int] = defaultdict(int)
         self._seen: set[tuple[str, bytes]] = set()
         self._outbox: dict[str, dict[int, bytes]] = defaultdict(dict)
+        self.graphs: dict[str, int] = {}
+        """Those that must be in force, and in which version."""
+
+    def graph_stored(self, name: str, version: int) -> None:
+        if version < self.graphs.get(name, 0):
+            raise Violation(f"{name} goes back from version {self.graphs[name]} to {version}")
+        self.graphs[name] = version
+
+    def graph_deleted(self, name: str, asked: bool) -> None:
+        """`asked`: the operator has undeployed it, and not been told since that it is deployed."""
+        if name in self.graphs and not asked:
+            raise Violation(f"{name} is deleted, and nobody has asked for that")
+        self.graphs.pop(name, None)
 
     def placed(self, placement: Placement) -> None:
         self._owns(placement.partition, placement.epoch, placement.owner)
@@ -321,6 +334,7 @@ def unsettled(world: World) -> list[str]:
     """What is not at rest; empty when all that was accepted is done with."""
     left: list[str] = [f"{world.clients.to_come} requests to come"] if world.clients.to_come else []
     left += [f"{name} is not deployed" for name in world.operator.wanted]
+    left += [trace for name in world.operator.missing() for trace in traces(world, name)]
     processes = [*world.brokers, world.controller, *world.workers.values(), *world.gateways.values()]
     left += [f"{process.name} is down" for process in processes if not process.alive]
     for worker in world.workers.values():
@@ -363,3 +377,20 @@ def unsettled(world: World) -> list[str]:
         if worker is None or not worker.alive or partition not in worker.state.flow.partitions:
             left.append(f"{partition}: placed at {stored.owner or 'nobody'}, who has not got it")
     return left + disagreements(world)
+
+
+def traces(world: World, graph: str) -> list[str]:
+    """What there is left of a graph that is in force no more, and known to nobody who could bring it into force."""
+    own = graph + "/"
+    left = []
+    for worker in world.workers.values():
+        if worker.alive:
+            left += [f"{worker.name}: has {p} of no graph" for p in worker.state.flow.partitions if p.startswith(own)]
+    for broker in world.brokers:
+        if broker.alive:
+            routes = broker.state._table.by_destination.values()
+            left += [f"{broker.name}: {r} of no graph" for r in routes if r.destination.startswith(own) and r.session]
+    for gateway in world.gateways.values():
+        if gateway.alive and gateway.lets_in(graph):
+            left.append(f"{gateway.name} lets in requests of {graph}, which is no graph")
+    return left

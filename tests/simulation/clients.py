@@ -109,6 +109,10 @@ class GatewayProcess(PeerProcess):
 
     # -- clients ----------------------------------------------------------------------------------------
 
+    def lets_in(self, graph: str) -> bool:
+        """Whether there is a way to the graph."""
+        return not isinstance(self.state.router.match("POST", f"/{graph}/count/k0"), NoMatch)
+
     def request(self, ask: Ask) -> None:
         """An HTTP request arrives."""
         found = self.state.router.match("POST", f"/{ask.graph}/{ask.plan.fluxion}/{ask.key}")

@@ -201,6 +201,7 @@ class ControllerProcess(PeerProcess):
                 return self.world.deployed(graph)
             case ev.DeleteGraph(name):
                 memory.delete_graph_now(name, term)
+                self.world.deleted(name)
                 return self.world.terms.wrote(term)
             case ev.SetFreeze(reason):
                 memory.freeze_now(reason or None, term)
@@ -291,14 +292,24 @@ class Operator:
             bundle = self.world.bundles[graph.bundle]
             controller.ask("deploy", graph=msgspec.to_builtins(graph), bundle=bundle, dry_run=False)
 
-    def look(self) -> None:
-        """What the store has lost, and no controller that lived on knew of, is deployed again."""
+    def look(self) -> bool:
+        """All is at rest: what the store has lost, and no controller that lived on knew of, is deployed again. Only
+        that: the checker has gone back with the store, so what it has yet was there since. True if there was any."""
+        missing = self.missing()
+        for name in missing:
+            if name in self.world.checker.graphs:
+                raise Violation(f"{name} is deployed, the store has not lost that, and it is not in force")
+            self.world.void_ms[name] = float("inf")  # gateways have given up what they could not deliver
+            self.deploy(self.world.graphs[name][0])
+        return bool(missing)
+
+    def missing(self) -> list[str]:
+        """Graphs that were deployed, are not stored, and are not being deployed."""
         memory = self.world.store.memory
-        stored = {graph.name for graph in memory.graphs_now()} if memory.available else set()
-        for name, versions in self.world.graphs.items():
-            if memory.available and name not in stored and name not in self.wanted:
-                self.world.void_ms[name] = float("inf")  # gateways have given up what they could not deliver
-                self.deploy(versions[0])
+        if not memory.available:
+            return []
+        stored = {graph.name for graph in memory.graphs_now()}
+        return [name for name in self.world.graphs if name not in stored and name not in self.wanted]
 
     def _late(self, asked: tuple[int, Graph, int]) -> None:
         _, graph, tries = asked

@@ -36,9 +36,6 @@ CHECK_MS = 200.0
 PROBE_MS = 5_000.0
 """In so long a request is answered when all is at rest."""
 
-LOOK_MS = 5_000.0
-"""So long after the last fault the operator looks whether all graphs are there."""
-
 HANG_SEEN_MS = 8_000.0
 """In so long a host that hangs is ended, also by a worker whose clock was just put back."""
 
@@ -170,7 +167,6 @@ class World:
             self.sim.after(60.0, self.operator.deploy, versions[0])
         for later in (100, 3_000, 6_000):
             self.sim.after(self.end_ms + later, lambda: self.controller.calm())
-        self.sim.after(self.end_ms + LOOK_MS, self.operator.look)
         if rng.random() < 0.4:
             second = make_graph(self.shape, 2, self.code_bundles, rng.choice((0, 0, 1)))
             self.bundles[second.bundle] = bundle_of(2)
@@ -193,6 +189,11 @@ class World:
     def deployed(self, graph: Graph) -> None:
         """It comes into force."""
         self.graphs[graph.name].append(graph)
+        self.checker.graph_stored(graph.name, graph.version)
+
+    def deleted(self, name: str) -> None:
+        """It is in force no more."""
+        self.checker.graph_deleted(name, self.void_ms.get(name) == float("inf"))
 
     def told_deployed(self, graph: Graph) -> None:
         """The operator has an answer."""
@@ -291,6 +292,8 @@ class World:
             self.watch.look()
         self.network.spike = self.store.lose = self.store.ghost = 0
         self._rest()
+        if self.operator.look():
+            self._rest()
         for graph in self.graphs:
             for fluxion in (*STATEFUL, *STATELESS):
                 self._probe(graph, fluxion)
