@@ -157,6 +157,16 @@ class Outgoing:
             if not posted.message.remember and posted.message.deadline_ms + grace_ms < now_ms
         ]
 
+    def homeless(self) -> list[str]:
+        """Partitions with unacknowledged messages, and without a route."""
+        return [d for d in self._unacked if d not in self._routes and d[0] != "@"]
+
+    def abandon(self, destination: str) -> int:
+        """Never send there again: nobody will ever take it. Returns how many messages that are."""
+        seqs = list(self._unacked.get(destination, ()))
+        self.forget(seqs)
+        return len(seqs)
+
     def on_routes(self, routes: Iterable[Route], whole: bool = False, link: int = 0) -> None:
         """New routes of one broker; `whole` replaces its table. A destination with a new path, or by another broker, is
         sent again from its oldest unacknowledged message."""

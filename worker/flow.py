@@ -563,9 +563,20 @@ class Flow:
         if expired:
             self._effects.append(Count("answers_expired", len(expired)))
             self.acknowledged(expired)
+        if homeless := self.outgoing.homeless():
+            self._abandon(homeless)
         for partition in self.partitions.values():
             if partition.acknowledged and self.now_ms - partition.acknowledged_since_ms >= ACKNOWLEDGED_FLUSH_MS:
                 self.want_commit(partition)
+
+    def _abandon(self, homeless: list[str]) -> None:
+        """What was on its way within a graph that is undeployed, or that the store has lost, has nobody who takes it,
+        and nobody whom it could be acknowledged to. Should the graph come back, it is not what began anew with it."""
+        here = {partition.graph for partition in self.partitions.values()}
+        for destination in homeless:
+            graph = destination[: destination.index("/")]
+            if graph not in self._fleet.graphs and graph not in here:
+                self._effects.append(Count("messages_abandoned", self.outgoing.abandon(destination)))
 
 
 def _is_delayed(done: Done | Step) -> bool:

@@ -29,6 +29,8 @@ from liquefy.messages import (
     MoveEnded,
     Recheck,
     Release,
+    Route,
+    Routes,
     decode_message,
     encode,
 )
@@ -204,6 +206,21 @@ def test_a_moved_partition_leaves_its_unacknowledged_messages_to_the_target() ->
     assert len(bench.state.flow.outgoing) == 1
     moving(bench)
     bench.step(ev.FromBroker(Held(P, 1)))
+    assert len(bench.state.flow.outgoing) == 0
+
+
+def test_what_was_on_its_way_within_a_graph_that_is_no_more_is_let_go_of() -> None:
+    """Nobody will ever acknowledge it; and a graph of that name that is deployed later begins anew."""
+    bench = Bench().ready("shop/tell/0")
+    bench.arrive(bench.message(1, fluxion="tell"))
+    bench.step(ev.FromBroker(Routes([Route("shop/call/0", "node2", b"", 1, 1)])))
+    bench.step(ev.Tick())
+    assert len(bench.state.flow.outgoing) == 1  # an owner is gone: there will be another one
+    bench.step(ev.FromPeer(CONTROLLER, Graphs([])))
+    bench.step(ev.Tick())
+    assert len(bench.state.flow.outgoing) == 1  # news of another controller may cross; we have a part of it yet
+    bench.step(ev.FromBroker(Drop("shop/tell/0", 2)))
+    bench.step(ev.Tick())
     assert len(bench.state.flow.outgoing) == 0
 
 
