@@ -29,6 +29,9 @@ KEY_BYTES_MAX = 512
 FLUSH_AFTER_NS = 20_000_000
 """Results of a batch that takes longer are sent as far as they are there."""
 
+FREED_MAX = 256
+"""Contexts that are freed at once."""
+
 ARMED_NS = 10_000_000
 """The timer of the limits is set anew no sooner than after so long: users' code may have put an end to it."""
 
@@ -76,6 +79,8 @@ class Runner:
         self._send = send
         self._specs: dict[str, dict[str, Spec]] = {}
         self._contexts: dict[str, dict[str, Context]] = {}
+        self.left: list[dict[str, Context]] = []
+        """Those of partitions that are gone; to be freed by and by."""
         self._shortest_s = 3600.0
         self._limit_ns = 0
         self._started_ns = self._armed_ns = 0
@@ -105,7 +110,8 @@ class Runner:
     def forget(self, partition: str, keys: list[str]) -> None:
         """Drop contexts; all of the partition if no keys are given."""
         if not keys:
-            self._contexts.pop(partition, None)
+            self.left.append(self._contexts.pop(partition, {}))
+            self.free()
             return
         contexts = self._contexts.get(partition)
         if contexts is not None:
@@ -113,6 +119,14 @@ class Runner:
                 contexts.pop(key, None)
             if not contexts:
                 del self._contexts[partition]
+
+    def free(self) -> None:
+        """Some of what is left: all of a large partition's contexts at once would hold up the messages of others."""
+        contexts = self.left[-1]
+        for _ in range(min(FREED_MAX, len(contexts))):
+            contexts.popitem()
+        if not contexts:
+            self.left.pop()
 
     def run(self, items: Iterable[Item]) -> None:
         """Handle the items in order. Raises BadFrame when an item cannot be: that is the worker's fault, or

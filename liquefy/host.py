@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -102,6 +103,9 @@ class Host:
     def serve(self) -> None:
         """Until the worker is gone. Raises BadFrame."""
         while not self._asynchronous:
+            if self._runner.left and not select.select([self._connection], [], [], 0)[0]:
+                self._runner.free()
+                continue
             data = self._connection.recv(RECEIVE_BYTES)
             if not data:
                 return
@@ -118,6 +122,8 @@ class Host:
                 self._load(message)
             elif type(message) is Forget:
                 self._runner.forget(message.partition, message.keys)
+                if self._asynchronous and len(self._runner.left) == 1:  # else it goes on already
+                    self._free()
             elif type(message) is Gone and message.ticket in self._streams:
                 self._streams[message.ticket].hung_up()
 
@@ -198,6 +204,7 @@ class Host:
         self._loop, self._limits = loop, Limits(loop)
         self._cpu_mark_ns = thread_time_ns()
         loop.add_reader(self._connection.fileno(), on_readable)
+        self._free()
         # uvloop has made it non-blocking, but results are sent whole, however little the socket takes at once.
         self._connection.setblocking(True)
         try:
@@ -212,6 +219,12 @@ class Host:
         with contextlib.suppress(BlockingIOError):
             return self._connection.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
         return None
+
+    def _free(self) -> None:
+        """What is left of partitions that are gone, between other things."""
+        if self._runner.left:
+            self._runner.free()
+            self._loop.call_soon(self._free)
 
     def _show_life(self) -> None:
         """For as long as an answer is streamed."""

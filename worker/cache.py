@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from worker.mailbox import CONTEXT_OVERHEAD_BYTES, ContextRecord, Partition
 
+FREED_MAX = 256
+"""Contexts of partitions that are gone are freed by so many a step: all of a large one's at once would hold up what
+waits for its move to end."""
+
 
 class Cache:
     """All cached contexts of a node; `bytes_max` bounds their packed size, overhead included."""
@@ -14,12 +18,14 @@ class Cache:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._order: dict[tuple[Partition, str], ContextRecord] = {}
+        self._dropped: list[tuple[Partition, dict[str, ContextRecord]]] = []
+        """They stand in `_order` and count in `bytes` until they are freed."""
         self.bytes = 0
 
     def add(self, partition: Partition, key: str) -> None:
         """The partition has read this context."""
         record = partition.contexts.get(key)
-        if record is not None and (partition, key) not in self._order:
+        if record is not None and self._order.get((partition, key)) is not record:
             self._order[partition, key] = record
             self.bytes += record.size
 
@@ -33,15 +39,30 @@ class Cache:
 
     def drop(self, partition: Partition) -> None:
         """All contexts of the partition are gone."""
-        for key in partition.contexts:
-            record = self._order.pop((partition, key), None)
-            if record is not None:
+        if partition.contexts:
+            self._dropped.append((partition, partition.contexts))
+            partition.contexts = {}
+
+    def _free(self) -> None:
+        """Some of what was dropped."""
+        left = FREED_MAX
+        while self._dropped and left:
+            partition, contexts = self._dropped[-1]
+            while contexts and left:
+                left -= 1
+                key, record = contexts.popitem()
                 self.bytes -= record.size
-        partition.contexts.clear()
+                if self._order.get((partition, key)) is record:
+                    del self._order[partition, key]
+            if not contexts:
+                self._dropped.pop()
 
     def evict(self) -> list[tuple[Partition, str]]:
         """Take out what is too much, oldest first; contexts in use stay, and those that are being read again (the
         answer may be older than what was committed since). Returns what was taken out."""
+        self._free()
+        while self._dropped and self.bytes > self._bytes_max:
+            self._free()
         gone: list[tuple[Partition, str]] = []
         tries = len(self._order)
         while self.bytes > self._bytes_max and tries > 0:

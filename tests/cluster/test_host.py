@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from liquefy.graph import Fluxion, Graph, Group
+from liquefy.handling import FREED_MAX
 from liquefy.hosting import Forget, Item, Load, Loaded, Ran, Refused, Run, frame
 from liquefy.values import pack, unpack
 from worker import supervisor
@@ -213,6 +214,26 @@ def test_loads_runs_and_keeps_contexts(folder):
         bench.host.send(frame(Forget("g/store/0", ["k"])))
         (third,) = await bench.run(item(fields={"n": pack(10)}))
         assert unpack(third.sets["n"]) == 11
+
+    with_host(folder, steps)
+
+
+@pytest.mark.parametrize("only", [("store", "there"), ("store", "there", "call")])
+def test_many_contexts_are_freed_between_other_things(folder, only):
+    with (folder / "code.py").open("a") as code:
+        code.write(
+            "def there(message):\n    import gc\n"
+            "    return sum(type(each).__module__ == 'liquefy.context' for each in gc.get_objects())\n"
+        )
+
+    async def steps(bench):
+        await bench.load(graph(there="code:there"), only)
+        await bench.run(*(item(fields={}, key=str(n), ticket=n) for n in range(10 * FREED_MAX)))
+        bench.host.send(frame(Forget("g/store/0", [])))
+        ask = item(fluxion="there", ticket=1)
+        async with asyncio.timeout(WITHIN_S):
+            while unpack((await bench.run(ask))[0].emitted[0].body) > 1:
+                pass
 
     with_host(folder, steps)
 

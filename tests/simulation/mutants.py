@@ -133,14 +133,15 @@ def applied_twice(patch: Patch) -> None:
 def evicted_while_read(patch: Patch) -> None:
     """An answer older than a commit becomes the context."""
 
+    evicted = Cache.evict
+
     def evict(self: Any) -> Any:
-        gone = []
-        for (partition, key), record in list(self._order.items()):
-            if self.bytes > self._bytes_max and not record.users:
-                del self._order[partition, key]
-                self.bytes -= record.size
-                del partition.contexts[key]
-                gone.append((partition, key))
+        waiting = {partition: partition.waiting for partition, _ in self._order}
+        for partition in waiting:
+            partition.waiting = {}
+        gone = evicted(self)
+        for partition, lines in waiting.items():
+            partition.waiting = lines
         return gone
 
     patch(Cache, "evict", evict)

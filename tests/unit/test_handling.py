@@ -9,7 +9,7 @@ import pytest
 from liquefy import answer, emit
 from liquefy.errors import BadFrame
 from liquefy.graph import Fluxion, Graph, Group
-from liquefy.handling import KEY_BYTES_MAX, Runner, results
+from liquefy.handling import FREED_MAX, KEY_BYTES_MAX, Runner, results
 from liquefy.hosting import Done, Emitted, Item
 from liquefy.loading import Spec
 from liquefy.values import pack, unpack
@@ -103,6 +103,19 @@ def test_contexts_are_kept_until_forgotten_and_replaced_when_given():
     bench.runner.forget(PARTITION, [])
     with pytest.raises(BadFrame, match="without its context"):
         bench.one(item(key="bob"))
+
+
+def test_many_contexts_are_gone_at_once_and_freed_by_and_by():
+    bench = Bench(store=count)
+    bench.run(*(item(key=f"k{n}", fields={}) for n in range(2 * FREED_MAX)))
+    bench.runner.forget(PARTITION, [])
+    with pytest.raises(BadFrame, match="without its context"):
+        bench.one(item(key=f"k{FREED_MAX}"))
+    assert [len(contexts) for contexts in bench.runner.left] == [FREED_MAX]
+    assert unpack(bench.one(item(key="k1", fields={})).sets["n"]) == 1
+    bench.runner.free()
+    assert bench.runner.left == []
+    assert unpack(bench.one(item(key="k1")).sets["n"]) == 2
 
 
 def test_what_was_not_loaded_is_not_run():
