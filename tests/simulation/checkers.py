@@ -359,6 +359,8 @@ def unsettled(world: World) -> list[str]:
         return [*left, "the store is away"]
     left += [f"{partition} is moving" for partition in memory.moves_now()]
     stored_graphs = {graph.name: graph.version for graph in memory.graphs_now()}
+    gateways = [gateway for gateway in world.gateways.values() if gateway.alive and not gateway.state.ready]
+    left += [f"{gateway.name} knows no graph" for gateway in gateways if stored_graphs]
     in_force = {name for graph in memory.graphs_now() for name in graph.partition_names()}
     if not world.wild and world.controller.leads:
         known = {name: graph.version for name, graph in world.controller.state._cluster.graphs.items()}
