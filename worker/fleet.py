@@ -44,6 +44,8 @@ class Fleet:
         self.graphs: dict[str, Graph] = {}
         self.stranded: list[Partition] = []
         """Partitions that stood in the queue of a host that was stopped: another host is theirs now."""
+        self.stopped: list[str] = []
+        """Hosts that were stopped, and the contexts with them; one of that name that is started again has none."""
         self._slots = max(1, slots)
         self._start_ms = start_ms
         self._effects = effects
@@ -98,6 +100,7 @@ class Fleet:
             for partition in host.queue:
                 partition.scheduled = False
             self.stranded += host.queue
+            self.stopped.append(name)
             self._effects.append(StopHost(name))
 
     def _hosts_of(self, graph: Graph) -> list[Host]:

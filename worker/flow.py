@@ -520,6 +520,13 @@ class Flow:
             else:
                 self.schedule(partition)
 
+    def _let_go_of_stopped(self) -> None:
+        """Nothing ran there; but a graph that goes back to code it had before gets hosts of the same names."""
+        stopped, self._fleet.stopped = set(self._fleet.stopped), []
+        for partition in self.partitions.values():
+            if partition.stateful and partition.host in stopped:
+                self.reset(partition)
+
     # -- ownership --------------------------------------------------------------------------------------
 
     def forget_partition(self, partition: Partition) -> list[Entry]:
@@ -538,6 +545,8 @@ class Flow:
         while self._local_acks:
             seqs, self._local_acks = self._local_acks, []
             self.acknowledged(seqs)
+        if self._fleet.stopped:
+            self._let_go_of_stopped()
         while self._fleet.stranded:
             self.schedule(self._fleet.stranded.pop())
         for host in self._fleet.hosts.values():
@@ -576,7 +585,7 @@ class Flow:
         for destination in homeless:
             graph = destination[: destination.index("/")]
             if graph not in self._fleet.graphs and graph not in here:
-                self._effects.append(Count("messages_abandoned", self.outgoing.abandon(destination)))
+                self._effects.append(Count("messages_abandoned", len(self.outgoing.abandon(destination))))
 
 
 def _is_delayed(done: Done | Step) -> bool:

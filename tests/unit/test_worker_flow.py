@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -462,6 +463,20 @@ def test_a_new_version_takes_over_when_nothing_of_the_partition_runs() -> None:
     assert len(hosts) == 2
     assert old in hosts
     assert values.unpack(bench.stored["shop/store/0", "alice"]["n"]) is not None
+
+
+def test_a_host_of_the_code_before_the_last_has_no_contexts_when_it_starts_again() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.handlers["store"] = lambda item, ticket: Done(ticket, [], {"n": values.pack(1)}, ())
+    bench.arrive(bench.message(1))
+    asked = bench.handlers["store"] = Mock(side_effect=bench.handlers["store"])
+    bench.arrive(bench.message(2), seq=2)
+    assert asked.call_args.args[0].fields is None  # its host has it
+    for version, bundle in ((2, "c" * 64), (3, "b" * 64)):
+        bench.graph = graph(version, bundle)
+        bench.step(ev.FromPeer(CONTROLLER, Graphs([bench.graph])))
+    bench.arrive(bench.message(3), seq=3)
+    assert asked.call_args.args[0].fields == {"n": values.pack(1)}
 
 
 def test_contexts_beyond_the_limit_are_let_go() -> None:
