@@ -519,6 +519,7 @@ class GatewayState:
         if self._strays:
             late = self._strays.late(now_ms)
             effects += [self.links.relay(sender, Ack([posted.seq])) for sender, posted in late]
+        self._abandon()
         self._outgoing.on_tick(now_ms)
         return effects + self._streams.silent(now_ms)
 
@@ -536,11 +537,16 @@ class GatewayState:
                 del self._waits[wait.ticket]
                 text = f"no answer within {request.entry.deadline_ms} ms"
                 effects.append(Refuse(wait.ticket, 504, text))
-            if not request.waits:
-                if not request.acked and request.entry.graph not in self._graphs:
-                    self._outgoing.forget([request.seq])  # nobody will ever take it
+            if not request.waits and request.acked:
+                self._release(request)
+
+    def _abandon(self) -> None:
+        """What goes to a graph that is undeployed, or that the store has lost, nobody will ever take; who waits for an
+        answer does so until the deadline."""
+        for destination in self._outgoing.homeless():
+            if destination[: destination.index("/")] not in self._graphs:
+                for request in self._outgoing.abandon(destination, lambda request: not request.waits):
                     request.acked = True
-                if request.acked:
                     self._release(request)
 
 

@@ -12,7 +12,7 @@ Knows neither sockets nor clocks; `now_ms` is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from liquefy.effects import Relay, SendFrame
@@ -140,12 +140,13 @@ class Outgoing:
         """What was posted as `seq`, which is not acknowledged."""
         return self._unacked[self._by_seq[seq][0]][seq].message
 
-    def forget(self, seqs: Iterable[int]) -> None:
-        """Never send these again: somebody else does now (their partition moved), or nobody waits."""
+    def forget(self, seqs: Iterable[int]) -> list[Any]:
+        """Never send these again: somebody else does now (their partition moved), or nobody waits. Returns their
+        tokens."""
         gone = set(seqs)
         for destination in {self._by_seq[s][0] for s in gone if s in self._by_seq} & self._fresh.keys():
             self._fresh[destination] = [p for p in self._fresh[destination] if p.seq not in gone]
-        self.acked(gone)
+        return self.acked(gone)
 
     def expired(self, now_ms: int, grace_ms: int) -> list[int]:
         """Seqs of answers that no gateway takes, whose client has stopped waiting, and that nobody asked to keep."""
@@ -161,11 +162,9 @@ class Outgoing:
         """Partitions with unacknowledged messages, and without a route."""
         return [d for d in self._unacked if d not in self._routes and d[0] != "@"]
 
-    def abandon(self, destination: str) -> int:
-        """Never send there again: nobody will ever take it. Returns how many messages that are."""
-        seqs = list(self._unacked.get(destination, ()))
-        self.forget(seqs)
-        return len(seqs)
+    def abandon(self, destination: str, chosen: Callable[[Any], bool] = lambda token: True) -> list[Any]:
+        """Never send there again: nobody will ever take it. Returns the tokens of those messages."""
+        return self.forget([seq for seq in self._unacked.get(destination, ()) if chosen(self._by_seq[seq][1])])
 
     def on_routes(self, routes: Iterable[Route], whole: bool = False, link: int = 0) -> None:
         """New routes of one broker; `whole` replaces its table. A destination with a new path, or by another broker, is

@@ -333,10 +333,27 @@ def test_requests_to_a_graph_that_is_gone_are_forgotten_at_their_deadline() -> N
     gateway = Gateway(window=1)
     ticket, _ = gateway.post()
     gateway.do(FromPeer(b"controller#1", Graphs([])))
+    gateway.do(FromBroker(Routes([Route("g/plain/0", "", b"", 1, 1)])))
+    gateway.do(Tick())
+    assert gateway.state.figures()["messages_unacknowledged"] == 1
     assert refused(gateway.do(Tick(), 1_000)) == [(ticket, 504)]
     assert gateway.state.figures()["messages_unacknowledged"] == 0
     gateway.do(FromPeer(b"controller#1", Graphs([GRAPH])))
+    gateway.do(FromBroker(Routes([route("g/plain/0", 2)])))
     gateway.post()
+
+
+def test_a_request_that_is_answered_is_forgotten_with_its_graph_but_not_while_that_is_being_closed() -> None:
+    """It may be acknowledged only when all that followed from it is done with."""
+    gateway = Gateway()
+    _, posted = gateway.post()
+    gateway.answer(posted.message)
+    gateway.do(FromPeer(b"controller#1", Graphs([])))
+    gateway.do(Tick())
+    assert gateway.state.figures()["messages_unacknowledged"] == 1
+    gateway.do(FromBroker(Routes([Route("g/plain/0", "", b"", 1, 1)])))
+    gateway.do(Tick())
+    assert gateway.state.figures()["messages_unacknowledged"] == 0
 
 
 # -- resending ----------------------------------------------------------------------------------------------
