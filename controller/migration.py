@@ -207,6 +207,12 @@ class Migrations:
         else:
             self._overtaken(move, placement.owner)
 
+    def on_gone_back(self, partition: str) -> None:
+        """The store has lost where it was: however far its move had come, that counts no more. News of it that are late
+        would have the partition where the store does not."""
+        if partition in self.running:
+            self._fail(self.running[partition], f"the store has lost where {partition} was")
+
     def on_node_gone(self, name: str) -> None:
         """Source or target has died: the store knows how far the move came."""
         for move in list(self.running.values()):

@@ -14,7 +14,7 @@ from typing import Any
 from controller import balance, trial
 from controller.cluster import Node
 from controller.desk import Desk
-from controller.events import Place, ReadPlacements
+from controller.events import Place, ReadPlacements, Unplace
 from liquefy.commits import Placement, PlaceRequest
 from liquefy.decoding import CLAIM_MAX
 from liquefy.messages import Claim, Landed, Route, Unassign
@@ -49,6 +49,7 @@ class Placing:
         self.fresh: set[str] = set()
         """Partitions of a new graph: placed evenly among themselves."""
         self.on_placed: Callable[[Placement], None] = lambda placement: None
+        self.on_gone_back: Callable[[str], None] = lambda partition: None
         self._routes: dict[str, Route] = {}
         self._placing: set[str] = set()
         self._checking: set[str] = set()
@@ -228,6 +229,7 @@ class Placing:
         self._cluster.forget(partition)
         self._cluster.place(placement, "as stored", self._desk.now_ms)
         self.homeless[partition] = "the store has lost where it was"
+        self.on_gone_back(partition)
 
     def _learn(self, placement: Placement, reason: str) -> None:
         """What is stored: go by it. What is homeless stays so until there is news of it."""
@@ -310,7 +312,8 @@ class Placing:
 
     def adopt(self, deploying: Collection[str]) -> None:
         """Partitions of graphs in force that nobody ever got: whoever deployed them did not come to it. Those that are
-        being deployed now are on their way."""
+        being deployed now are on their way. And those of graphs that are not in force."""
+        self.check([p for p in self._cluster.placements if self._cluster.graph_of(p) is None])
         for name, graph in sorted(self._cluster.graphs.items()):
             if name in deploying:
                 continue
@@ -357,7 +360,7 @@ class Placing:
             self._desk.store(ReadPlacements(some), self._checked)
 
     def _checked(self, placements: list[Placement]) -> None:
-        gone, behind = [], []
+        gone, behind, strays = [], [], []
         for placement in placements:
             partition = placement.partition
             self._checking.discard(partition)
@@ -367,6 +370,9 @@ class Placing:
             if not placement.owner and (graph is None or partition not in graph.partition_names()):
                 gone.append(partition)
                 self._drop_from_inventories(partition)
+                continue
+            if graph is None:
+                strays.append(partition)
                 continue
             known = max(self._cluster.epoch(partition), self._heard.get(partition, 0))
             before = self._behind.pop(partition, 0)
@@ -380,7 +386,21 @@ class Placing:
             self._learn(placement, "as stored")
         if gone:
             self._desk.brokers(Unassign(gone))
+        if strays:
+            self._unplace(strays)
         self.check(behind)
+
+    def _unplace(self, strays: list[str]) -> None:
+        """They are stored, and their graph is not in force: whoever undeployed it did not come to its partitions, or
+        the store has lost that it was deployed. No command could take them away, as there is no such graph."""
+        text = f"{strays[0]}: its graph is not deployed; taking {counted(len(strays), 'such partition')} away"
+        self._desk.log("warning", text, "stray", partitions=len(strays))
+        self._desk.store(Unplace(strays, False), lambda _: None)
+        self._desk.brokers(Unassign(strays))
+        self.forget(strays)
+        for partition in strays:
+            self._cluster.forget(partition)
+            self._drop_from_inventories(partition)
 
     def _drop_from_inventories(self, partition: str) -> None:
         for node in self._cluster.alive():

@@ -84,6 +84,7 @@ class ControllerState:
         self._recovering = Recovering(self._desk, self._placing, self._migrations, self._deploying)
         self._commands = Commands(self._desk, self._migrations, self._rebalancing, self._deploying)
         self._placing.on_placed = self._migrations.on_placed
+        self._placing.on_gone_back = self._migrations.on_gone_back
         self._loading = False
         self._loaded = False
         self._first_welcome = True

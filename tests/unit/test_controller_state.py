@@ -337,6 +337,32 @@ def test_what_a_store_lost_is_stored_again_when_it_answers_again() -> None:
     assert any("lost what was written last" in log.text for log in world.logs)
 
 
+def test_a_move_that_the_store_has_lost_is_over_and_late_news_of_it_do_not_count() -> None:
+    world = cluster(2)
+    world.run(3_000)
+    for name in ("node1", "node2"):
+        world.result("cordon", node=name)  # nobody takes it meanwhile
+    partition = next(p for p, owner in world.owners().items() if owner == "node1")
+    before = world.store.get(partition)
+    world.hand = True
+    asked = world.ask("migrate", what=partition.removeprefix("visits/"), node="node2")
+    world.run(100)
+    world.store.placements[partition] = Placement(partition, "node2", before.epoch + 1)
+    world.said(world.workers["node1"], m.MoveEnded(partition, before.epoch))
+    world.store.placements[partition] = before
+    world.feed(ev.StoreHealth(False))
+    world.feed(ev.StoreHealth(True))
+    world.run(100)
+    assert "the store has lost" in world.reply(asked).result["moves"][0]["error"]
+    world.feed(ev.FromBroker(m.Landed(partition, before.epoch + 1, "node2")))
+    world.run(100)
+    world.hand = False
+    world.result("uncordon", node="node1")
+    world.run(3_000)
+    assert world.store.get(partition).epoch > before.epoch + 1
+    assert world.consistent()
+
+
 def test_a_store_that_was_away_and_lost_nothing_is_left_as_it_is() -> None:
     world = cluster(2)
     world.run(3_000)
@@ -431,6 +457,20 @@ def test_partitions_of_a_graph_that_is_gone_are_taken_away() -> None:
     world.worker_up("node2", {"ghost/store/1": 4})
     world.run(3_000)
     assert "ghost/store/1" not in world.workers["node2"].owned
+
+
+def test_an_undeployment_that_a_dead_controller_did_not_end_is_ended() -> None:
+    """The graph is not there any more, so nobody could ask for it again."""
+    world = cluster(2)
+    world.run(3_000)
+    world.store.graphs.clear()
+    world.restart_controller()
+    world.run(3_000)
+    assert not any(placement.owner for placement in world.store.placements.values())
+    assert not any(worker.owned for worker in world.workers.values())
+    world.deploy(graph())
+    world.run(1_000)
+    assert world.consistent()
 
 
 def test_a_race_lost_to_a_source_ends_where_the_store_says() -> None:
