@@ -328,7 +328,8 @@ class Operator:
         for number, graph, _ in list(self.wanted.values()):
             if number == reply.id:
                 del self.wanted[graph.name]
-                self.world.told_deployed(graph)
-                if reply.error and graph.bundle not in self.world.broken:
+                if not reply.error:
+                    self.world.told_deployed(graph)
+                elif graph.bundle not in self.world.broken:
                     self.wanted[graph.name] = 0, graph, 0
                     self.world.sim.after(DEPLOY_RETRY_MS, self.deploy, graph)
