@@ -44,9 +44,7 @@ def build(folder: Path) -> bytes:
     out. Raises UserError if there is nothing, or more than the limits."""
     files = _files(folder)
     if not files:
-        raise UserError(
-            f"{folder}: no files to deploy\n  remedy: give the folder that holds graph.yaml and its code"
-        )
+        raise UserError(f"{folder}: no files to deploy\n  remedy: give the folder that holds graph.yaml and its code")
     _check_size(folder, files)
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -54,9 +52,7 @@ def build(folder: Path) -> bytes:
             try:
                 content = path.read_bytes()
             except OSError as error:
-                raise UserError(
-                    f"{path}: cannot be read: {error.strerror}\n  remedy: make it readable"
-                ) from None
+                raise UserError(f"{path}: cannot be read: {error.strerror}\n  remedy: make it readable") from None
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             entry.mode = 0o755 if os.access(path, os.X_OK) else 0o644
@@ -95,9 +91,7 @@ def unpack(bundle: bytes, folder: Path) -> None:
 def _files(folder: Path) -> list[tuple[str, Path]]:
     root = folder.resolve()
     if not root.is_dir():
-        raise UserError(
-            f"{folder}: not a folder\n  remedy: give the folder that holds graph.yaml and its code"
-        )
+        raise UserError(f"{folder}: not a folder\n  remedy: give the folder that holds graph.yaml and its code")
     found = []
     for at, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not is_ignored(Path(at, name))]
@@ -164,6 +158,4 @@ def _extract_one(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> 
 
 
 def _bad(why: str) -> UserError:
-    return UserError(
-        f"the bundle cannot be unpacked: {why}\n  remedy: deploy the folder again with liquefy-ctl"
-    )
+    return UserError(f"the bundle cannot be unpacked: {why}\n  remedy: deploy the folder again with liquefy-ctl")

@@ -172,9 +172,7 @@ def _check_name(name: str) -> None:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise ValueError(
-            f"the context field name {name!r} holds half of a surrogate pair, which is no text"
-        ) from None
+        raise ValueError(f"the context field name {name!r} holds half of a surrogate pair, which is no text") from None
     if size > FIELD_NAME_BYTES_MAX:
         raise ValueError(
             f"the context field name {name[:40]!r}... has {size} bytes (limit {FIELD_NAME_BYTES_MAX}); "

@@ -1,13 +1,13 @@
 """The error tree. Each error says whose fault it is, and whether the work surely did not happen.
 
-    LiquefyError
-    ├── UserError            the person's input: shown as one line, no traceback; nothing was changed
-    │   ├── GraphError       graph.yaml or a bundle: names file, line, value and remedy
-    │   │   └── GraphErrors  all that is wrong with it at once
-    │   └── ConfigError      a flag, an environment variable, a configuration file
-    ├── BadFrame             a peer sent what is not in the protocol: it loses its connection
-    ├── Deposed              the store has heard of a later leader than the controller that asked: nothing was done
-    └── StoreUnavailable     Redis did not answer: the work may or may not have happened (`definite` is False)
+LiquefyError
+├── UserError            the person's input: shown as one line, no traceback; nothing was changed
+│   ├── GraphError       graph.yaml or a bundle: names file, line, value and remedy
+│   │   └── GraphErrors  all that is wrong with it at once
+│   └── ConfigError      a flag, an environment variable, a configuration file
+├── BadFrame             a peer sent what is not in the protocol: it loses its connection
+├── Deposed              the store has heard of a later leader than the controller that asked: nothing was done
+└── StoreUnavailable     Redis did not answer: the work may or may not have happened (`definite` is False)
 """
 
 from __future__ import annotations

@@ -66,9 +66,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         body = self.body
         if type(body) is dict or isinstance(body, Mapping):
             return body
-        raise TypeError(
-            f"the body of this message is a {type(body).__name__}, not a mapping: use message.body"
-        )
+        raise TypeError(f"the body of this message is a {type(body).__name__}, not a mapping: use message.body")
 
 
 class Emit(msgspec.Struct, frozen=True):
@@ -101,9 +99,7 @@ def emit(to: str, body: Any = None, delay_s: float = 0) -> Emit:
     return Emit(to, body, math.ceil(delay_s * 1000))
 
 
-def answer(
-    body: Any = None, status: int = 200, headers: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()
-) -> Answer:
+def answer(body: Any = None, status: int = 200, headers: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> Answer:
     """Answer the request with which it all began: str and bytes go out as they are, None as nothing,
     everything else as JSON. Any fluxion may, whatever its streams. Pairs instead of a mapping allow a header
     twice. Raises ValueError, TypeError."""

@@ -55,9 +55,7 @@ class Module:
                 names = {alias.asname or alias.name.partition(".")[0] for alias in aliases}
                 self.open_ended |= "*" in names
             case ast.Assign(targets=targets):
-                names = {
-                    node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)
-                }
+                names = {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr()):
                 names = {name}
             case _:
@@ -119,9 +117,7 @@ def _parse(path: Path, problems: Problems) -> Module | None:
     except SyntaxError as error:
         problems.add(error.lineno or 0, f"is not Python: {error.msg}", "correct the line", file=str(path))
     except (ValueError, OSError, RecursionError) as error:
-        problems.add(
-            0, f"cannot be read as Python: {error}", "save it as UTF-8 Python source", file=str(path)
-        )
+        problems.add(0, f"cannot be read as Python: {error}", "save it as UTF-8 Python source", file=str(path))
     return None
 
 
@@ -135,9 +131,7 @@ def _add_missing_module(fluxion: Named, name: str, folder: Path, line: int, prob
     )
 
 
-def _check_function(
-    fluxion: Named, name: str, module: Module, path: Path, line: int, problems: Problems
-) -> None:
+def _check_function(fluxion: Named, name: str, module: Module, path: Path, line: int, problems: Problems) -> None:
     if name not in module.names and not module.open_ended:
         problems.add(
             line,
@@ -193,9 +187,7 @@ def _check_arguments(
     positional = [*arguments.posonlyargs, *arguments.args]
     needed = len(positional) - len(arguments.defaults)
     enough = arguments.vararg is not None or len(positional) >= len(wanted)
-    keyword_only = [
-        a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None
-    ]
+    keyword_only = [a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None]
     if enough and needed <= len(wanted) and not keyword_only:
         return
     has = "has a context" if stateful else "has no context"
@@ -205,7 +197,5 @@ def _check_arguments(
     if stateful and len(positional) == 1:
         remedy += ", or remove its key and group"
     signature = ast.unparse(arguments)
-    problem = (
-        f"fluxion {fluxion.name!r} {has}, and {name}({signature}) cannot be called with ({', '.join(wanted)})"
-    )
+    problem = f"fluxion {fluxion.name!r} {has}, and {name}({signature}) cannot be called with ({', '.join(wanted)})"
     problems.add(function.lineno, problem, remedy, file=str(path))

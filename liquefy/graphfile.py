@@ -174,14 +174,10 @@ def _check_whole(
         rules.check_exits(declared, streams, problems)
 
 
-def _check_settings(
-    entries: Mapping[str, Entry], known: Sequence[str], what: str, problems: Problems
-) -> None:
+def _check_settings(entries: Mapping[str, Entry], known: Sequence[str], what: str, problems: Problems) -> None:
     for name, entry in entries.items():
         if name not in known:
-            problems.add(
-                entry.line, f"{what} has no setting {name!r}{nearest(name, known)}", f"use {', '.join(known)}"
-            )
+            problems.add(entry.line, f"{what} has no setting {name!r}{nearest(name, known)}", f"use {', '.join(known)}")
 
 
 def _name(entry: Entry, problems: Problems) -> str:
@@ -198,16 +194,12 @@ def _name(entry: Entry, problems: Problems) -> str:
 
 def _check_length(name: str, line: int, problems: Problems) -> None:
     if len(name) > NAME_CHARS_MAX:
-        problems.add(
-            line, f"the name {name[:20]}... has {len(name)} characters", f"use at most {NAME_CHARS_MAX}"
-        )
+        problems.add(line, f"the name {name[:20]}... has {len(name)} characters", f"use at most {NAME_CHARS_MAX}")
 
 
 def _declared_name(name: str, line: int, what: str, problems: Problems) -> None:
     if not _NAME.fullmatch(name):
-        problems.add(
-            line, f"{name!r} cannot name {what}", "use letters, digits, _ and -, beginning with a letter"
-        )
+        problems.add(line, f"{name!r} cannot name {what}", "use letters, digits, _ and -, beginning with a letter")
     _check_length(name, line, problems)
 
 
@@ -223,9 +215,7 @@ def _seconds(entries: Mapping[str, Entry], name: str, default: float, what: str,
     except ValueError:
         seconds = 0.0
     if not 0.001 <= seconds <= SECONDS_MAX:
-        problems.add(
-            entry.line, f"{what} is {value!r}", f"give a number of seconds from 0.001 to {SECONDS_MAX:.0f}"
-        )
+        problems.add(entry.line, f"{what} is {value!r}", f"give a number of seconds from 0.001 to {SECONDS_MAX:.0f}")
         return default
     return seconds
 
@@ -369,9 +359,7 @@ def _partitions(settings: Mapping[str, Entry], what: str, problems: Problems) ->
         return 0
     if value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= PARTITIONS_MAX:
         return int(value)
-    problems.add(
-        entry.line, f"{what}: partitions is {value!r}", f"give a whole number from 1 to {PARTITIONS_MAX}"
-    )
+    problems.add(entry.line, f"{what}: partitions is {value!r}", f"give a whole number from 1 to {PARTITIONS_MAX}")
     return 0
 
 

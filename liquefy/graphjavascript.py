@@ -180,9 +180,7 @@ def _parse(path: Path, problems: Problems) -> Module | None:
     return module
 
 
-def _check_function(
-    fluxion: Named, name: str, module: Module, path: Path, line: int, problems: Problems
-) -> None:
+def _check_function(fluxion: Named, name: str, module: Module, path: Path, line: int, problems: Problems) -> None:
     export = module.exports.get(name)
     if export is None:
         if not module.open_ended:

@@ -109,9 +109,7 @@ def parse_route(name: str, line: int, route: str, problems: Problems, raw: bool 
         if wrong:
             problems.add(line, f"input {name!r}: path {path!r}: {wrong}", remedy)
     return (
-        DeclaredInput(name, line, method, path, raw)
-        if len(problems.errors) == refused
-        else DeclaredInput(name, line)
+        DeclaredInput(name, line, method, path, raw) if len(problems.errors) == refused else DeclaredInput(name, line)
     )
 
 
@@ -121,11 +119,7 @@ def _segment_problem(segment: str, last: bool, seen: set[str]) -> str:
     if parameter is None:
         if not segment:
             return "an empty segment"
-        return (
-            ""
-            if _LITERAL.fullmatch(segment)
-            else f"the segment {segment!r} is neither text nor {{parameter}}"
-        )
+        return "" if _LITERAL.fullmatch(segment) else f"the segment {segment!r} is neither text nor {{parameter}}"
     name, rest = parameter[1], parameter[2]
     if rest and not last:
         return f"{segment!r} takes the rest of the path and is not the last segment"
@@ -175,15 +169,12 @@ def check_inputs(inputs: Sequence[DeclaredInput], problems: Problems) -> None:
         if other is not entry:
             problems.add(
                 entry.line,
-                f"inputs {other.name!r} and {entry.name!r} take the same requests, "
-                f"{entry.method} {entry.shape}",
+                f"inputs {other.name!r} and {entry.name!r} take the same requests, {entry.method} {entry.shape}",
                 "change the method or the path of one of them",
             )
 
 
-def check_names(
-    inputs: Sequence[DeclaredInput], fluxions: Sequence[DeclaredFluxion], problems: Problems
-) -> bool:
+def check_names(inputs: Sequence[DeclaredInput], fluxions: Sequence[DeclaredFluxion], problems: Problems) -> bool:
     """Whether each name stands for one thing."""
     names = {entry.name for entry in inputs}
     clear = True
@@ -214,9 +205,7 @@ def parse_streams(items: Sequence[tuple[int, str]], problems: Problems) -> list[
         for source, to in pairwise(names):
             first = streams.get((source, to))
             if first is not None:
-                problems.add(
-                    line, f"the stream {source} >> {to} stands twice, first in line {first.line}", "keep one"
-                )
+                problems.add(line, f"the stream {source} >> {to} stands twice, first in line {first.line}", "keep one")
             else:
                 streams[source, to] = Stream(line, source, to)
     return list(streams.values())
@@ -228,14 +217,10 @@ def check_streams(
     """Every end of a stream is something that may stand there."""
     for line, source, to in streams:
         if source == OUTPUT:
-            problems.add(
-                line, "a stream leaves `output`", "`output` answers the request; nothing comes after it"
-            )
+            problems.add(line, "a stream leaves `output`", "`output` answers the request; nothing comes after it")
         elif source not in inputs and source not in fluxions:
             hint = nearest(source, [*inputs, *fluxions])
-            problems.add(
-                line, f"unknown name {source!r}{hint}", "declare it under `fluxions:`, or correct it"
-            )
+            problems.add(line, f"unknown name {source!r}{hint}", "declare it under `fluxions:`, or correct it")
         if to in inputs or to == INPUT:
             problems.add(line, f"a stream leads to the input {to!r}", "lead it to a fluxion or to `output`")
         elif to == OUTPUT and source in inputs:
@@ -250,9 +235,7 @@ def check_entries(inputs: Sequence[DeclaredInput], streams: Sequence[Stream], pr
     for entry in inputs:
         leaving = [stream for stream in streams if stream.source == entry.name]
         if not leaving:
-            problems.add(
-                entry.line, f"the input {entry.name!r} has no stream", f"add `- {entry.name} >> <a fluxion>`"
-            )
+            problems.add(entry.line, f"the input {entry.name!r} has no stream", f"add `- {entry.name} >> <a fluxion>`")
         for stream in leaving[1:]:
             problems.add(
                 stream.line,

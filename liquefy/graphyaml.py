@@ -124,9 +124,7 @@ def text(entry: Entry, what: str, problems: Problems) -> str | None:
     if isinstance(node, yaml.ScalarNode):
         problems.add(entry.line, f"{what} has no value", "give it one, or remove the line")
     else:
-        problems.add(
-            entry.line, f"{what} is not a single value", "write one value; quote it if it has brackets"
-        )
+        problems.add(entry.line, f"{what} is not a single value", "write one value; quote it if it has brackets")
     return None
 
 

@@ -55,9 +55,7 @@ nothing waits long for a result and nobody takes the host for hung."""
 Passed = tuple[int, list[Emitted], int, int, list["Passed"]]
 """A Step without its processor time: index, emitted, elapsed and weight in nanoseconds, its own steps."""
 
-Row = tuple[
-    int, list[Emitted], dict[str, bytes], tuple[str, ...], str, str, int, int, bool, list[Passed]
-]
+Row = tuple[int, list[Emitted], dict[str, bytes], tuple[str, ...], str, str, int, int, bool, list[Passed]]
 """A result without its processor time: as Done, with `elapsed` in nanoseconds."""
 
 
@@ -347,9 +345,7 @@ def onward_item(item: Item, emitted: Emitted, message: bytes) -> Item:
 
 def message_of(item: Item) -> Message:
     """What the function is given. New at each try, as the first may have changed the body."""
-    return Message(
-        unpack(item.body), item.key, item.id.hex(), item.fluxion, item.deadline_ms / 1000, item.trace
-    )
+    return Message(unpack(item.body), item.key, item.id.hex(), item.fluxion, item.deadline_ms / 1000, item.trace)
 
 
 def explain(error: BaseException, spec: Spec, folder: str) -> tuple[str, str]:
@@ -372,9 +368,7 @@ def results(rows: list[Row], cpu_ns: int, weights: list[int]) -> list[Done]:
         ticket, emitted, sets, removes, error, trace, elapsed, size, empty, passed = row
         cpu_us = share.of(weight)
         steps = _steps(passed, share) if passed else []
-        done.append(
-            Done(ticket, emitted, sets, removes, error, trace, cpu_us, elapsed // 1000, size, empty, steps)
-        )
+        done.append(Done(ticket, emitted, sets, removes, error, trace, cpu_us, elapsed // 1000, size, empty, steps))
     return done
 
 

@@ -31,9 +31,7 @@ _logger = logging.getLogger("liquefy")
 def setup(name: str, log_format: str = "text", level: str = "info") -> None:
     """Send all logging of this process to stderr, as lines of `name`. Raises ConfigError (format)."""
     if log_format not in FORMATS:
-        raise ConfigError(
-            f"log_format: {log_format!r} is unknown\n  remedy: give one of {', '.join(FORMATS)}"
-        )
+        raise ConfigError(f"log_format: {log_format!r} is unknown\n  remedy: give one of {', '.join(FORMATS)}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(name) if log_format == "json" else _Text(name, sys.stderr.isatty()))
     root = logging.getLogger()

@@ -478,4 +478,6 @@ def _shown(url: str) -> str:
 
 
 def _bad_url(url: str) -> ConfigError:
-    return ConfigError(f"{_shown(url)!r} is not the address of a Redis\n  remedy: give redis://host:port/0 or unix:///path")
+    return ConfigError(
+        f"{_shown(url)!r} is not the address of a Redis\n  remedy: give redis://host:port/0 or unix:///path"
+    )

@@ -57,9 +57,7 @@ def run(kind: type[Config], serve: Callable[[Config, asyncio.Event], Awaitable[N
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             # Strings all: `config.load` converts, and complains in the same words whatever the source.
-            default=typer.Option(
-                None, metavar=type(field.default).__name__.upper(), help=f"default: {field.default}"
-            ),
+            default=typer.Option(None, metavar=type(field.default).__name__.upper(), help=f"default: {field.default}"),
             annotation=str | None,
         )
         for field in dataclasses.fields(kind)

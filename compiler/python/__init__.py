@@ -22,9 +22,9 @@ def compile(folder: Path, entry: str, app: str | None = None) -> Program:
     facts = gathered.facts
     classified = classify(facts)
     cutters, kept = _cutters(gathered, classified)
-    # The first part of a handler that is cut has the name of the function that it begins with.
+    # What a handler that is cut touches belongs to the part that touches it.
     if cutters:
-        named = [replace(u, name=cutters[u.id].pieces[0].name) if u.id in cutters else u for u in facts.units]
+        named = [replace(u, name=cutters[u.id].name) if u.id in cutters else u for u in facts.units]
         facts = replace(facts, units=tuple(named))
         classified = classify(facts)
     taken = RESERVED | {part.name for part in classified.parts}

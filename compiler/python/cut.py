@@ -8,13 +8,13 @@ written out, the others stay functions that their part calls. Where one conditio
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from compiler.assemble import Body, Chain
 from compiler.classify import Part, unused
-from compiler.facts import Mode, Place, Unit
+from compiler.facts import Place, Unit
 from compiler.program import Fluxion, Kept, Role, Sort, Sorted, Stream
+from compiler.python import statements
 from compiler.python.evaluate import Machine
 from compiler.python.model import (
     NOTHING,
@@ -24,19 +24,21 @@ from compiler.python.model import (
     Const,
     Func,
     Function,
-    Lib,
     LibMethod,
     Method,
+    Module,
     ModuleAtom,
     Obj,
     Plain,
     Ref,
     Req,
     Scalar,
-    Special,
 )
 from compiler.python.model import Part as Inside
+from compiler.python.pieces import Line, Piece, Uncut
 from compiler.python.read import place
+from compiler.python.stateful import Touches, joined, united
+from compiler.python.used import Called, Names
 
 PIECES_MAX = 32
 """Parts of one handler."""
@@ -50,40 +52,6 @@ CUT_UNDER = ("flask", "fastapi")
 """Frameworks in which the runtime calls a part of a handler instead of the handler."""
 
 _ROUTES = ("route", "get", "post", "put", "delete", "patch", "head", "options", "api_route")
-_FRAMEWORKS = (
-    *("flask", "quart", "fastapi", "starlette", "aiohttp", "werkzeug", "jinja2", "flask_restful", "flask_restx"),
-    *("flask_login", "flask_httpauth", "sanic", "bottle", "microdot", "tornado"),
-)
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
-
-
-class Uncut(Exception):
-    """Why a handler stays whole, where, and what would free it."""
-
-    def __init__(self, why: str, where: Place, remedy: str = "") -> None:
-        super().__init__(why)
-        self.why, self.where, self.remedy = why, where, remedy
-
-
-@dataclass
-class Piece:
-    role: Role
-    name: str = ""
-    function: Function | None = None
-    lines: list[tuple[ast.stmt, str]] = field(default_factory=list)
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    """First and last lines of the original that it runs itself."""
-
-
-@dataclass(frozen=True)
-class Called:
-    """A statement that is a call of an own function, its value assigned to `target`, returned, or dropped."""
-
-    function: Function
-    call: ast.Call
-    target: ast.expr | None
-    returns: bool
-    awaited: bool
 
 
 def cut(machine: Machine, handler: Function, part: Part, unit: Unit, state: set[str]) -> Cutter | Kept | None:
@@ -105,6 +73,7 @@ class Cutter:
         self._handler = handler
         self._module = handler.module
         self._state = state
+        self._names = Names(machine, state)
         self.pieces = [Piece(Role.START)]
         self._written_out: list[Function] = [handler]
         self._bodies: dict[Function, list[ast.stmt]] = {}
@@ -113,6 +82,12 @@ class Cutter:
         self._active: list[Function] = [handler]
         self._handed: dict[str, Atoms] = {}
         """Names made for arguments, and what they may be."""
+        self._everything: set[str] = set()
+        self._imports: list[list[str]] = []
+        self.stateful: set[int] = set()
+        """Indices of the pieces that touch state."""
+        self.together: list[tuple[Place, str]] = []
+        """Where state is touched again, for which pieces stay together."""
 
     def looks_like_one(self) -> bool:
         """At least two own functions, one after the other, whatever else."""
@@ -120,10 +95,10 @@ class Cutter:
 
         def count(function: Function, depth: int) -> None:
             for statement in self._body(function):
-                called = self._called(function, statement)
+                called = self._names.called(function, statement)
                 if called is not None and called.function not in self._active and depth < 8:
                     names.append(called.function.name)
-                    if not self._framework_itself(called.function):
+                    if not self._framework_itself(called):
                         count(called.function, depth + 1)
 
         handler = self._handler
@@ -138,7 +113,7 @@ class Cutter:
         """`@app.get("/")`: another decorator would have to run around all parts."""
         if not isinstance(decorator, ast.Call) or not isinstance(decorator.func, ast.Attribute):
             return False
-        of = self._resolve(self._handler, decorator.func.value)
+        of = self._names.resolve(self._handler, decorator.func.value)
         applications = all(isinstance(a, Ref) and "*app" in a.obj.attrs for a in of)
         return bool(of) and applications and decorator.func.attr in _ROUTES
 
@@ -148,10 +123,14 @@ class Cutter:
         """The statements of a function, calls inside calls one after the other, and one return at its end."""
         if function not in self._bodies:
             found: list[ast.stmt] = []
-            for statement in _one_return(_body(function)) if function is not self._handler else _body(function):
+            for statement in self._written(function):
                 found += self._unnested(function, statement)
             self._bodies[function] = found
         return self._bodies[function]
+
+    def _written(self, function: Function) -> list[ast.stmt]:
+        found = statements.body(function)
+        return found if function is self._handler else statements.one_return(found)
 
     def _unnested(self, function: Function, statement: ast.stmt) -> list[ast.stmt]:
         """`return f(g(x))` as `result = g(x)` and `return f(result)`, if nothing else happens between the two."""
@@ -161,10 +140,10 @@ class Cutter:
             return [statement]
         arguments = [*outer.args, *(k.value for k in outer.keywords)]
         inner = [a for a in arguments if not isinstance(a, ast.Name | ast.Constant)]
-        called = self._called(function, ast.Expr(inner[0])) if len(inner) == 1 else None
+        called = self._names.called(function, ast.Expr(inner[0])) if len(inner) == 1 else None
         if called is None or (isinstance(outer.func, ast.Attribute) and not isinstance(outer.func.value, ast.Name)):
             return [statement]
-        name = "result" if "result" not in _locals(function) else f"{called.function.name}_result"
+        name = "result" if "result" not in statements.locals_of(function) else f"{called.function.name}_result"
         first = ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], inner[0]), inner[0])
         load = ast.copy_location(ast.Name(name, ast.Load()), inner[0])
         args = [load if a is inner[0] else a for a in outer.args]
@@ -192,10 +171,10 @@ class Cutter:
 
     def _walk(self, function: Function, target: ast.expr | None, tail: bool) -> None:
         """The statements of a function that is written out, into the pieces. `tail`: its value is the answer."""
-        statements = self._body(function)
-        calls = [i for i, s in enumerate(statements) if self._chained(function, s) is not None]
-        for index, statement in enumerate(statements):
-            last = index == len(statements) - 1
+        lines = self._body(function)
+        calls = [i for i, s in enumerate(lines) if self._chained(function, s) is not None]
+        for index, statement in enumerate(lines):
+            last = index == len(lines) - 1
             called = self._chained(function, statement) if index in calls else None
             if called is not None:
                 into = target if called.returns else called.target
@@ -216,13 +195,13 @@ class Cutter:
             self._inner_returns(function, statement, tail)
             self._add(function, statement)
         if not tail and target is not None:
-            self._assign(function, target, ast.Constant(None), statements[-1])
+            self._assign(function, target, ast.Constant(None), lines[-1])
 
     def _inner_returns(self, function: Function, statement: ast.stmt, tail: bool) -> None:
         piece = self.pieces[-1]
         if piece.role is Role.END or (piece.role is Role.START and tail):
             return
-        for node in _own(statement):
+        for node in statements.own(statement):
             if isinstance(node, ast.Return):
                 remedy = "return at the end of the function alone"
                 raise Uncut(f"line {node.lineno} returns before the end", self._at(function, node), remedy)
@@ -231,8 +210,8 @@ class Cutter:
         """The last piece begins; it is named by the function that makes the response."""
         name = END
         for node in ast.walk(self._body(function)[-1]):
-            own = self._own_function(function, node.func) if isinstance(node, ast.Call) else None
-            if own is not None and self._framework(own):
+            own = self._names.own_function(function, node.func) if isinstance(node, ast.Call) else None
+            if own is not None and self._names.framework(own):
                 name = own.name
         self.pieces.append(Piece(Role.END, name, function))
 
@@ -242,19 +221,19 @@ class Cutter:
         if called.returns and not last:
             raise Uncut(f"line {called.call.lineno} returns before the end", self._at(function, called.call))
         answers = into_answer and callee.name == END and not called.awaited and len(self.pieces) > 1
-        if answers or self._framework_itself(callee):
+        if answers or self._framework_itself(called):
             if not into_answer:
                 why = f"line {called.call.lineno} makes the answer before the end"
                 raise Uncut(why, self._at(function, called.call))
             self._given(function, callee, called)
             self.pieces.append(Piece(Role.END, callee.name, callee))
-            self._add_node(function, _returned(_recall(callee, called)), called.call)
+            self._add_node(
+                function, statements.returned(statements.recall(callee, called.call, called.awaited)), called.call
+            )
             return
-        start = self.pieces[-1].role is Role.START and not self.pieces[-1].name
-        if start:
-            self.pieces[-1].name, self.pieces[-1].function = callee.name, callee
+        start = self._begins(function, callee)
         inner = any(self._chained(callee, statement) for statement in self._body(callee))
-        if inner and callee.module is self._module and callee not in self._active:
+        if inner and called.wrapper is None and callee not in self._active:
             self._collisions(function, callee, called, into_answer)
             self._given(function, callee, called)
             if not start:
@@ -264,7 +243,7 @@ class Cutter:
             self._walk(callee, target, into_answer)
             self._active.pop()
             return
-        if self._framework(callee):
+        if self._names.framework(called.wrapper or callee):
             why = f"line {called.call.lineno} calls {callee.name}, which uses the framework further on"
             raise Uncut(why, self._at(function, called.call))
         call = called.call
@@ -275,22 +254,32 @@ class Cutter:
         if into_answer:
             self._assign(function, ast.Name("result", ast.Store()), value, called.call)
             self.pieces.append(Piece(Role.END, END, function))
-            self._add_node(function, _returned(ast.Name("result", ast.Load())), called.call)
+            self._add_node(function, statements.returned(ast.Name("result", ast.Load())), called.call)
             self._m.values[self._handler.node, "result"] = self._m.values.get((callee.node, "return"), NOTHING)
         else:
             self._assign(function, target, value, called.call)
+
+    def _begins(self, function: Function, callee: Function) -> bool:
+        """Whether the function is the first part: the handler before it is a part of its own if it works on state."""
+        first = self.pieces[-1]
+        if first.role is not Role.START or first.name:
+            return False
+        own = any(self._names.touches(line.within, n) for line in first.lines for n in ast.walk(line.node))
+        first.function = self._handler if own else callee
+        first.name = first.function.name
+        return not own
 
     def _arguments_here(self, function: Function, called: Called) -> ast.Call:
         """What touches state or the framework among the arguments is looked up by the caller, before the call."""
         call = called.call
         node = called.function.node.args
         parameters = [a.arg for a in (*node.posonlyargs, *node.args)]
-        taken = set().union(*[_locals(f) for f in self._written_out])
+        taken = set().union(*[statements.locals_of(f) for f in self._written_out])
 
         def here(value: ast.expr, parameter: str) -> ast.expr:
             inside = list(ast.walk(value))
-            plain = not any(self._touches_state(function, n) for n in inside)
-            if plain and not any(self._is_framework(function, n, frozenset()) for n in inside):
+            plain = not any(self._names.touches(function, n) for n in inside)
+            if plain and not any(self._names.is_framework(function, n) for n in inside):
                 return value
             name = parameter if parameter not in taken else f"{parameter}_of_{called.function.name}"
             self._assign(function, ast.Name(name, ast.Store()), value, call)
@@ -322,7 +311,7 @@ class Cutter:
         pairs = [(name, values[name]) for name in wanted if ast.unparse(values[name]) != name]
         if not pairs:
             return
-        used = {name for _, value in pairs for name in _loads(value)}
+        used = {name for _, value in pairs for name in statements.loads(value)}
         if len(pairs) > 1 and used & {name for name, _ in pairs}:
             target: ast.expr = ast.Tuple([ast.Name(n, ast.Store()) for n, _ in pairs], ast.Store())
             self._assign(function, target, ast.Tuple([v for _, v in pairs], ast.Load()), called.call)
@@ -334,10 +323,10 @@ class Cutter:
         """A name that stands for one thing in the caller and for another in the callee, and is needed after."""
         if tail:
             return
-        after = {n for s in self._body(function) if s.lineno > called.call.lineno for n in _loads(s)}
+        after = {n for s in self._body(function) if s.lineno > called.call.lineno for n in statements.loads(s)}
         target = {n.id for n in ast.walk(called.target) if isinstance(n, ast.Name)} if called.target else set()
-        inside = _stores(callee) | {a.arg for a in (*callee.node.args.args, *callee.node.args.kwonlyargs)}
-        same = {n.id for n in called.call.args if isinstance(n, ast.Name)} - _stores(callee)
+        inside = statements.stores(callee) | {a.arg for a in (*callee.node.args.args, *callee.node.args.kwonlyargs)}
+        same = {n.id for n in called.call.args if isinstance(n, ast.Name)} - statements.stores(callee)
         clash = sorted((inside & after) - target - same)
         if clash:
             why = f"line {called.call.lineno}: {clash[0]} is one thing here and another in {callee.name}"
@@ -352,159 +341,88 @@ class Cutter:
     def _add_node(self, function: Function, node: ast.stmt, where: ast.AST) -> None:
         ast.copy_location(node, where)
         ast.fix_missing_locations(node)
-        self.pieces[-1].lines.append((node, ast.unparse(node)))
-        self._span(where)
+        self._line(function, node, ast.unparse(node), where)
 
     def _add(self, function: Function, statement: ast.stmt) -> None:
-        text = ast.unparse(statement) if statement in self._made else _text(function, statement)
-        self.pieces[-1].lines.append((statement, text))
-        self._span(statement)
+        text = ast.unparse(statement) if statement in self._made else statements.text(function, statement)
+        self._line(function, statement, text, statement)
 
-    def _span(self, node: ast.AST) -> None:
-        first = getattr(node, "lineno", 0)
-        self.pieces[-1].spans.append((first, getattr(node, "end_lineno", first) or first))
+    def _line(self, function: Function, node: ast.stmt, text: str, where: ast.AST) -> None:
+        first = getattr(where, "lineno", 0)
+        last = getattr(where, "end_lineno", first) or first
+        self.pieces[-1].lines.append(Line(node, text, function, first, last))
 
     # What is called
 
     def _chained(self, function: Function, statement: ast.stmt) -> Called | None:
         """A call at which the handler may be cut. One of a function that uses the framework only as the answer."""
-        called = self._called(function, statement)
+        called = self._names.called(function, statement)
         if called is None or called.function in self._active:
             return None
-        if not self._framework_itself(called.function):
+        if not self._framework_itself(called):
             return called
         return called if called.returns and function is not self._handler else None
 
-    def _called(self, function: Function, statement: ast.stmt) -> Called | None:
-        target: ast.expr | None = None
-        value: ast.expr | None = None
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            target, value = statement.targets[0], statement.value
-            if not isinstance(target, ast.Name | ast.Tuple):
-                return None
-        elif isinstance(statement, ast.Return | ast.Expr):
-            value = statement.value
-        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            target, value = statement.target, statement.value
-        awaited = isinstance(value, ast.Await)
-        call = value.value if isinstance(value, ast.Await) else value
-        if not isinstance(call, ast.Call):
-            return None
-        own = self._own_function(function, call.func)
-        if own is None or own.asynchronous != awaited:
-            return None
-        return Called(own, call, target, isinstance(statement, ast.Return), awaited)
-
-    def _own_function(self, function: Function, node: ast.expr) -> Function | None:
-        if isinstance(node, ast.Name) and node.id in _locals(function):
-            return None
-        atoms = self._resolve(function, node)
-        atom = next(iter(atoms), None) if len(atoms) == 1 else None
-        if not isinstance(atom, Func) or atom.bound is not None or atom.info.scope.kind != "module":
-            return None
-        plain = isinstance(atom.info.node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if not plain or atom.info.node.decorator_list:  # type: ignore[union-attr]
-            return None
-        return None if any(isinstance(n, ast.Yield | ast.YieldFrom) for n in ast.walk(atom.info.node)) else atom.info
-
-    def _resolve(self, function: Function, node: ast.expr) -> Atoms:
-        """What a name of the module, or of a module in it, stands for."""
-        if isinstance(node, ast.Name):
-            found = function.module.scope.names.get(node.id)
-            return found if found is not None else NOTHING
-        if isinstance(node, ast.Attribute):
-            for atom in self._resolve(function, node.value):
-                if isinstance(atom, ModuleAtom):
-                    return atom.info.scope.names.get(node.attr, NOTHING)
-                if isinstance(atom, Lib):
-                    return self._m.named(f"{atom.name}.{node.attr}")
-        return NOTHING
-
-    # What is used
-
-    def _framework(self, info: Function, seen: frozenset[Function] = frozenset()) -> bool:
-        """Whether it uses the framework, itself or through what it calls."""
-        if info in seen:
-            return False
-        return any(self._is_framework(info, node, seen | {info}) for node in ast.walk(info.node))
-
-    def _framework_itself(self, info: Function) -> bool:
-        """The same, but for a last call that it hands its work on to."""
-        last = self._called(info, self._body(info)[-1])
+    def _framework_itself(self, called: Called) -> bool:
+        """Whether it uses the framework other than in a last call that it hands its work on to."""
+        if called.wrapper is not None:
+            return self._names.framework(called.wrapper)
+        info = called.function
+        last = self._names.called(info, self._body(info)[-1])
         onward = last.call.func if last is not None and last.returns else None
-        return any(self._is_framework(info, n, frozenset({info})) for n in ast.walk(info.node) if n is not onward)
-
-    def _is_framework(self, function: Function, node: ast.AST, seen: frozenset[Function]) -> bool:
-        if not isinstance(node, ast.Name) or node.id in _locals(function):
-            return False
-        for atom in self._resolve(function, node):
-            if isinstance(atom, Req | Special) and not (isinstance(atom, Special) and atom.kind == "path"):
-                return True
-            if isinstance(atom, Lib) and atom.name.split(".")[0] in _FRAMEWORKS:
-                return True
-            if isinstance(atom, Ref) and atom.obj.kind == "lib" and atom.obj.name.split(".")[0] in _FRAMEWORKS:
-                return True
-            if isinstance(atom, Func) and self._framework(atom.info, seen):
-                return True
-        return False
-
-    def _touches_state(self, function: Function, node: ast.AST, seen: frozenset[Function] = frozenset()) -> bool:
-        if not isinstance(node, ast.Name) or node.id in _locals(function):
-            return False
-        if f"{function.module.scope.path}.{node.id}" in self._state:
-            return True
-        for atom in self._resolve(function, node):
-            if isinstance(atom, Func) and atom.info not in seen:
-                if any(id_.startswith(f"{atom.info.path}.") for id_ in self._state):
-                    return True
-                inner = seen | {atom.info}
-                if any(self._touches_state(atom.info, n, inner) for n in ast.walk(atom.info.node)):
-                    return True
-            if isinstance(atom, ClassAtom) and any(id_.startswith(f"{atom.info.path}.") for id_ in self._state):
-                return True
-            if isinstance(atom, Ref) and any(name in self._state for name, _ in atom.obj.roots()):
-                return True
-        return False
+        behind = set(ast.walk(onward)) if onward is not None else set()
+        return any(self._names.is_framework(info, n) for n in ast.walk(info.node) if n not in behind)
 
     # What it becomes
 
     def check(self, unit: Unit) -> None:
-        """Raises Uncut."""
-        self._check_pieces(unit)
+        """Which pieces touch state, and that each can be a part of its own. Raises Uncut."""
+        self._check_outside(unit)
+        self._keep_with_request()
+        pieces, self.stateful, self.together = united(self.pieces, Touches(self._names, unit, self._state))
+        if len(pieces) < 3 and len(self.pieces) > len(pieces):
+            where, what = self.together[0]
+            why = f"line {where.line} {what} after the first part"
+            raise Uncut(why, where, "touch it in one function alone")
+        self.pieces = pieces
+        for piece in self.pieces:
+            self._check_piece(piece)
         self._travel(*self._flow())
+        self._imports = [self._imported(piece) for piece in self.pieces]
+
+    def _keep_with_request(self) -> None:
+        """Parts that use the request object stay with the first: that has it, and it cannot travel."""
+        needs, _ = self._flow()
+        last = 0
+        for i, piece in enumerate(self.pieces):
+            if piece.role is Role.STEP and any(
+                isinstance(a, Req) and not a.path for n in needs[i] for a in self._atoms(n)
+            ):
+                last = i
+        if last:
+            self.pieces = [joined(self.pieces[: last + 1]), *self.pieces[last + 1 :]]
+
+    @property
+    def name(self) -> str:
+        """Of the part that has the handler's context: the first that touches state, else the first."""
+        return self.pieces[min(self.stateful, default=0)].name
 
     def chain(self, part: Part, taken: set[str], instead: Body | None) -> Chain:
-        """`part`: of the first piece, with its name. `taken`: names of other fluxions; those of this one are added."""
+        """`part`: of the piece that is called `name`, with its name in the graph. `taken`: names of other fluxions;
+        those of this one are added."""
         needs, gives = self._flow()
         sent = self._travel(needs, gives)
-        order = [part.name]
-        for piece in self.pieces[1:]:
-            order.append(unused(piece.name, taken))
+        holder = min(self.stateful, default=0)
+        order: list[str] = []
+        for i, piece in enumerate(self.pieces):
+            order.append(part.name if i == holder else unused(piece.name, taken))
             taken.add(order[-1])
         fluxions: list[Fluxion] = []
         variables: list[Sorted] = []
-        for i, piece in enumerate(self.pieces):
-            function = piece.function or self._handler
+        for i in range(len(self.pieces)):
             last = i == len(self.pieces) - 1
-            streams = (Stream("output"),) if last else (Stream(order[i + 1], tuple(sent[i])),)
-            waits = any(isinstance(n, ast.Await) for node, _ in piece.lines for n in ast.walk(node))
-            first = piece.role is Role.START
-            fluxions.append(
-                Fluxion(
-                    order[i],
-                    piece.role,
-                    part.group if first else order[i],
-                    body="\n".join(text for _, text in piece.lines),
-                    context=part.context if first else (),
-                    key=part.key if first else "",
-                    key_convert=part.key_convert if first else "",
-                    streams=streams,
-                    waits=waits,
-                    unit=part.unit if first else "",
-                    place=place(function.module, function.node),
-                    last_line=getattr(function.node, "end_lineno", 0) or 0,
-                )
-            )
+            stream = Stream("output") if last else Stream(order[i + 1], tuple(sent[i]))
+            fluxions.append(self._fluxion(i, part, order[i], stream))
             if not last:
                 where = f"{order[i]} >> {order[i + 1]}"
                 variables += [
@@ -513,75 +431,132 @@ class Cutter:
                 ]
         return Chain(tuple(fluxions), tuple(variables), instead=instead)
 
+    def _fluxion(self, index: int, part: Part, name: str, stream: Stream) -> Fluxion:
+        piece = self.pieces[index]
+        function = piece.function or self._handler
+        holds = index in self.stateful or (index == 0 and not self.stateful)
+        first = piece.role is Role.START
+        where, last_line = place(function.module, function.node), getattr(function.node, "end_lineno", 0) or 0
+        if self._home(piece) is not function.module:
+            where = Place(self._home(piece).file, piece.lines[0].first)
+            last_line = piece.lines[-1].last
+        return Fluxion(
+            name,
+            piece.role,
+            part.group if holds else name,
+            body="\n".join([*self._imports[index], *(line.text for line in piece.lines)]) or "pass",
+            context=part.context if holds else (),
+            key=part.key if holds else "",
+            key_convert=part.key_convert if holds else "",
+            streams=(stream,),
+            waits=any(isinstance(n, ast.Await) for line in piece.lines for n in ast.walk(line.node)),
+            unit=part.unit if first else "",
+            place=where,
+            last_line=last_line,
+        )
+
+    # In which module a piece is run
+
+    def _home(self, piece: Piece) -> Module:
+        """The first and the last part are cut out of the handler's file."""
+        modules = dict.fromkeys(line.within.module for line in piece.lines)
+        if piece.role is Role.STEP and len(modules) == 1:
+            return next(iter(modules))
+        return self._module
+
+    def _imported(self, piece: Piece) -> list[str]:
+        """What its lines from other files need of the names of those. Raises Uncut."""
+        home = self._home(piece)
+        wanted: dict[Module, dict[str, None]] = {}
+        for line in piece.lines:
+            module = line.within.module
+            if module is home:
+                continue
+            where = self._at(line.within, line.node)
+            for name in statements.loads(line.node):
+                if name in self._everything or name not in module.scope.names:
+                    continue
+                if name in home.scope.names and home.scope.names[name] != module.scope.names[name]:
+                    raise Uncut(f"{name} is one thing in {home.file} and another in {module.file}", where)
+                if name in module.scope.rebound:
+                    raise Uncut(f"line {where.line} touches {name}, which {module.file} gives new values", where)
+                wanted.setdefault(module, {})[name] = None
+        return [f"from {self._spelled(home, module)} import {', '.join(names)}" for module, names in wanted.items()]
+
+    def _spelled(self, home: Module, module: Module) -> str:
+        """What the one calls the other where it imports it. Raises Uncut."""
+        for node in ast.walk(home.tree):
+            for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                bound = home.scope.names.get(alias.asname or alias.name, NOTHING)
+                whole = any(isinstance(a, ModuleAtom) and a.info is module for a in bound)
+                if isinstance(node, ast.Import) and whole:
+                    return alias.name
+                if isinstance(node, ast.ImportFrom):
+                    path = "." * node.level + (node.module or "")
+                    if whole:
+                        return f"{path}.{alias.name}" if node.module else f"{path}{alias.name}"
+                    if any(isinstance(a, Func) and a.info.scope is module.scope for a in bound) and node.module:
+                        return path
+        raise Uncut(f"{home.file} does not import {module.file}", self._at(self._handler, self._handler.node))
+
     def _placed(self, name: str) -> Place:
         for piece in self.pieces:
-            for node, _ in piece.lines:
-                if name in _assigned(node):
-                    return self._at(self._handler, node)
+            for line in piece.lines:
+                if name in statements.assigned(line.node):
+                    return self._at(line.within, line.node)
         return self._at(self._handler, self._handler.node)
 
     def _why(self, name: str, at: int, needs: list[list[str]], order: list[str]) -> str:
         readers = [order[i] for i in range(at + 1, len(order)) if name in needs[i]]
         return f"{order[at]} has it, {', '.join(readers)} reads it"
 
-    def _check_pieces(self, unit: Unit) -> None:
-        for piece in self.pieces:
-            for node, _ in piece.lines:
-                self._check(piece, node)
-            if piece.role is Role.START:
-                continue
-            self._check_called(piece, unit)
-            for use in unit.uses:
-                inside = any(first <= use.place.line <= last for first, last in piece.spans)
-                if inside and use.mode in (Mode.WRITE, Mode.ESCAPE):
-                    raise Uncut(f"line {use.place.line} changes {use.variable} after the first part", use.place)
+    def _check_piece(self, piece: Piece) -> None:
+        home = self._home(piece)
+        known: set[str] = set()
+        """Names in the lines before: none may be declared global after that."""
+        for line in piece.lines:
+            where = self._at(line.within, line.node)
+            for inner in ast.walk(line.node):
+                number = getattr(inner, "lineno", where.line)
+                odd = isinstance(inner, ast.Yield | ast.YieldFrom | ast.Nonlocal)
+                if isinstance(inner, ast.Global):
+                    odd = line.within.module is not home or bool(known & set(inner.names))
+                if odd:
+                    raise Uncut(f"line {number} cannot be in a part of its own", where)
+                if piece.role is Role.STEP and self._names.is_framework(line.within, inner):
+                    why = f"line {number} uses the framework between two of its calls"
+                    raise Uncut(why, where, "do it in the handler, before the first or after the last call")
+            known |= {n.id for n in ast.walk(line.node) if isinstance(n, ast.Name)}
 
-    def _check_called(self, piece: Piece, unit: Unit) -> None:
-        """What is part of the state may be changed by whom it is handed to: that would be a copy."""
-        function = piece.function or self._handler
-        scope = function if function.module is self._module else self._handler
-        seen: set[Function] = set()
-        waiting: list[tuple[Function, ast.AST]] = [(scope, node) for node, _ in piece.lines]
-        while waiting:
-            within, node = waiting.pop()
-            for inner in ast.walk(node):
-                own = self._own_function(within, inner.func) if isinstance(inner, ast.Call) else None
-                if own is None or own in seen:
-                    continue
-                seen.add(own)
-                waiting.append((own, own.node))
-                for use in unit.uses:
-                    lines = range(own.node.lineno, (own.node.end_lineno or own.node.lineno) + 1)
-                    there = use.place.file == own.module.file and use.place.line in lines
-                    if there and use.mode in (Mode.WRITE, Mode.ESCAPE) and use.variable in self._state:
-                        why = f"line {use.place.line} changes {use.variable} after the first part"
-                        raise Uncut(why, use.place, "change it in the first function")
-
-    def _check(self, piece: Piece, node: ast.AST) -> None:
-        where = self._at(self._handler, node)
-        for inner in ast.walk(node):
-            function = piece.function or self._handler
-            scope = function if function.module is self._module else self._handler
-            line = getattr(inner, "lineno", where.line)
-            odd = isinstance(inner, ast.Yield | ast.YieldFrom | ast.Global | ast.Nonlocal)
-            if odd and piece.role is not Role.START:
-                raise Uncut(f"line {line} cannot be in a part of its own", where)
-            if piece.role is Role.STEP and isinstance(inner, ast.Raise | ast.Assert):
-                raise Uncut(f"line {line} raises", where, "raise in the handler itself, before or after its calls")
-            if piece.role is Role.STEP and self._is_framework(scope, inner, frozenset()):
-                why = f"line {line} uses the framework between two of its calls"
-                raise Uncut(why, where, "do it in the handler, before the first or after the last call")
-            if piece.role is not Role.START and self._touches_state(scope, inner):
-                why = f"line {line} touches state after the first part"
-                raise Uncut(why, where, "touch it in the first function, before that calls another")
+    def _check_outside(self, unit: Unit) -> None:
+        """What the framework calls around a handler, it calls again around its last part."""
+        lines = [line for piece in self.pieces for line in piece.lines]
+        called = set().union(*[self._names.reached_by(line.within, line.node) for line in lines])
+        written = self._written_out[1:]
+        for use in unit.uses:
+            where = use.place
+            answered = where == place(self._module, self._handler.node)
+            inside = (
+                answered
+                or any(line.holds(where) for line in lines)
+                or any(_contains(f, where) for f in (*written, *called))
+            )
+            if use.variable in self._state and not inside:
+                why = f"line {use.place.line} touches {use.variable} before the handler"
+                raise Uncut(why, use.place, "touch it in the handler itself")
 
     def _flow(self) -> tuple[list[list[str]], list[set[str]]]:
         """For each piece: the local names that it needs, and those that it surely gives a value."""
-        made = set().union(*[_assigned(node) for piece in self.pieces for node, _ in piece.lines])
-        everything = set().union(*[_locals(f) for f in self._written_out]) | made
+        made = set().union(*[statements.assigned(line.node) for piece in self.pieces for line in piece.lines])
+        declared = {n for f in self._written_out for node in ast.walk(f.node) if isinstance(node, ast.Global)
+                    for n in node.names}  # fmt: skip
+        everything = set().union(*[statements.locals_of(f) for f in self._written_out]) | (made - declared)
+        if both := sorted(everything & declared):
+            raise Uncut(f"{both[0]} is a name of the module and of a function", self._placed(both[0]))
+        self._everything = everything
         for function in self._written_out:
-            globals_used = {n for n in _loads(function.node) if n not in _locals(function)} & everything
-            for name in sorted(globals_used):
+            own = statements.locals_of(function)
+            for name in sorted({n for n in statements.loads(function.node) if n not in own} & everything):
                 if name in function.module.scope.names:
                     raise Uncut(f"{name} is a name of the module and of a function", self._at(function, function.node))
         needs: list[list[str]] = []
@@ -589,11 +564,11 @@ class Cutter:
         for piece in self.pieces:
             needed: dict[str, None] = {}
             given: set[str] = set()
-            for node, _ in piece.lines:
-                for name in _loads(node):
+            for line in piece.lines:
+                for name in statements.loads(line.node):
                     if name in everything and name not in given:
                         needed[name] = None
-                given |= _assigned(node)
+                given |= statements.assigned(line.node)
             needs.append(list(needed))
             gives.append(given)
         return needs, gives
@@ -619,6 +594,11 @@ class Cutter:
             self._check_plain(name)
         for names in sent:
             self._check_apart(names)
+        last = max(self.stateful, default=0)
+        for name in dict.fromkeys(name for names in sent[:last] for name in names if last > min(self.stateful)):
+            if any(isinstance(a, Inside) and not a.obj.only_scalars() for a in self._atoms(name)):
+                why = f"{name} may be part of the state, which a later part changes"
+                raise Uncut(why, self._placed(name), "hand on what is read of it: texts, numbers, a copy")
         return sent
 
     def _atoms(self, name: str) -> list[Atom]:
@@ -655,6 +635,11 @@ class Cutter:
         return place(function.module, node)
 
 
+def _contains(function: Function, where: Place) -> bool:
+    node = function.node
+    return where.file == function.module.file and node.lineno <= where.line <= (node.end_lineno or node.lineno)
+
+
 def _plain(atom: Atom, depth: int) -> bool:
     if isinstance(atom, Const | Scalar | Plain | Inside):
         return True
@@ -689,115 +674,3 @@ def _words(atom: Atom) -> str:
     if isinstance(atom, Method | LibMethod):
         return f"what {atom.name} gives"
     return f"something of {getattr(atom, 'library', 'a library')}"
-
-
-# Of the syntax
-
-
-def _body(function: Function) -> list[ast.stmt]:
-    """The statements, without the docstring."""
-    assert not isinstance(function.node, ast.Lambda)
-    found = function.node.body
-    first = found[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        return found[1:] or [ast.copy_location(ast.Pass(), first)]
-    return found
-
-
-def _one_return(statements: list[ast.stmt]) -> list[ast.stmt]:
-    """`if x: return a` at the end, with or without another return behind it, as one return."""
-    kept, last = list(statements), None
-    if kept and isinstance(kept[-1], ast.Return):
-        last = kept.pop()
-    if not kept or not isinstance(kept[-1], ast.If):
-        return statements
-    test = kept[-1]
-    inner = [test.body[0], *(test.orelse or [last or ast.Return(None)])]
-    if len(test.body) > 1 or len(inner) != 2 or (test.orelse and last):
-        return statements
-    if any(not isinstance(each, ast.Return) for each in inner):
-        return statements
-    first, other = (r.value or ast.Constant(None) for r in inner if isinstance(r, ast.Return))
-    made = ast.copy_location(ast.Return(ast.IfExp(test.test, first, other)), test)
-    return [*kept[:-1], ast.fix_missing_locations(made)]
-
-
-def _own(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a statement that are not in a function inside it."""
-    todo = [node]
-    while todo:
-        one = todo.pop()
-        yield one
-        todo += [inner for inner in ast.iter_child_nodes(one) if not isinstance(inner, _SCOPES)]
-
-
-def _loads(node: ast.AST) -> list[str]:
-    found = {n.id: None for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-        found[node.target.id] = None
-    return list(found)
-
-
-def _stores(function: Function) -> set[str]:
-    names = [n for n in ast.walk(function.node) if isinstance(n, ast.Name)]
-    found = {n.id for n in names if isinstance(n.ctx, ast.Store | ast.Del)}
-    declared = {name for n in ast.walk(function.node) if isinstance(n, ast.Global | ast.Nonlocal) for name in n.names}
-    return found - declared
-
-
-def _locals(function: Function) -> set[str]:
-    node = function.node.args
-    parameters = [a.arg for a in (*node.posonlyargs, *node.args, *node.kwonlyargs)]
-    others = [a.arg for a in (node.vararg, node.kwarg) if a is not None]
-    return {*parameters, *others} | _stores(function)
-
-
-def _assigned(node: ast.AST) -> set[str]:
-    """Names that a statement surely gives a value."""
-    targets: list[ast.expr] = []
-    if isinstance(node, ast.Assign):
-        targets = node.targets
-    elif isinstance(node, ast.AugAssign) or (isinstance(node, ast.AnnAssign) and node.value is not None):
-        targets = [node.target]
-    elif isinstance(node, ast.With | ast.AsyncWith):
-        return set().union(*[_assigned(inner) for inner in node.body])
-    elif isinstance(node, ast.If) and node.orelse:
-        return set().union(*[_assigned(n) for n in node.body]) & set().union(*[_assigned(n) for n in node.orelse])
-    return {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name) and _is_store(n)}
-
-
-def _is_store(node: ast.Name) -> bool:
-    return isinstance(node.ctx, ast.Store)
-
-
-def _returned(value: ast.expr) -> ast.stmt:
-    return ast.Return(value)
-
-
-def _recall(callee: Function, called: Called) -> ast.expr:
-    """The same call, with the parameters that have become variables."""
-    node = callee.node.args
-    arguments: list[ast.expr] = [ast.Name(a.arg, ast.Load()) for a in (*node.posonlyargs, *node.args)]
-    keywords = [ast.keyword(a.arg, ast.Name(a.arg, ast.Load())) for a in node.kwonlyargs]
-    call = ast.Call(called.call.func, arguments, keywords)
-    return ast.Await(call) if called.awaited else call
-
-
-def _text(function: Function, statement: ast.stmt) -> str:
-    """The statement as written, with the comments before it, moved to the left."""
-    lines = function.module.text.split("\n")
-    last = statement.end_lineno or statement.lineno
-    block = lines[statement.lineno - 1 : last]
-    indent = lines[statement.lineno - 1][: statement.col_offset]
-    shared = bool(indent.strip()) or any(line.strip() and not line.startswith(indent) for line in block)
-    texts = any(
-        isinstance(n, ast.Constant | ast.JoinedStr) and n.lineno != n.end_lineno for n in ast.walk(statement)
-        if hasattr(n, "lineno")
-    )  # fmt: skip
-    behind = lines[last - 1].encode()[statement.end_col_offset or 0 :].decode().strip()
-    if shared or texts or (behind and not behind.startswith("#")):
-        return ast.unparse(statement)
-    first = statement.lineno - 1
-    while first > 0 and lines[first - 1].startswith(f"{indent}#"):
-        first -= 1
-    return "\n".join(line.removeprefix(indent) for line in lines[first:last])

@@ -19,7 +19,7 @@ from typing import Any
 from compiler.bundling import write, write_assets
 from compiler.holes import fill
 from compiler.program import Entry, Fluxion, Group, Keeping, Program, Role
-from compiler.python.parts import CUT, chain_start, file_of, parts
+from compiler.python.parts import CUT, chain_end, chain_of, chain_start, file_of, parts
 from compiler.python.requirements import requirements
 from liquefy.graph import OUTPUT
 
@@ -31,6 +31,9 @@ TIMEOUT_S = 60
 
 ASYNC = ("fastapi", "starlette", "quart", "sanic", "aiohttp", "tornado", "microdot", "litestar", "asgi")
 """Frameworks whose handlers run on an event loop."""
+
+KEY_ON_THE_WAY = "request.key"
+"""Where the later parts of a handler find their key: the first part put it there."""
 
 _UNDER_FRAMEWORK = (Role.WHOLE, Role.HANDLER, Role.START, Role.END)
 
@@ -57,8 +60,10 @@ def emit(program: Program, out: Path) -> None:
 
 def manifest(program: Program) -> dict[str, Any]:
     """What `liquefy.liquid.service` reads. `door` of a group: the fluxion to which requests for it are sent on; `key`
-    of a fluxion in words of the request; `start` of an END: the first fluxion of its chain."""
+    of a fluxion in words of the request, of a START the one by which later parts find their context;
+    `start` of an END: the first fluxion of its chain; `end` of a STEP: the last."""
     groups = {}
+    keys = {fluxion.name: _key_of(program, fluxion) for fluxion in program.fluxions}
     for group in program.groups:
         door = door_of(program, group)
         groups[group.name] = {
@@ -76,16 +81,25 @@ def manifest(program: Program) -> dict[str, Any]:
             fluxion.name: {
                 "role": fluxion.role.value,
                 "group": fluxion.group,
-                "key": fluxion.key,
-                "convert": fluxion.key_convert,
+                "key": keys[fluxion.name][0],
+                "convert": keys[fluxion.name][1],
                 "unit": fluxion.unit,
                 "file": file_of(program, fluxion) if fluxion.role in CUT else "",
                 "start": chain_start(program, fluxion),
+                "end": chain_end(program, fluxion),
                 "entries": [{"method": e.method, "path": e.path, "route": e.route} for e in fluxion.entries],
             }
             for fluxion in program.fluxions
         },
     }
+
+
+def _key_of(program: Program, fluxion: Fluxion) -> tuple[str, str]:
+    """In words of the request, and what is made of it."""
+    if fluxion.role is not Role.START or fluxion.key:
+        return fluxion.key, fluxion.key_convert
+    keyed = (f for f in program.fluxions if f.name in chain_of(program, fluxion) and f.key)
+    return next(((f.key, f.key_convert) for f in keyed), ("", ""))
 
 
 def _module(path: str) -> str:
@@ -95,7 +109,7 @@ def _module(path: str) -> str:
 def door_of(program: Program, group: Group) -> Fluxion | None:
     if group.keeping is Keeping.NONE:
         return None
-    members = [f for f in program.fluxions if f.group == group.name and f.role is not Role.STEP]
+    members = [f for f in program.fluxions if f.group == group.name and f.role not in (Role.STEP, Role.END)]
     if group.keeping is Keeping.KEYED:
         members = [f for f in members if f.key]
     return members[0] if members else None
@@ -199,7 +213,7 @@ def _settings(fluxion: Fluxion, group: Group) -> str:
     elif group.keeping is not Keeping.NONE:
         settings["group"] = group.name
     if fluxion.key and group.keeping is Keeping.KEYED:
-        settings["key"] = fluxion.key
+        settings["key"] = KEY_ON_THE_WAY if fluxion.role in (Role.STEP, Role.END) else fluxion.key
     if fluxion.role is not Role.STEP:
         settings["timeout_s"] = TIMEOUT_S
     return f"{{{', '.join(f'{name}: {json.dumps(value)}' for name, value in settings.items())}}}"
@@ -216,4 +230,6 @@ def streams_of(program: Program, fluxion: Fluxion) -> list[str]:
             if door is not None and (group.name != fluxion.group or group.keeping is Keeping.KEYED):
                 found.append(door.name)
         found += [f.name for f in program.fluxions if f.role is Role.START and f.name != fluxion.name]
+    if fluxion.role is Role.STEP and (end := chain_end(program, fluxion)):
+        found.append(end)  # what it raises is raised there
     return list(dict.fromkeys(found))

@@ -349,6 +349,8 @@ def _operator(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
     if isinstance(node.op, ast.Mod) and all(isinstance(x, Const) and isinstance(x.value, str) for x in left):
         once = frozenset(atom for atom in right | memory.elements(right) if isinstance(atom, Once))
         return SCALAR | once
+    if not m.loading and memory.scalars(left | right):
+        return SCALAR
     return memory.combined(m, left, right, node)
 
 

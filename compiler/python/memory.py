@@ -250,6 +250,8 @@ def store(m: Machine, obj: Obj, value: Atoms, where: Place) -> None:
     if not value:
         return
     inside: set[Atom] = set()
+    if not obj.mixed and not scalars(value):
+        obj.mixed = m.changed = True
     if m.loading:
         value = _without_parts_of_none(value)
     _contents(value, inside, obj, 0, m.loading)
@@ -265,6 +267,16 @@ def store(m: Machine, obj: Obj, value: Atoms, where: Place) -> None:
     if not inside <= obj.elements:
         obj.elements |= frozenset(inside)
         m.changed = True
+
+
+def scalars(value: Atoms) -> bool:
+    """Whether it is surely nothing that can be changed in place."""
+    return all(
+        isinstance(a, Const | Scalar)
+        or (isinstance(a, Req) and len(a.path) > 1 and a.path[0] != "body")
+        or (isinstance(a, Part) and a.obj.kind == "dict" and not a.obj.classes and a.obj.only_scalars())
+        for a in value
+    )
 
 
 def _without_parts_of_none(value: Atoms) -> Atoms:

@@ -144,6 +144,8 @@ class Obj:
     """Own classes of what was put inside."""
     inserts: bool = False
     """A read makes an entry (defaultdict)."""
+    mixed: bool = False
+    """Something was put inside that may be changed in place."""
 
     def roots(self) -> list[tuple[str, bool]]:
         """The variables it belongs to, and whether it is that variable's own value."""
@@ -161,6 +163,11 @@ class Obj:
             else:
                 todo += obj.containers
         return [(name, False) for name in found]
+
+    def only_scalars(self) -> bool:
+        """Whether all that is inside cannot be changed in place."""
+        inside = [*self.elements, *(atom for value in self.attrs.values() for atom in value)]
+        return not self.mixed and all(isinstance(atom, Const | Scalar) for atom in inside)
 
     def root(self) -> str:
         return next((name for name, _ in self.roots()), "")

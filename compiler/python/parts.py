@@ -74,6 +74,27 @@ def chain_start(program: Program, fluxion: Fluxion) -> str:
     return ""
 
 
+def chain_of(program: Program, fluxion: Fluxion) -> list[str]:
+    """The fluxions that follow it, on any of its streams."""
+    streams = {each.name: [stream.to for stream in each.streams] for each in program.fluxions}
+    found: list[str] = []
+    waiting = list(streams[fluxion.name])
+    while waiting:
+        name = waiting.pop(0)
+        if name in streams and name not in found:
+            found.append(name)
+            waiting += streams[name]
+    return found
+
+
+def chain_end(program: Program, fluxion: Fluxion) -> str:
+    """The END of the chain that a STEP is in; "" if there is none."""
+    if fluxion.role is not Role.STEP:
+        return ""
+    ends = {each.name for each in program.fluxions if each.role is Role.END}
+    return next((name for name in chain_of(program, fluxion) if name in ends), "")
+
+
 def _text(file: str, fluxions: list[Fluxion], units: dict[str, str], source: str) -> str:
     known = _names(source) | set(dir(builtins)) | {"__name__", "__file__"}
     emit = "emit"

@@ -497,7 +497,6 @@ class Frameworks(Hooks):
             self._always(m, frozenset(a for a in value if isinstance(a, Func)))
             give_functions(m, frozenset(a for a in value if isinstance(a, Ref) and a.obj.cls is not None))
 
-
     def given(self, m: Machine, value: Atoms) -> None:
         give_functions(m, value) if m.loading else None
 

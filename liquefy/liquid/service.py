@@ -16,13 +16,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from liquefy import streaming
 from liquefy.fluxion import Answer, Emit, Message, answer, emit
-from liquefy.liquid import capture, guard
+from liquefy.liquid import capture, guard, raised
 from liquefy.liquid.binding import Fields, Keyed, Whole
 from liquefy.liquid.http import Request, Response, request_of
 from liquefy.liquid.keys import forwarded, key_in, original
@@ -69,6 +69,7 @@ class Service:
         self._failed_s = 0.0
         self._names: dict[str, str] = {}
         self.bindings: dict[str, Whole | Keyed] = {}
+        self._codec: Codec | None = None
         self.watch: Watch | None = None
         self._pinned_ran = False
         self.parts = Parts(self.folder, {name: fluxion["file"] for name, fluxion in self.fluxions.items()})
@@ -131,7 +132,12 @@ class Service:
         server = self._server or self._start()
         if isinstance(server, LoopServer):
             return asyncio.run_coroutine_threadsafe(self._step(name, message, context), server.loop).result()
-        return self._stepped(name, message, self._called(name, message, context), context)
+        with self._bound(name, message, context):
+            try:
+                result = self.parts.call(name, message.body)
+            except Exception as error:
+                return self._raised(name, message, error)
+            return self._stepped(name, message, result)
 
     async def step_async(self, name: str, message: Message, context: Fields | None = None) -> Any:
         """The same, and others may run meanwhile."""
@@ -142,29 +148,64 @@ class Service:
         return await asyncio.wrap_future(future)
 
     async def _step(self, name: str, message: Message, context: Fields | None) -> Any:
-        result = self._called(name, message, context)
-        if inspect.isawaitable(result):
-            result = await result
-        return self._stepped(name, message, result, context)
+        with self._bound(name, message, context):
+            try:
+                result = self.parts.call(name, message.body)
+                if inspect.isawaitable(result):
+                    result = await result
+            except Exception as error:
+                return self._raised(name, message, error)
+            return self._stepped(name, message, result)
 
-    def _called(self, name: str, message: Message, context: Fields | None) -> Any:
+    @contextlib.contextmanager
+    def _bound(self, name: str, message: Message, context: Fields | None) -> Iterator[None]:
+        """The variables of the fluxion's group are bound to the context. What is raised here leaves it as it was."""
         binding = self.bindings.get(self.fluxions[name]["group"])
-        if isinstance(binding, Whole) and context is not None:
-            binding.bring(context)
-        return self.parts.call(name, message.body)
+        if binding is None or context is None:
+            yield
+            return
+        done = False
+        try:
+            if isinstance(binding, Whole):
+                binding.bring(context)
+            else:
+                binding.bring(message.key, context)
+            yield
+            if isinstance(binding, Whole):
+                binding.take(context)
+            else:
+                binding.take(message.key, context)
+            done = True
+        finally:
+            if not done and isinstance(binding, Whole):
+                binding.lose()
+            elif not done:
+                assert isinstance(binding, Keyed)
+                binding.drop(message.key)
 
-    def _stepped(self, name: str, message: Message, result: Any, context: Fields | None) -> Any:
+    def _stepped(self, name: str, message: Message, result: Any) -> Any:
         if self.watch is not None:
             self.watch.check(self.watch.last)
-        binding = self.bindings.get(self.fluxions[name]["group"])
-        if isinstance(binding, Whole) and context is not None:
-            binding.take(context)
         sent = sendings(result)
         if not sent:
             raise NotSent(
                 f"'{name}' returned a {type(result).__name__} before its end: nobody would answer the request"
             )
         return [emit(to, variables | {"request": message.body["request"]}) for to, variables in sent]
+
+    def _raised(self, name: str, message: Message, error: Exception) -> Any:
+        """The last part raises it, where the framework sees it; what the part changed before is kept, as it would be.
+        Raises what cannot travel."""
+        assert self._codec is not None
+        value, end = raised.told(self._codec, error), self.fluxions[name].get("end")
+        if value is None or not end:
+            raise error
+        return [emit(end, {raised.FIELD: value, "request": message.body["request"]})]
+
+    def again(self, value: Mapping[str, Any]) -> Exception:
+        """What a part of a handler raised."""
+        assert self._codec is not None
+        return raised.again(self._codec, value)
 
     def _job(self, name: str, message: Message, context: Fields | None) -> Job:
         body = original(message.body)
@@ -182,7 +223,8 @@ class Service:
         if work.error is not None:
             raise work.error
         if work.sent:
-            return [emit(to, variables | {"request": work.body}) for to, variables in work.sent]
+            request = work.body | ({"key": work.chain_key} if work.chain_key else {})
+            return [emit(to, variables | {"request": request}) for to, variables in work.sent]
         if work.to:
             path = self.fluxions[work.to]["key"] or "key"
             return emit(work.to, forwarded(work.body, path, work.to_key))
@@ -218,7 +260,7 @@ class Service:
             for name, group in self.groups.items()
             if group["keeping"] in ("whole", "keyed")
         }
-        codec = Codec(modules)
+        codec = self._codec = Codec(modules)
         codec.remember({slot.id: slot.get() for each in slots.values() for slot in each})
         for name, each in slots.items():
             kind: type[Whole] | type[Keyed] = Whole if self.groups[name]["keeping"] == "whole" else Keyed
@@ -291,6 +333,8 @@ class Work:
         self.to = ""
         """The fluxion to which the request belongs instead, with `to_key`."""
         self.to_key = ""
+        self.chain_key = ""
+        """The key that later parts find their context by."""
         self.error: Exception | None = None
         self.sent: list[tuple[str, dict[str, Any]]] = []
         """What a START sends: names of fluxions, and the variables for each."""
@@ -343,9 +387,11 @@ class Work:
         if not fluxion or self.to or self.error is not None:
             return not self.to and self.error is None
         if self._role == "end":
-            return self._service.fluxions[self._name]["start"] == fluxion or self._misplaced(fluxion, "")
+            return self._enters_last(fluxion)
         if fluxion != self._name and self._service.fluxions[fluxion]["role"] == "start":
             return self._forward(fluxion, fluxion, self._key_of(fluxion, params) or "")
+        if self._role == "start":
+            self.chain_key = self._key_of(fluxion, params) or ""
         group: str = self._service.fluxions[fluxion]["group"]
         keeping = self._service.groups[group]["keeping"]
         if keeping == "none":
@@ -358,22 +404,37 @@ class Work:
         if group != self._group or key != self._key:
             start = self._service.fluxions[fluxion]["role"] == "start"
             return self._forward(fluxion, fluxion if start else self._service.groups[group]["door"], key)
-        binding = self._service.bindings[group]
+        self._bring_entry(key)
+        return True
+
+    def _enters_last(self, fluxion: str) -> bool:
+        if self._service.fluxions[self._name]["start"] != fluxion:
+            return self._misplaced(fluxion, "")
+        if self._service.groups[self._group]["keeping"] == "keyed":
+            self._bring_entry(self._key)
+        return True
+
+    def _bring_entry(self, key: str) -> None:
+        binding = self._service.bindings[self._group]
         assert isinstance(binding, Keyed)
         assert self._context is not None
         if not self._entered:
             binding.bring(key, self._context)
             self._entered = key
-        return True
 
     def part(self, given: Mapping[str, Any]) -> Callable[[], Any] | None:
         """What is to be called instead of the handler, which would get `given`; None: the handler. What it returns is
         for `took`."""
         if self._role not in ("start", "end"):
             return None
+        if self._role == "end" and raised.FIELD in self._message.body:
+            return self._raise
         brought = {name: value for name, value in self._message.body.items() if name != "request"}
         variables = {**given, **brought} if self._role == "end" else given
         return lambda: self._service.parts.call(self._name, variables)
+
+    def _raise(self) -> None:
+        raise self._service.again(self._message.body[raised.FIELD])
 
     def took(self, result: Any) -> bool:
         """What the part returned. Whether the request ends with that, as it goes on in another fluxion."""

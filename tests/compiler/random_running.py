@@ -20,7 +20,7 @@ from typing import Any
 from random_services import Service
 
 from compiler.compile import compile_source, emit
-from compiler.program import Fluxion, Keeping, Program
+from compiler.program import Fluxion, Keeping, Program, Role
 from liquefy.values import pack, unpack
 
 HERE = Path(__file__).parent
@@ -175,7 +175,8 @@ class Cluster:
         if keeping is not Keeping.KEYED:
             return inherited if keeping is Keeping.NONE else ""
         found = body
-        for step in fluxion.key.split("."):
+        later = self.python and fluxion.role in (Role.STEP, Role.END)
+        for step in ("request.key" if later else fluxion.key).split("."):
             found = found[step]
         return str(found)
 
