@@ -133,8 +133,7 @@ class Deploying:
         if deployment is not None and expected:
             if error and node.name in deployment.waiting:
                 before = "; what ran before runs on" if name in self._cluster.graphs else ""
-                slow = "if it only takes long, raise host_start_ms; " if "within" in error else ""
-                remedy = f"{slow}correct the code, or what it needs, and deploy again{before}"
+                remedy = f"correct the code, or what it needs, and deploy again{before}"
                 text = f"{node.name} cannot run {name} version {version}: {error}"
                 self._refuse(deployment, text if "remedy:" in error else f"{text}\n  remedy: {remedy}")
             elif node.name in deployment.waiting:

@@ -187,7 +187,7 @@ class Fleet:
         for host in self.hosts.values():
             if host.life is HostLife.LOADING and now_ms - host.load_since_ms > self._start_ms:
                 host.load_since_ms = now_ms
-                self._kill(host, f"did not load the code within {self._start_ms} ms")
+                self._kill(host, f"did not load the code within {self._start_ms} ms (host_start_ms)")
             elif host.life is HostLife.READY and host.running:
                 # One for JavaScript shows signs of life, unless a call keeps it from that.
                 calls = 1 if host.graph.language_of(host.bundle) == "javascript" else 2

@@ -530,7 +530,7 @@ def test_a_version_whose_code_never_ends_loading_is_refused_as_that() -> None:
             if isinstance(effect, ev.KillHost):
                 bench.step(ev.HostDied(effect.host, "signal 9"))
     (prepared,) = [message for to, message in bench.relayed(Prepared) if to == CONTROLLER]
-    assert prepared.error == "the host did not load the code within 20000 ms"
+    assert prepared.error == "the host did not load the code within 20000 ms (host_start_ms)"
 
 
 def test_who_is_asked_for_the_version_in_force_does_not_forget_the_next() -> None:
