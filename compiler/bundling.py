@@ -56,6 +56,11 @@ def keepings(program: Program) -> dict[str, Keeping]:
     return {fluxion.name: groups[fluxion.group] for fluxion in program.fluxions}
 
 
+def function_name(fluxion: Fluxion) -> str:
+    """Of its function in a module."""
+    return fluxion.name.replace("-", "_")
+
+
 def receivers(program: Program) -> dict[str, str]:
     """For each group that has a memory the fluxion to which its requests are sent on, should they come to another."""
     kept = keepings(program)
@@ -106,7 +111,7 @@ def _route(entry: Entry) -> str:
 
 def _settings(program: Program, fluxion: Fluxion, module: str) -> str:
     group = next(group for group in program.groups if group.name == fluxion.group)
-    settings: dict[str, str | int] = {"code": f"{module}:{fluxion.name}", "timeout_s": TIMEOUT_S}
+    settings: dict[str, str | int] = {"code": f"{module}:{function_name(fluxion)}", "timeout_s": TIMEOUT_S}
     if program.language != "python":
         settings["language"] = program.language
     if group.keeping is Keeping.PINNED:

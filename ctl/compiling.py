@@ -12,6 +12,7 @@ from pathlib import Path
 
 from compiler.compile import compile_source, emit, is_source
 from compiler.program import Program
+from liquefy.graphfile import read_with_code
 
 TOLD_S = 1.0
 """Compiling that takes longer says so."""
@@ -36,4 +37,11 @@ def bundle_folder(program: Program) -> Path:
     return folder
 
 
-__all__ = ["bundle_folder", "compiled", "is_source"]
+def check_flx(path: Path) -> Program:
+    """A `.flx` with all that deploying it would look at. Raises UserError with what it would be refused for."""
+    program = compile_source(path, None)
+    read_with_code(bundle_folder(program) / "graph.yaml")
+    return program
+
+
+__all__ = ["bundle_folder", "check_flx", "compiled", "is_source"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from compiler.bundling import function_name
 from compiler.flx import bodies, derive
 from compiler.flx.parsing import Parsed
 from compiler.flx.printing import Anchor
@@ -92,11 +93,14 @@ class _Checker:
             if not _NAME.fullmatch(fluxion.name) or fluxion.name in ("input", OUTPUT):
                 remedy = "use letters, digits, _ and -, beginning with a letter; input and output have a meaning"
                 self._add(anchor, f"{fluxion.name!r} cannot name a fluxion", remedy)
-            if fluxion.name in first:
-                before = self._lines["flx", first[fluxion.name]]
+            function = function_name(fluxion)
+            if function in first:
+                there = self._program.fluxions[first[function]].name
+                before = self._lines["flx", first[function]]
+                same = "" if there == fluxion.name else f", whose function is called {function!r}, too"
                 remedy = "give one of them another name"
-                self._add(anchor, f"there is a fluxion {fluxion.name!r} in line {before} already", remedy)
-            first.setdefault(fluxion.name, i)
+                self._add(anchor, f"there is a fluxion {there!r} in line {before} already{same}", remedy)
+            first.setdefault(function, i)
 
     def _groups(self) -> None:
         members: dict[str, list[tuple[int, Fluxion]]] = {}

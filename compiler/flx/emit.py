@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from compiler.bundling import write, write_assets
+from compiler.bundling import function_name, write, write_assets
 from compiler.flx import bodies, derive
 from compiler.flx.shapes import Body
 from compiler.program import Fluxion, Group, Keeping, Program, Stream
@@ -72,10 +72,6 @@ def _settings(program: Program, fluxion: Fluxion, group: Group, entry: str) -> s
     if fluxion.key:
         settings["key"] = fluxion.key
     return f"{{{', '.join(f'{name}: {json.dumps(value)}' for name, value in settings.items())}}}"
-
-
-def function_name(fluxion: Fluxion) -> str:
-    return fluxion.name.replace("-", "_")
 
 
 def _signature(program: Program, fluxion: Fluxion) -> str:

@@ -255,12 +255,13 @@ def _module(program: Program) -> str:
         lines.append("await ready();")
     for fluxion in program.fluxions:
         given = "message, context" if kept[fluxion.name] in bundling.CONTEXTS else "message"
-        name = fluxion.name if fluxion.name not in _RESERVED and _WORD.fullmatch(fluxion.name) else f"_{fluxion.name}"
-        exported = "export " if name == fluxion.name else ""
+        called = bundling.function_name(fluxion)
+        name = called if called not in _RESERVED and _WORD.fullmatch(called) else f"_{called}"
+        exported = "export " if name == called else ""
         lines += ["", *_told(program, fluxion), f"{exported}function {name}({given}) {{"]
         lines += [f"  return run({json.dumps(fluxion.name)}, {given});", "}"]
         if not exported:
-            lines.append(f"export {{ {name} as {fluxion.name} }};")
+            lines.append(f"export {{ {name} as {called} }};")
     return "\n".join(lines) + "\n"
 
 

@@ -50,6 +50,8 @@ def compile(
     """
     with render.Progress(f"compiling {path}") as progress:
         program = compiling.compiled(path, app or None, progress)
+        if path.suffix == FLX and form is not Form.BUNDLE:
+            compiling.check_flx(path)
     made: dict[str, Any] = {}
     if svg_file is not None:
         _write(svg_file, svg.draw(report.as_graph(program)), "--svg")

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from compiler.flx.parsing import formatted
 from compiler.flx.read import text_of
-from ctl import render
+from ctl import compiling, render
 from ctl.options import REFUSED_EXIT, AsJson
 from liquefy.errors import UserError
 
@@ -20,7 +20,7 @@ def fmt(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit code 1 if something would be.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Format files of the fluxional language. Comments and bodies stay as they are.
+    """Format files of the fluxional language. Comments and bodies stay as they are. What `deploy` would refuse in them is told.
 
     Example: liquefy-ctl fmt service.flx
     """
@@ -38,8 +38,20 @@ def fmt(
                 raise UserError(f"{file}: {error.strerror}\n  remedy: make it writable") from None
     result = {"changed": changed, "files": len(files)}
     render.show(result, as_json, lambda r: _text(r, check))
+    wrong = [error for file in files for error in _mistakes(file)]
+    if wrong:
+        raise UserError("\n".join(wrong))
     if check and changed:
         raise typer.Exit(REFUSED_EXIT)
+
+
+def _mistakes(file: Path) -> list[str]:
+    """In what it says: how it is written is right."""
+    try:
+        compiling.check_flx(file)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _text(result: dict[str, Any], check: bool) -> Text:

@@ -58,6 +58,7 @@ SENSELESS = [
     (f"{HEAD}flx b\n", 1, "no request enters anywhere"),
     (f"{HEAD}flx output\n  GET /\n", 3, "'output' cannot name a fluxion"),
     (f"{HEAD}flx b\n  GET /\nflx b\n", 5, "there is a fluxion 'b' in line 3 already"),
+    (f"{HEAD}flx b-c\n  GET /\nflx b_c\n", 5, "'b-c' in line 3 already, whose function is called 'b_c', too"),
     (f"{HEAD}group g whole {{x}}\nflx b\n  GET /\n", 3, "no fluxion is of the group 'g'"),
     (f"{HEAD}group b whole {{x}}\nflx b {{y}}\n  GET /\n", 4, "the group 'b' does not hold y"),
     (f"{HEAD}group b whole {{x}}\nflx b {{x}} by params.id\n  GET /\n", 4, "'b' has a key, and its group 'b' is whole"),

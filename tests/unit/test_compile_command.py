@@ -91,11 +91,11 @@ def test_source_code_is_deployed_as_what_it_is_compiled_to(monkeypatch: pytest.M
 
 def test_fmt_formats_and_keeps_comments(tmp_path: Path) -> None:
     file = tmp_path / "a.flx"
-    file.write_text("service   a\n# why\nflx b  &  c\n ->   output\n")
+    file.write_text("service   a\nlanguage python\n# why\nflx b  &  c\n GET  /\n ->   output\n")
     checked = ctl("fmt", "--check", file)
     assert (checked.exit_code, file.read_text()[:9]) == (1, "service  ")
     assert ctl("fmt", file, "--json").stdout == '{"changed":["' + str(file) + '"],"files":1}\n'
-    assert file.read_text() == "service a\n\n# why\nflx b & c\n  -> output\n"
+    assert file.read_text() == "service a\nlanguage python\n\n# why\nflx b & c\n  GET /\n  -> output\n"
     assert ctl("fmt", "--check", file).exit_code == 0
 
 
@@ -106,6 +106,50 @@ def test_fmt_changes_nothing_if_one_file_is_wrong(tmp_path: Path) -> None:
     result = ctl("fmt", good, bad)
     assert (result.exit_code, good.read_text()) == (2, "service   a\n")
     assert f"{bad}:1:1" in result.stderr
+
+
+def test_a_fluxion_may_be_given_any_name_that_a_flx_takes(tmp_path: Path) -> None:
+    (tmp_path / "app.js").write_text("""
+const app = require("express")();
+const seen = {};
+app.get("/:id", function look(req, res) { seen[req.params.id] = 1; res.json(seen[req.params.id]); });
+app.listen(process.env.PORT);
+""")
+    (tmp_path / "package.json").write_text('{"dependencies": {"express": "4"}}')
+    file = tmp_path / "a.flx"
+    assert ctl("compile", tmp_path / "app.js", "--emit", "flx", "-o", file).exit_code == 0
+    text = file.read_text().replace("look {", "look-at & seen {").replace("group look", "group seen")
+    file.write_text(text.replace("⟪look⟫", "⟪look-at⟫"))
+    assert ctl("fmt", file).exit_code == 0
+    assert "look-at" in ctl("compile", file).stdout
+    graph, _ = deploying.read(compiling.bundle_folder(compiling.compiled(file, None, lambda _: None)))
+    assert "look-at" in [fluxion.name for fluxion in graph.fluxions]
+
+
+def test_what_only_its_code_shows_is_told_of_a_flx_without_deploying_it(tmp_path: Path) -> None:
+    (tmp_path / "app.js").write_text("""
+const app = require("express")();
+const seen = {};
+app.get("/:id", function look(req, res) { seen[req.params.id] = 1; res.json(seen[req.params.id]); });
+app.listen(process.env.PORT);
+""")
+    file = tmp_path / "a.flx"
+    assert ctl("compile", tmp_path / "app.js", "--emit", "flx", "-o", file).exit_code == 0
+    file.write_text(file.read_text().replace("via app.js:4:5", "via app.js:3:5"))
+    for command in ("fmt", "compile", "deploy"):
+        result = ctl(command, file)
+        assert (result.exit_code, "app.js:3: the handler of 'look' is not registered here" in result.stderr) == (2, True)
+
+
+def test_fmt_tells_what_deploy_would_refuse(tmp_path: Path) -> None:
+    file = tmp_path / "a.flx"
+    file.write_text("service   a\nlanguage python\nflx b\n GET /\n -> c\n")
+    for words in (["fmt", "--check"], ["fmt"], ["compile"], ["deploy", "--dry-run"]):
+        result = ctl(*words, file)
+        assert result.exit_code == 2
+        line = 5 if words == ["fmt", "--check"] else 6  # a line between the head and the fluxions is put in
+        assert f"{file}:{line}:1: there is no fluxion 'c'" in result.stderr
+    assert file.read_text().startswith("service a\n")
 
 
 def test_a_folder_that_was_compiled_is_told_from_one_with_a_graph(tmp_path: Path) -> None:
