@@ -20,7 +20,9 @@ def fmt(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit code 1 if something would be.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Format files of the fluxional language. Comments and bodies stay as they are. What `deploy` would refuse in them is told.
+    """Format files of the fluxional language. Comments and bodies stay as they are.
+
+    What `deploy` would refuse in them is told, too.
 
     Example: liquefy-ctl fmt service.flx
     """

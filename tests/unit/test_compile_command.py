@@ -138,7 +138,8 @@ app.listen(process.env.PORT);
     file.write_text(file.read_text().replace("via app.js:4:5", "via app.js:3:5"))
     for command in ("fmt", "compile", "deploy"):
         result = ctl(command, file)
-        assert (result.exit_code, "app.js:3: the handler of 'look' is not registered here" in result.stderr) == (2, True)
+        assert result.exit_code == 2
+        assert "app.js:3: the handler of 'look' is not registered here" in result.stderr
 
 
 def test_fmt_tells_what_deploy_would_refuse(tmp_path: Path) -> None:
