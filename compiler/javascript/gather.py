@@ -14,6 +14,7 @@ from compiler.javascript.late import Late
 from compiler.javascript.owners import Owners, Root, plain_code
 from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.starts import Handled, Starts
+from compiler.javascript.unanswered import Unanswered
 from compiler.javascript.values import THING, Bound, Cls, Func, Key, Lib, Obj, Part, Value, Word
 
 NAME_MAX = 48
@@ -38,6 +39,7 @@ class Gather:
         self._links = self._shared()
         self._changed = self._changed_roots()
         self._late = Late(flow, self._is_state)
+        self._unanswered = Unanswered(flow, self._late.responds)
         self._handlers = self._handling()
         self._at_requests = self._called_from(self._handlers)
         events = [e for record in flow.records.values() for e in record.events]
@@ -131,6 +133,9 @@ class Gather:
             if inner in self._handlers and self._late.silent(inner) and self._touches_state(inner, set()):
                 # Where its context is, others would wait for an answer that does not come; as it is, none do.
                 hazards[Hazard(Harm.HELD, "never answers", inner.node.place, "answer each request")] = None
+            if inner in self._handlers and self._touches_state(inner, set()):
+                for place in self._unanswered.places(inner):
+                    hazards[Hazard(Harm.HELD, "may end without an answer", place, "answer there, too")] = None
             for place in self._late.places(inner, handles=inner in self._handlers):
                 hazards[Hazard(Harm.TIMER, "goes on after the answer", place, "answer when all is done")] = None
             for event in record.events:
