@@ -213,12 +213,14 @@ def _undeveloped(lock: Any) -> Any:
 
 
 def _manifest(program: Program, sources: list[str]) -> dict[str, Any]:
-    """What liquid.mjs is to know: the entry, the sources of the program's own code, for each fluxion its group and
-    where its key is in a request, for each group how it keeps which variables, and to which fluxion its requests go."""
+    """What liquid.mjs is to know: the entry, when a request is given up, the sources of the program's own code, for
+    each fluxion its group and where its key is in a request, for each group how it keeps which variables, and to which
+    fluxion its requests go."""
     receivers = bundling.receivers(program)
     return {
         "entry": program.entry,
         "framework": program.framework,
+        "given_up_ms": round(bundling.GIVEN_UP_S * 1000),
         "sources": sources,
         "fluxions": {
             fluxion.name: {

@@ -104,12 +104,10 @@ class _Ways:
 
     def _counts(self, condition: Node) -> bool:
         """It asks for what others of the handler's callbacks may change: `if (--left === 0)`."""
-        for each in condition.walk():
-            scope = each.binding.scope.function if each.binding is not None else None
-            if scope is not None and scope is not self.callback and each.binding.kind != "param":
-                if not scope.module and self.callback.within(scope):
-                    return True
-        return False
+        named = (each.binding for each in condition.walk())
+        scopes = (binding.scope.function for binding in named if binding is not None and binding.kind != "param")
+        others = (scope for scope in scopes if scope is not self.callback and not scope.module)
+        return any(self.callback.within(scope) for scope in others)
 
 
 def _callbacks(handler: Function) -> Iterator[Function]:

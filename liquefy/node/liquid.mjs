@@ -32,6 +32,7 @@ export class Service {
     this.fluxions = manifest.fluxions;
     this.groups = manifest.groups;
     this.sources = manifest.sources;
+    this.givenUpMs = manifest.given_up_ms;
     this.application = new Application(folder, manifest.entry, manifest.register);
     this.run = this.run.bind(this);
     this.ready = this.ready.bind(this);
@@ -47,10 +48,11 @@ export class Service {
   // What the fluxion sends for the message: an answer, or the request to the fluxion that it belongs to.
   async run(name, message, context) {
     const stream = current();
+    const end = performance.now() + this.givenUpMs;
     await this.ready();
     const { group, role, start } = this.fluxions[name];
     if (role === "step") return this.step(name, message);
-    const pass = { name, group, key: message.key, context, reached: false, entered: null, forwarded: Boolean(message.body.forwarded) };
+    const pass = { name, group, key: message.key, context, end, reached: false, entered: null, forwarded: Boolean(message.body.forwarded) };
     if (role === "end") Object.assign(pass, { ends: start, variables: message.body.variables });
     const raw = role === "end" ? message.body.request : message.body;
     const request = requestIn(raw);
@@ -122,7 +124,7 @@ export class Service {
     this.checkUnchanged(state);
     state.bring(pass.context[STATE]);
     try {
-      const answer = await this.application.handle(request, pass);
+      const answer = await this.answered(request, pass);
       if ((answer.to && !answer.variables) || answer.error) return answer;
       await settled();
       const text = state.take();
@@ -132,6 +134,16 @@ export class Service {
     } catch (error) {
       state.lost();
       throw error;
+    }
+  }
+
+  // The answer; of a handler that does not give one for so long that it would be ended, none, and what it changed is kept.
+  async answered(request, pass) {
+    const timer = setTimeout(() => pass.leave?.({ unanswered: true }), pass.end - performance.now());
+    try {
+      return await this.application.handle(request, pass);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -146,7 +158,7 @@ export class Service {
   async keyed(pass, request) {
     const state = this.states[pass.group];
     try {
-      const answer = await this.application.handle(request, pass);
+      const answer = await this.answered(request, pass);
       if (pass.entered === null) return answer;
       await settled();
       const { key } = pass.entered;

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from compiler import bundling
 from compiler.compile import compile_source
 from compiler.javascript.emit import emit
 from compiler.javascript.instrument import Guard, instrument
@@ -270,6 +271,26 @@ def test_a_handler_that_misses_its_answer_holds_nobody_up_and_loses_nothing(tmp_
             assert cluster.ask("visit", "/users/ann", key="ann")["body"] == "ann1"
             assert cluster.ask("visit", "/users/mute", key="mute") is None
             assert '"visits":2' in json.dumps(cluster.contexts["mute"]).replace("\\", "")
+
+
+def test_what_a_handler_changed_that_never_answers_is_kept_when_it_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundling, "GIVEN_UP_S", 1)
+    ways = """
+  if (req.params.id === 'mute') return void setTimeout(() => {}, 1);
+  res.end("""
+    keyed_by = replace(keyed(), files={"app.js": KEYED.replace("\n  res.end(req.params.id", f"{ways}req.params.id")})
+    groups = (replace(keyed().groups[0], keeping=Keeping.WHOLE), keyed().groups[1])
+    visit = replace(keyed().fluxions[0], key="")
+    at_once = replace(keyed_by, groups=groups, fluxions=(visit, keyed().fluxions[1]))
+    for program, key in ((keyed_by, "mute"), (at_once, "")):
+        text = program.files["app.js"].replace("(req, res) => {\n  const user", "(req, res, next) => {\n  const user")
+        program.files["app.js"] = text  # one that could answer later, by what it was given
+        with nodes(program, tmp_path / (key or "whole")) as cluster:
+            assert cluster.ask("visit", "/users/mute", key=key) is None
+            assert '"visits":1' in json.dumps(cluster.contexts[key]).replace("\\", "")
+            assert cluster.ask("visit", "/users/ann", key="ann" if key else "")["body"] == "ann1"
 
 
 def test_a_request_at_the_wrong_fluxion_or_key_is_sent_on_once(tmp_path: Path) -> None:
