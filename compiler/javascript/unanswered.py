@@ -1,5 +1,5 @@
-"""Where a handler's callback may end without an answer: `(err, row) => { if (err) return; res.json(row); }`. Nobody will
-answer that request; where its context is, others would wait for it, and as the program is, none do.
+"""Where a handler's callback may end without an answer: `(err, row) => { if (err) return; res.json(row); }`. Nobody
+will answer that request; where its context is, others would wait for it, and as the program is, none do.
 
 Follows the order of statements. What it cannot tell (loops, listeners, callbacks that count how many are done) it takes
 to answer. Knows neither variables nor fluxions.
