@@ -13,7 +13,7 @@ _OF_HARM = {
     Harm.LOCAL: "keep it where all nodes reach it: in a database, or in a variable of a module",
     Harm.OPAQUE: "keep what requests change in plain data of a module, or where all nodes reach it",
 }
-_SOCKETS = "requests to upgrade are answered 501: send events (text/event-stream), or let clients ask again"
+SOCKETS = "requests to upgrade are answered 501: send events (text/event-stream), or let clients ask again"
 _OF_SOCKETS = ("websocket", "socket.io", "clients' connections")
 
 EVERY_REQUEST = "do it in the handlers that need it"
@@ -38,7 +38,7 @@ def of_hazard(hazard: Hazard) -> str:
     if hazard.remedy:
         return hazard.remedy
     held = hazard.harm in (Harm.HELD, Harm.OPAQUE, Harm.TIMER)
-    return _SOCKETS if held and any(word in hazard.what for word in _OF_SOCKETS) else _OF_HARM[hazard.harm]
+    return SOCKETS if held and any(word in hazard.what for word in _OF_SOCKETS) else _OF_HARM[hazard.harm]
 
 
 def of_variable(variable: Variable) -> str:
@@ -48,7 +48,7 @@ def of_variable(variable: Variable) -> str:
     if variable.initial is Initial.ONCE:
         return "make it of what is written in the source, or read it from the environment, if it may be the same always"
     if any(word in variable.detail for word in _OF_SOCKETS):
-        return _SOCKETS
+        return SOCKETS
     return _OF_HARM[Harm.OPAQUE]
 
 

@@ -71,7 +71,7 @@ def _instrumented(program: Program, path: str, text: str) -> str:
     ids = {at: id_ for at, id_ in ids.items() if id_ in states}
     guards = list(_guards(program, path, text))
     # What is kept in a context is assigned when the context comes, constant or not.
-    return instrument(path, text, guards, ids, frozenset(states))
+    return instrument(path, text, guards, ids, frozenset(states), params=program.framework == "express")
 
 
 def _guards(program: Program, path: str, text: str) -> Iterator[Guard]:

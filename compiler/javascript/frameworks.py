@@ -51,7 +51,8 @@ MOUNTS_MAX = 32
 
 @dataclass(eq=False)
 class Registered:
-    """One call of `app.use`, `app.get` and the like. `paths`: as written; None if one is computed or no text.
+    """One call of `app.use`, `app.get` and the like. `paths`: as written; None if one is computed or no text; of
+    `app.param` the parameter's name.
     `handlers`: what it was given, in order. `word`: the node of the method's name."""
 
     owner: Obj
@@ -146,6 +147,7 @@ class Frameworks(Packages):
             return one(lib)
         if name in EMITTER and (not self.starts(self.function) or texts & {"upgrade", "connection", "connect"}):
             what = "uses the server as an emitter, whose listeners live in this process"
+            what = "serves requests to upgrade, as to a websocket" if "upgrade" in texts else what
             self.danger(Harm.OPAQUE, what, node, start=True)
         self.call_many(every, [DATA, DATA], node)
         return one(lib)
@@ -347,7 +349,7 @@ class Frameworks(Packages):
         word = _word(node)
         if word not in self.registrations:
             self.dirty = True
-        self.registrations[word] = Registered(owner, "param", [], arguments[1:], word, self.function)
+        self.registrations[word] = Registered(owner, "param", [name], arguments[1:], word, self.function)
         first = [part, frozenset({REQUEST}), frozenset({NEXT})]
         if not owner.label.startswith("koa"):
             first = [frozenset({REQUEST}), frozenset({RESPONSE}), frozenset({NEXT}), part, DATA]

@@ -80,10 +80,11 @@ def module_id(file: str) -> str:
 
 
 def instrument(file: str, text: str, guards: Iterable[Guard] = (), ids: Mapping[tuple[int, str], str] | None = None,
-               assignable: frozenset[str] = frozenset()) -> str:  # fmt: skip
+               assignable: frozenset[str] = frozenset(), params: bool = False) -> str:  # fmt: skip
     """`ids`: what variables are called, by line and name, where that is not made of the names around them.
-    `assignable`: ids of constants that are to be assigned all the same."""
-    return _Instrument(file, text, ids or {}, assignable).run(guards)
+    `assignable`: ids of constants that are to be assigned all the same. `params`: the framework has handlers of
+    parameters, `router.param(name, handler)`, that run before those of routes."""
+    return _Instrument(file, text, ids or {}, assignable).run(guards, params)
 
 
 def esm(text: str) -> bool:
@@ -101,7 +102,7 @@ class _Instrument:
         self.assignable = assignable
         self.edits = _Edits()
 
-    def run(self, guards: Iterable[Guard]) -> str:
+    def run(self, guards: Iterable[Guard], params: bool) -> str:
         scope = _Scope(self.module)
         self._hoist(self.root, scope)
         self._lexical(self.root, scope)
@@ -111,6 +112,8 @@ class _Instrument:
         self.edits.put(len(self.data), "\n;" + self._table(scope, extra) + "\n")
         for child in self.root.children:
             self._visit(child, self.module)
+        if params:
+            self._params()
         for guard in guards:  # what they put in stands around what is put in at the same place
             self._guard(guard)
         return self.edits.apply(self.data)
@@ -132,6 +135,21 @@ class _Instrument:
         elif given:
             self.edits.put(given[0].start_byte, f"...{RUNTIME}.guarded({json.dumps(guard.fluxion)}, [")
             self.edits.put(given[-1].end_byte, "])")
+
+    def _params(self) -> None:
+        stack = [self.root]
+        while stack:
+            node = stack.pop()
+            stack.extend(node.named_children)
+            callee = node.child_by_field_name("function") if node.type == "call_expression" else None
+            name = callee.child_by_field_name("property") if callee is not None else None
+            arguments = node.child_by_field_name("arguments")
+            if name is None or arguments is None or self._text(name) != "param":
+                continue
+            given = [child for child in arguments.named_children if child.type != "comment"]
+            if len(given) == 2 and given[1].type != "spread_element":
+                self.edits.put(given[1].start_byte, f"{RUNTIME}.before(", rank=-1)
+                self.edits.put(given[1].end_byte, ")", rank=1)
 
     # -- what is declared ------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from compiler.facts import Harm, Hazard, Place
@@ -10,6 +11,8 @@ from compiler.javascript.flow import Flow
 from compiler.javascript.frameworks import MOUNTS_MAX, Registered, graph_path, joined
 from compiler.javascript.libraries import Sort, sort_of
 from compiler.javascript.values import Bound, Func, Lib, Obj, Plain, Values, Word
+
+NAMED = re.compile(r"[:*](\w+)")
 
 GUARDED = ("express",)
 """Frameworks whose handlers the runtime finds again."""
@@ -55,17 +58,41 @@ class Starts:
                 )
             hazards = self._unknown(made)
             functions = [f for values in made.handlers for f in _functions(values)]
-            if (
-                made.verb in ("use", "param")
-                or not functions
-                or any(_goes_on(f, goes_on) for f in _last(made))
-                or made.owner.label.split("?")[0].split(" ")[0] not in GUARDED
-            ):
+            if made.verb == "param" and self._of_routes(made, goes_on):
+                continue
+            if made.verb == "param" or not self._is_route(made, goes_on):
                 found.everywhere += functions
                 found.hazards += hazards
             else:
+                functions = [*self._before(made, goes_on), *functions]
                 found.starts += self._starts(made, tuple(functions), tuple(hazards), str(word.place.file))
         return found
+
+    def _is_route(self, made: Registered, goes_on: dict[Func, bool]) -> bool:
+        """Whether its requests end there, in handlers that are known."""
+        return (
+            made.verb not in ("use", "param")
+            and any(_functions(values) for values in made.handlers)
+            and not any(_goes_on(f, goes_on) for f in _last(made))
+            and made.owner.label.split("?")[0].split(" ")[0] in GUARDED
+        )
+
+    # What runs before the handlers of the routes that have a parameter: `router.param("id", load)`
+
+    def _of_routes(self, made: Registered, goes_on: dict[Func, bool]) -> bool:
+        """Whether it is known of which routes of its router it is a part, and all those are starts."""
+        name = made.paths[0]
+        if name is None or self._unknown(made) or not all(_functions(values) for values in made.handlers):
+            return False
+        others = [r for r in self.flow.registrations.values() if r.owner is made.owner and r.verb != "param"]
+        if any(path is None for other in others for path in other.paths):
+            return False
+        return all(self._is_route(other, goes_on) for other in others if _has(other, name))
+
+    def _before(self, made: Registered, goes_on: dict[Func, bool]) -> list[Func]:
+        asked = [r for r in self.flow.registrations.values() if r.owner is made.owner and r.verb == "param"]
+        named = [r for r in asked if r.paths[0] is not None and _has(made, r.paths[0]) and self._of_routes(r, goes_on)]
+        return [f for r in named for values in r.handlers for f in _functions(values)]
 
     def _starts(
         self, made: Registered, functions: tuple[Func, ...], hazards: tuple[Hazard, ...], file: str
@@ -139,6 +166,11 @@ def _order(value: object) -> tuple[str, int, int]:
     if isinstance(target, Func):
         return target.function.file, target.function.node.start, target.site.start if target.site is not None else 0
     return "", 0, 0
+
+
+def _has(made: Registered, parameter: str) -> bool:
+    """Whether one of its paths has the parameter."""
+    return any(path is not None and parameter in NAMED.findall(path) for path in made.paths)
 
 
 def _last(made: Registered) -> list[Func]:

@@ -16,6 +16,7 @@ export class Registry {
     this.making = null; // arguments for constructors of objects that are made without what constructors do
     this.guards = null; // name of a fluxion -> what is put before its handler
     this.unanswered = null; // what is done about a request that nobody will answer
+    this.fluxions = new WeakMap(); // guard -> the fluxion that it stands before
     this.overs = new WeakSet(); // handlers that have answered when they are over, or never will
   }
 
@@ -92,12 +93,32 @@ export class Registry {
     const before = (each) => {
       if (typeof each !== "function") return [each];
       const guard = (request, response, next) => this.guards(name, [request, response, next], each === last);
+      this.fluxions.set(guard, name);
       return [guard, each === last ? this.finishing(each) : each];
     };
     return given.flatMap((each) => (Array.isArray(each) ? [each.flat(Infinity).flatMap(before)] : before(each)));
   }
 
-  // The same where a framework takes one handler alone.
+  // What runs before the handlers of the routes that have a parameter, `router.param(name, handler)`: after the guard of the
+  // route that is about to run, since it may need what the route's handler needs.
+  before(handler) {
+    if (typeof handler !== "function" || handler.length < 3 || handler.length > 5) return handler;
+    const registry = this;
+    return function (request, response, next, ...rest) {
+      const go = () => handler.call(this, request, response, next, ...rest);
+      const name = registry.fluxionOf(request);
+      return name === undefined ? go() : registry.guards(name, [request, response, go], false);
+    };
+  }
+
+  // The fluxion of the route that the request is about to run, undefined for one without a guard.
+  fluxionOf(request) {
+    const method = request?.method === "HEAD" ? "get" : request?.method?.toLowerCase();
+    const layers = request?.route?.stack?.filter((layer) => !layer.method || layer.method === method);
+    return layers?.map(({ handle }) => this.fluxions.get(handle)).find((name) => name !== undefined);
+  }
+
+  // The same as `guarded` where a framework takes one handler alone.
   around(name, handler) {
     const { guards } = this;
     return function (...given) {

@@ -6,15 +6,18 @@ import difflib
 from typing import NamedTuple
 
 SHOWN_LINES_MAX = 12
+HEAD_LINES = 3
 
 
 class Difference(NamedTuple):
-    """`requests` differ out of `of`; `first` names the first, `text` shows it as a diff."""
+    """`requests` differ out of `of`; `first` names the first, `text` shows it as a diff. `answered`: but for what is
+    written below their answers, such as what a client that is no client of HTTP saw, they are the same."""
 
     requests: int
     of: int
     first: str
     text: str
+    answered: bool = False
 
 
 def parts(record: str) -> list[str]:
@@ -35,4 +38,10 @@ def compare(original: str, compiled: str) -> Difference | None:
     return Difference(
         len(differing), len(left), f"{at + 1}: {ours.splitlines()[0] if ours else ''}",
         "\n".join(list(lines)[:SHOWN_LINES_MAX]),
+        len(left) == len(right) and all(_began(left[i]) == _began(right[i]) for i in differing),
     )  # fmt: skip
+
+
+def _began(part: str) -> list[str]:
+    """The request, the status and the headers."""
+    return [line for line in part.splitlines()[:HEAD_LINES] if line.startswith(("> ", "< ", "content-type:"))]

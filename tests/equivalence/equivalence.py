@@ -135,7 +135,9 @@ def _compiled(case: Case, one: Outcome, cluster: Cluster, program: Program, text
 
 def _judge(one: Outcome, text: str, found: str, deployed: Deployed) -> None:
     difference = compare(text, found)
-    if difference:
+    if difference and difference.answered and one.upgrades:
+        one.result, one.why = REFUSED, one.upgrades
+    elif difference:
         one.result = OTHER
         one.why = f"{difference.requests} of {difference.of}, first {difference.first}\n{difference.text}"
     elif deployed.failed:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from compiler import remedies
 from compiler.program import Keeping, Program
 
 SAME = "same"
@@ -24,7 +25,8 @@ COLUMNS = ("program", "tier", "lines", "fluxions", "groups", "keyed", "whole", "
 class Outcome:
     """`result`: one of the words above; `why`: for people. `original`: "as expected", or how it answers otherwise on
     this machine. `served`: the nodes that handled messages. `each`: of the runs with a migration before one request,
-    how many were the same. `together`: of the invariant under concurrent requests."""
+    how many were the same. `together`: of the invariant under concurrent requests. `upgrades`: that it has websockets,
+    which are refused, in the compiler's words."""
 
     name: str
     tier: str
@@ -40,6 +42,7 @@ class Outcome:
     pinned: int = 0
     none: int = 0
     reasons: tuple[str, ...] = ()
+    upgrades: str = ""
     moved: int = 0
     served: tuple[str, ...] = ()
     each: str = ""
@@ -52,6 +55,8 @@ class Outcome:
         self.fluxions, self.groups = len(program.fluxions), len(program.groups)
         self.keyed, self.whole = keepings.count(Keeping.KEYED), keepings.count(Keeping.WHOLE)
         self.pinned, self.none = keepings.count(Keeping.PINNED), keepings.count(Keeping.NONE)
+        sockets = (kept for kept in program.kept if kept.remedy == remedies.SOCKETS)
+        self.upgrades = next((f"{kept.place}: {kept.why}; {kept.remedy}" for kept in sockets), "")
         self.reasons = tuple(f"{g.name}: {g.why}" for g in program.groups if g.why and g.keeping is Keeping.PINNED)
 
     @property

@@ -18,6 +18,16 @@ def test_where_they_first_differ() -> None:
     assert "-< 404\n+< 500" in found.text
 
 
+def test_what_another_client_saw_is_told_from_what_was_answered() -> None:
+    seen = compare(RECORD + "a hi", RECORD + "refused")
+    assert seen is not None
+    assert seen.answered
+    for other in (RECORD.replace("< 404", "< 501"), RECORD.replace("text/plain", "text/html"), "> GET /\n< 200\n"):
+        found = compare(RECORD + "a hi", other)
+        assert found is not None
+        assert not found.answered
+
+
 def test_an_answer_that_is_missing_differs() -> None:
     found = compare(RECORD, RECORD.partition("> GET /a")[0])
     assert found is not None
