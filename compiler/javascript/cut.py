@@ -208,7 +208,8 @@ class Cutter:
         self._walk(self._handler, body.kids, None)
         last = self.pieces[-1]
         if last.role is not Role.END:
-            raise Uncut("its answer is not the last thing that it does", self._handler.node.place)
+            end = body.kids[-1] if body.kids else body
+            raise Uncut(f"line {end.line} is the last thing that it does, and does not answer", end.place)
         if not 3 <= len(self.pieces) <= PIECES_MAX:
             raise Uncut("has too few parts or too many", self._handler.node.place)
 
@@ -615,8 +616,9 @@ class Cutter:
                             remedy = f"let {function.name} return its result, then it is the first part"
                             raise Uncut(why, touch.use.place, remedy)
                         raise Uncut(why, touch.use.place, "touch it in the first function, before that calls another")
-                if any(n.type == "throw_statement" for n in function.node.walk()):
-                    raise Uncut(f"{function.name} throws", function.node.place, "throw in the handler itself")
+                thrown = next((n for n in function.node.walk() if n.type == "throw_statement"), None)
+                if thrown is not None:
+                    raise Uncut(f"line {thrown.line} throws", thrown.place, "throw in the handler itself")
             self._check_touches(facts, [node for line in piece.lines for node in line.nodes], state)
 
     def _check_touches(self, facts: Facts, nodes: list[Node], state: set[str]) -> None:

@@ -286,7 +286,15 @@ class Late:
                 walk.found[place] = None
         for function in functions:
             if self.touches(function):
-                walk.found[function.node.place] = None
+                walk.found[self._touched_in(function)] = None
+
+    def _touched_in(self, function: Function) -> Place:
+        """Where it touches state first, or calls what does."""
+        for node in function.node.walk():
+            own = any(self.matters(base) for base in self.flow.touched_at.get(node, ()))
+            if own or any(self.touches(f) for f in self.flow.called_at.get(node, ())):
+                return node.place
+        return function.node.place
 
     def _named(self, node: Node) -> Iterator[Function]:
         """Functions that are handed on by their name."""
