@@ -20,8 +20,8 @@ TIMEOUT_S = 60
 """How long one call may take: the first one of a host starts the program, too."""
 
 GIVEN_UP_S = 58
-"""A request that a compiled JavaScript service has not answered by then is given up, and what it changed is kept: before
-its call is ended."""
+"""A request that a compiled JavaScript service has not answered by then is given up, and what it changed is kept:
+before its call is ended."""
 
 EVERYTHING = "* /{path...}"
 
