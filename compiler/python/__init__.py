@@ -51,7 +51,8 @@ def _cutters(gathered: Gathered, classified: Classified) -> tuple[dict[str, Cutt
     cutters: dict[str, Cutter] = {}
     kept: list[Kept] = []
     for part in classified.parts:
-        if keeping[part.group] is Keeping.PINNED or part.unit in gathered.plain:
+        plain = part.unit in gathered.plain and gathered.facts.framework != "starlette"
+        if keeping[part.group] is Keeping.PINNED or plain:
             continue
         found = cut(gathered.machine, gathered.functions[part.unit], part, by_id[part.unit], state)
         if isinstance(found, Kept):

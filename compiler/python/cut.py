@@ -48,7 +48,7 @@ END = "send"
 RESERVED = "request"
 """What no variable of a message may be called: the request, on its way to the last part, is."""
 
-CUT_UNDER = ("flask", "fastapi")
+CUT_UNDER = ("flask", "fastapi", "starlette")
 """Frameworks in which the runtime calls a part of a handler instead of the handler."""
 
 _ROUTES = ("route", "get", "post", "put", "delete", "patch", "head", "options", "api_route")
@@ -278,7 +278,7 @@ class Cutter:
 
         def here(value: ast.expr, parameter: str) -> ast.expr:
             inside = list(ast.walk(value))
-            plain = not any(self._names.touches(function, n) for n in inside)
+            plain = not any(self._names.touches(function, n) or self._is_request(n) for n in inside)
             if plain and not any(self._names.is_framework(function, n) for n in inside):
                 return value
             name = parameter if parameter not in taken else f"{parameter}_of_{called.function.name}"
@@ -291,6 +291,11 @@ class Cutter:
         ]
         keywords = [ast.keyword(k.arg, here(k.value, k.arg or "arguments")) for k in call.keywords]
         return ast.copy_location(ast.Call(call.func, arguments, keywords), call)
+
+    def _is_request(self, node: ast.AST) -> bool:
+        if not isinstance(node, ast.Name):
+            return False
+        return any(isinstance(atom, Req) and not atom.path for atom in self._atoms(node.id))
 
     def _given(self, function: Function, callee: Function, called: Called) -> None:
         """Parameters become variables of the piece that calls."""
@@ -395,9 +400,7 @@ class Cutter:
         needs, _ = self._flow()
         last = 0
         for i, piece in enumerate(self.pieces):
-            if piece.role is Role.STEP and any(
-                isinstance(a, Req) and not a.path for n in needs[i] for a in self._atoms(n)
-            ):
+            if piece.role is Role.STEP and any(self._is_request(ast.Name(name)) for name in needs[i]):
                 last = i
         if last:
             self.pieces = [joined(self.pieces[: last + 1]), *self.pieces[last + 1 :]]

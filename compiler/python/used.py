@@ -31,6 +31,11 @@ _FRAMEWORKS = (
     *("flask", "quart", "fastapi", "starlette", "aiohttp", "werkzeug", "jinja2", "flask_restful", "flask_restx"),
     *("flask_login", "flask_httpauth", "sanic", "bottle", "microdot", "tornado"),
 )
+_ERRORS = (
+    *("flask.abort", "werkzeug.exceptions.", "fastapi.HTTPException", "fastapi.exceptions.HTTPException"),
+    "starlette.exceptions.HTTPException",
+)
+"""What is only raised: the last part of a handler raises it again."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,7 @@ def _of_framework(atom: Atom) -> bool:
     if isinstance(atom, Req | Special):
         return not (isinstance(atom, Special) and atom.kind == "path")
     if isinstance(atom, Lib):
-        return atom.name.split(".")[0] in _FRAMEWORKS
+        return atom.name.split(".")[0] in _FRAMEWORKS and not atom.name.startswith(_ERRORS)
     return isinstance(atom, Ref) and atom.obj.kind == "lib" and atom.obj.name.split(".")[0] in _FRAMEWORKS
 
 

@@ -116,9 +116,31 @@ def starlette(_: Any, module: Any) -> None:
         if fits and not _allowed(_named("", endpoint, method), method, scope.get("path_params") or {}):
             await module.Response("")(scope, receive, send)
             return
+        # Routes of FastAPI call their handlers through what is replaced below.
+        if fits and inspect.isfunction(endpoint) and not hasattr(self, "dependant"):
+            names = list(inspect.signature(endpoint).parameters)[:1]
+            if names and (part := _starlette_part(module, names[0])) is not None:
+                await part(scope, receive, send)
+                return
         await handle(self, scope, receive, send)
 
     module.Route.handle = guarded
+
+
+def _starlette_part(module: Any, name: str) -> Any:
+    """An application that runs the part instead of the handler, which calls the request so; None: the handler."""
+    if _part({name: None}) is None:
+        return None
+
+    async def endpoint(request: Any) -> Any:
+        part = _part({name: request})
+        assert part is not None
+        result = part()
+        if inspect.isawaitable(result):
+            result = await result
+        return importlib.import_module("starlette.responses").Response("") if _took(result) else result
+
+    return module.request_response(endpoint)
 
 
 def fastapi(_: Any, module: Any) -> None:
