@@ -10,7 +10,7 @@ from compiler.javascript.heap import PATH_MAX, Danger, Heap, Stored, functions, 
 from compiler.javascript.libraries import Sort, sort_of
 from compiler.javascript.modules import Source
 from compiler.javascript.scopes import Binding, Class, Function
-from compiler.javascript.syntax import Node
+from compiler.javascript.syntax import Node, well_known
 from compiler.javascript.values import (
     ANY,
     BYTES,
@@ -257,7 +257,7 @@ class Fields(Heap):
             if ("static" in member.words) != static or member.type not in ("method_definition", "field_definition"):
                 continue
             named = member.get("name") or member.get("property")
-            if named is None or (named.text != name and name != ANY and named.type != "computed_property_name"):
+            if named is None or name not in (_name_of(named) or name, ANY):
                 continue
             if member.type == "method_definition" and member.info is not None:
                 func = Func(member.info)
@@ -477,3 +477,8 @@ def module_values(source: Source, obj: Obj) -> Values:
     """What `require` or `import * as` gives for an ES module."""
     obj.maker = source
     return one(obj)
+
+
+def _name_of(named: Node) -> str:
+    """Of a member of a class; "" for one that is computed."""
+    return well_known(named.kids[0]) if named.type == "computed_property_name" else named.text

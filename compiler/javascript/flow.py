@@ -13,7 +13,7 @@ from compiler.javascript.keying import Keying
 from compiler.javascript.libraries import names
 from compiler.javascript.modules import Service
 from compiler.javascript.scopes import Binding, Class, Function, Scope
-from compiler.javascript.syntax import Node, string_value
+from compiler.javascript.syntax import Node, string_value, well_known
 from compiler.javascript.values import (
     ANY,
     DATA,
@@ -362,7 +362,7 @@ class Flow(Keying):
     def _property(self, node: Node) -> str:
         if node.type == "computed_property_name":
             self.evaluate(node.kids[0])
-            return _well_known(node.kids[0]) or ANY
+            return well_known(node.kids[0]) or ANY
         return string_value(node) if node.type == "string" else node.text
 
     def _e_array(self, node: Node) -> Values:
@@ -451,8 +451,8 @@ class Flow(Keying):
             return held, string_value(index), None
         if index.type == "number":
             return held, ANY, None
-        if _well_known(index):
-            return held, _well_known(index), None
+        if well_known(index):
+            return held, well_known(index), None
         if any(isinstance(v.target, Obj) and v.target.kind in ("app", "router") for v in held):
             return held, self.text_of(index) or ANY, None
         return held, ANY, self.key_of(index)
@@ -774,13 +774,6 @@ class Flow(Keying):
             given = DATA if index or name == "catch" else one(lib) | DATA
             found |= self.call_back(values, [given], node)
         return found | one(lib) | PROMISED
-
-
-def _well_known(node: Node) -> str:
-    """`Symbol.iterator` as the name of a field; "" for all else."""
-    if node.type != "member_expression" or node["object"].text != "Symbol":
-        return ""
-    return "@@" + node["property"].text
 
 
 def _field_around(arrow: Function) -> Node | None:

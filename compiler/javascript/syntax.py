@@ -69,6 +69,13 @@ class Node:
         return f"<{self.type} {self.file}:{self.line}:{self.column}>"
 
 
+def well_known(node: Node) -> str:
+    """`Symbol.iterator` as the name of a field; "" for all else."""
+    if node.type != "member_expression" or node["object"].text != "Symbol":
+        return ""
+    return "@@" + node["property"].text
+
+
 def parse(file: str, text: str) -> Node:
     """Raises GraphError for what is not JavaScript."""
     data = text.encode()
