@@ -14,7 +14,7 @@ from controller.measuring import Measures
 from liquefy.commits import Placement
 from liquefy.errors import UserError
 from liquefy.graph import Graph
-from liquefy.messages import Report, Session
+from liquefy.messages import PeerUp, Report, Session
 
 HISTORY_MAX = 10
 """Entries of a partition's history kept for `explain`."""
@@ -25,7 +25,8 @@ class Node:
     """One node by name. `sessions`: by connection of ours to a broker, its session there; none while it is gone.
     `started_ms`: when its process began, where there are several brokers. `confirmed`: a broker has named a session of
     it since we last connected to that. `ready`: graph -> version that it has loaded; `refused`: graph -> why it has
-    not. `cordoned` and `drained` outlive the node, `leaving` does not. `inventory`: what it says that it owns."""
+    not. `cordoned` and `drained` outlive the node, `leaving` does not. `inventory`: what it says that it owns.
+    `passed_over`: by connection, a process of that name which seems to have begun before the one that is known."""
 
     name: str
     sessions: dict[int, Session] = dataclasses.field(default_factory=dict)
@@ -42,6 +43,7 @@ class Node:
     refused: dict[str, str] = dataclasses.field(default_factory=dict)
     inventory: dict[str, int] | None = None
     report: Report | None = None
+    passed_over: dict[int, PeerUp] = dataclasses.field(default_factory=dict)
 
     @property
     def session(self) -> Session:

@@ -190,6 +190,8 @@ class ControllerState:
             desk.log("warning", f"{self._config.broker_named(link)} is gone", "broker")
         desk.links.discard(link)
         cluster = self._cluster
+        for node in cluster.nodes.values():
+            node.passed_over.pop(link, None)
         for session in [s for s in cluster.gateways if cluster.links[s] == link]:
             del cluster.gateways[session], cluster.links[session]
         if not desk.links:
@@ -273,7 +275,10 @@ class ControllerState:
             if other != link:
                 self._forget_session(node, other)  # of a broker that is gone
         if node.alive and peer.started_ms < node.started_ms:
-            return  # a broker has yet to notice that this process is no more
+            # That broker has yet to notice that this process is no more; or the others have, and a clock was set back.
+            node.passed_over[link] = peer
+            return
+        node.passed_over.pop(link, None)
         if known and node.sessions.keys() - {link}:
             self._node_also(node, peer, link)
             return
@@ -328,6 +333,18 @@ class ControllerState:
             self._session_lost(node, link)
         elif node is not None:
             self._node_gone(node, "is gone")
+            self._take_up(node)
+        elif (node := self._cluster.nodes.get(peer.name)) is not None:
+            passed_over = node.passed_over.get(link)
+            if passed_over is not None and passed_over.session == peer.session:
+                del node.passed_over[link]
+
+    def _take_up(self, node: Node) -> None:
+        """The process that was taken for the latest of that name is gone. What was passed over for it, and is there
+        yet, is the one that lives."""
+        passed_over, node.passed_over = node.passed_over, {}
+        for link, peer in sorted(passed_over.items()):
+            self._node_up(peer, link)
 
     def _session_lost(self, node: Node, link: int) -> None:
         """It is not reached by that broker any more; by another it is. What was said by the one may be lost."""
@@ -447,6 +464,7 @@ class ControllerState:
             return
         node.hung = True
         self._node_gone(node, f"says nothing for {self._config.hang_ms} ms")
+        self._take_up(node)
 
     def _forget_gone(self) -> None:
         for node in list(self._cluster.nodes.values()):

@@ -5,12 +5,21 @@ judge of their tables. Drawn from chance of its own, so that the other draws of 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from network import BOTH, TO_BROKER, TO_PEER
 
+from controller.migration import Migration
+from worker.ownership import Ownership
+
 if TYPE_CHECKING:
     from world import World
+
+FIRST_MS = 300.0
+SLOW_MS = 400
+"""So often nodes become slower or faster."""
 
 FAULTS = ("crash", "crash", "crash", "pause", "isolate", "part", "part", "part", "cut", "cut", "slow")
 
@@ -25,11 +34,11 @@ def plan_broker_faults(world: World) -> None:
     if len(world.brokers) < 2 or not world.wildness:
         return
     for _ in range(rng.randint(0, 5)):
-        at_ms, fault, number = rng.uniform(300, world.end_ms), rng.choice(FAULTS), rng.randrange(10)
+        at_ms, fault, number = rng.uniform(FIRST_MS, world.end_ms), rng.choice(FAULTS), rng.randrange(10)
         for_ms, direction, chance = rng.uniform(50, 4_000), rng.choice((BOTH, TO_BROKER, TO_PEER)), rng.random()
         if rng.random() < 0.5:
             seed = rng.random()
-            world.enter(max(300.0, at_ms - rng.uniform(0, 30)), "storm", _storm, world, seed)
+            world.enter(max(FIRST_MS, at_ms - rng.uniform(0, 30)), "storm", _storm, world, seed)
         text = f"broker {number}: {fault} {direction}"
         world.enter(at_ms, text, _befall, world, fault, number, for_ms, direction, chance)
 
@@ -89,3 +98,76 @@ def disagreements(world: World) -> list[str]:
         if broker.state._holding.by_partition:
             left.append(f"{broker.name} holds {sorted(broker.state._holding.by_partition)}")
     return left
+
+
+def unlinked(world: World) -> list[str]:
+    """At rest the controller that leads knows by which session each broker reaches each node."""
+    nodes, left = world.controller.state._cluster.nodes, []
+    for broker in world.brokers:
+        for name, worker in world.workers.items():
+            peer = broker.state._by_name.get(("worker", name))
+            known = nodes[name].sessions.get(broker.number) if name in nodes else None
+            if broker.alive and worker.alive and (peer is None or peer.session != known):
+                there = peer and peer.session.decode()
+                left.append(f"{name} is {there} at {broker.name}, and the controller has {known and known.decode()}")
+    return left
+
+
+AT_THE_SOURCE = {
+    "holding": "_hold", "draining": "_marked", "handing over": "_hand_over", "giving up": "_release",
+    "coming": "activate",
+}  # fmt: skip
+"""What a worker does in a move, by the name of the method that does it."""
+
+BREAK_MS = (0.0, 0.0, 3.0, 40.0)
+"""So long after a move has come to its phase the broker dies, at most."""
+
+
+@contextmanager
+def killed_in(phase: str) -> Iterator[Callable[[World], list[str]]]:
+    """Makes brokers die as moves come to this phase, and nodes slow. Called with a world it begins, and returns the
+    names of those that died so far; at most three a world."""
+    dead: list[str] = []
+    worlds: list[World] = []
+    rng = random.Random()
+
+    def come() -> None:
+        world = worlds[-1] if worlds else None
+        if world is None or len(dead) >= 3 or not FIRST_MS < world.sim.now < world.end_ms or rng.random() > 0.3:
+            return
+        broker = world.brokers[rng.randrange(len(world.brokers))]
+        dead.append(broker.name)
+        world.sim.after(rng.uniform(0, rng.choice(BREAK_MS)), broker.crash)
+
+    def begin(world: World) -> list[str]:
+        dead.clear()
+        worlds[:] = [world]
+        rng.seed(f"{phase} {world.sim.seed}")
+        for _ in range(12):
+            world.sim.after(rng.uniform(FIRST_MS, world.end_ms), _storm, world, rng.random())
+        for at_ms in range(int(FIRST_MS), int(world.end_ms), SLOW_MS):
+            world.sim.after(at_ms, _slow, world, rng.random())
+        world.sim.after(world.end_ms, _slow, world, 0.0)
+        return dead
+
+    owner: Any = Ownership if phase in AT_THE_SOURCE else Migration
+    name = AT_THE_SOURCE.get(phase, "enter")
+    real = getattr(owner, name)
+
+    def step(self: Any, *args: Any, **more: Any) -> Any:
+        if owner is Ownership or args[0].value == phase:
+            come()
+        return real(self, *args, **more)
+
+    setattr(owner, name, step)
+    try:
+        yield begin
+    finally:
+        setattr(owner, name, real)
+
+
+def _slow(world: World, chance: float) -> None:
+    """Every node is slower or faster from now on; as it was, if there is no chance."""
+    rng = random.Random(chance)
+    for process in (*world.workers.values(), *world.brokers, *world.controllers.values()):
+        process.lag_ms = rng.choice((0.0, 1.0, 5.0, 20.0)) if chance else 0.0

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from brokers import disagreements
+from brokers import disagreements, unlinked
 from clients import Ask
 from core import Violation
 from workload import BookEntry, Plan, is_stateful, read_body, read_entry
@@ -369,6 +369,7 @@ def unsettled(world: World) -> list[str]:
         state = world.controller.state
         left += [f"{name} is unplaced, it is said" for name in in_force if not state._cluster.serves(name)]
         left += [f"{name} is moving, it is said" for name in state._migrations.partitions()]
+        left += unlinked(world)
     for partition in world.partition_names():
         stored: Any = memory.load_now([partition])[0]
         if stored.outbox:

@@ -105,6 +105,7 @@ class World:
         self.incarnations = 0
         self.kill_leader: Callable[[], bool] | None = None
         """Asked after each step of who leads, with what it asked for done: whether it dies now."""
+        self.rest_ms = REST_MS
         self.clients = Clients(self)
         self.wild = rng.random() < 0.4
         self.lossy = bool(self.wildness) and not self.wild and rng.random() < LOSSY
@@ -301,14 +302,14 @@ class World:
         Judge(self).verdict()
 
     def _rest(self) -> None:
-        sim, until_ms = self.sim, self.sim.now + REST_MS
+        sim, until_ms = self.sim, self.sim.now + self.rest_ms
         left = [""]
         while left and sim.now < until_ms:
             sim.run(sim.now + CHECK_MS)
             self.watch.look()
             left = unsettled(self)
         if left:
-            text = f"not at rest {REST_MS / 1000:.0f} s after the last fault:\n  " + "\n  ".join(left[:20])
+            text = f"not at rest {self.rest_ms / 1000:.0f} s after the last fault:\n  " + "\n  ".join(left[:20])
             raise Violation(text, *re.findall(r"\b[gh]/\w+/\d+", text)[:1])
 
     def _probe(self, graph: str, fluxion: str, tries: int = 3) -> None:

@@ -121,6 +121,30 @@ def test_what_is_placed_is_said_to_both_brokers() -> None:
     assert world.states() == {"node1": ("up", 2)}
 
 
+def test_a_process_whose_clock_was_set_back_is_the_one_that_lives_when_the_other_is_gone() -> None:
+    world = two()
+    world.workers["node1"].owned.clear()
+    world.started["node1"] -= 5_000  # another process, on a clock that was set
+    world.unreached("node1", 1)
+    world.reached("node1", 1)
+    assert world.states()["node1"] == ("up", 1)  # the other broker has yet to notice
+    world.unreached("node1", 0)
+    world.reached("node1", 0)
+    world.run(1_000)
+    assert world.states() == {"node1": ("up", 2), "node2": ("up", 2)}
+
+
+def test_what_was_passed_over_and_is_gone_is_not_taken_up() -> None:
+    world = two()
+    world.started["node1"] -= 5_000
+    world.unreached("node1", 1)
+    world.reached("node1", 1)
+    world.unreached("node1", 1)
+    world.unreached("node1", 0)
+    world.run(1_000)
+    assert world.states()["node1"] == ("gone", 0)
+
+
 def test_a_node_that_one_broker_has_not_is_not_gone_and_its_code_is_asked_for_by_the_other() -> None:
     world = two()
     world.effects.clear()
