@@ -33,7 +33,11 @@ class StoreChecker:
         self._owners: dict[tuple[str, int], str] = {}
         self._epochs: dict[str, int] = {}
         self._sequences: dict[str, int] = defaultdict(int)
-        self._seen: set[tuple[str, bytes]] = set()
+        self._seen: dict[tuple[str, bytes], int] = {}
+        """Partition and message, and by which of its births."""
+        self.lost = False
+        """The store has lost what was written last, perhaps the birth of a request with an Idempotency-Key, too: then
+        the next try is born anew, and known by that. `Found` looks whether it may have been."""
         self._outbox: dict[str, dict[int, bytes]] = defaultdict(dict)
         self.graphs: dict[str, int] = {}
         """Those that must be in force, and in which version."""
@@ -55,7 +59,7 @@ class StoreChecker:
     def unplaced(self, partitions: list[str]) -> None:
         for partition in partitions:
             self._outbox.pop(partition, None)
-        self._seen = {(partition, message) for partition, message in self._seen if partition not in partitions}
+        self._seen = {seen: born for seen, born in self._seen.items() if seen[0] not in partitions}
 
     def told_moved(self, move: dict[str, Any]) -> None:
         """The operator was told how a move ended."""
@@ -81,10 +85,11 @@ class StoreChecker:
         if commit.sequence != self._sequences[partition]:
             raise Violation(f"{partition}: commit {commit.sequence} after {self._sequences[partition]}", partition)
         self._sequences[partition] += 1
-        for _, message in commit.seen:
-            if (partition, message) in self._seen:
+        for born, message in commit.seen:
+            before = self._seen.setdefault((partition, message), -1)
+            if before == born or (before >= 0 and not self.lost):
                 raise Violation(f"{partition} handled {message.hex()} twice", partition, message.hex())
-            self._seen.add((partition, message))
+            self._seen[partition, message] = born
         outbox = self._outbox[partition]
         for seq, packed in commit.outbox:
             if seq in outbox:
@@ -120,7 +125,8 @@ class Found:
     def _letter(self, letter: DeadLetter) -> None:
         path = read_body(letter.message.body).path
         spread_anew = self.spread_anew and not is_stateful(letter.fluxion)
-        if path in self.dead and not (spread_anew and self.dead[path].id == letter.id) and not self._void(path):
+        twice = path in self.dead and not self._void(path) and not self._born_anew(path)
+        if twice and not (spread_anew and self.dead[path].id == letter.id):
             raise Violation(f"{path} has two dead letters", path)
         self.dead[path] = letter
 
@@ -128,6 +134,12 @@ class Found:
         """Of a graph that was undeployed since: what had been seen is forgotten with it."""
         ask = self.world.clients.asks[int(path.split(".")[0])]
         return ask.graph in self.world.void_ms
+
+    def _born_anew(self, path: str) -> bool:
+        """Of a request that was asked with its Idempotency-Key before the store lost what was written last, and again
+        afterwards: its record may be lost while the request itself is on its way."""
+        ask, lost_ms = self.world.clients.asks[int(path.split(".")[0])], self.world.store.lost_ms
+        return ask.once and any(at <= lost_ms for _, at in ask.posted) and any(at > lost_ms for _, at in ask.posted)
 
     def _before_loss(self, path: str) -> bool:
         """What its handling emitted was perhaps sent again, behind later messages that were there already though the
@@ -148,7 +160,7 @@ class Found:
         for i in range(count):
             entry = read_entry(fields[f"e{i}"])
             void = self._void(entry.path)
-            if entry.path in self.entries and not void:
+            if entry.path in self.entries and not void and not self._born_anew(entry.path):
                 raise Violation(f"{entry.path} took effect twice", entry.path, entry.id.hex())
             self.entries[entry.path] = entry
             src = re.sub("@[^>]*", "", entry.src) if self.calm else entry.src

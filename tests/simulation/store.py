@@ -98,6 +98,7 @@ class Store:
         self.checker.__dict__.update(checker)
         self.terms.__dict__.update(terms)
         self.memory.available = False
+        self.checker.lost = True
         self.life += 1
         self.lost_ms = self.sim.now
 
