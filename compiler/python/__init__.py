@@ -54,7 +54,8 @@ def _cutters(gathered: Gathered, classified: Classified) -> tuple[dict[str, Cutt
         plain = part.unit in gathered.plain and gathered.facts.framework != "starlette"
         if keeping[part.group] is Keeping.PINNED or plain:
             continue
-        found = cut(gathered.machine, gathered.functions[part.unit], part, by_id[part.unit], state)
+        stored = gathered.stored.get(part.unit, frozenset())
+        found = cut(gathered.machine, gathered.functions[part.unit], part, by_id[part.unit], state, stored)
         if isinstance(found, Kept):
             kept.append(found)
         elif found is not None:

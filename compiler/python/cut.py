@@ -14,7 +14,7 @@ from compiler.assemble import Body, Chain
 from compiler.classify import Part, unused
 from compiler.facts import Place, Unit
 from compiler.program import Fluxion, Kept, Role, Sort, Sorted, Stream
-from compiler.python import statements
+from compiler.python import memory, statements
 from compiler.python.evaluate import Machine
 from compiler.python.model import (
     NOTHING,
@@ -54,9 +54,12 @@ CUT_UNDER = ("flask", "fastapi", "starlette")
 _ROUTES = ("route", "get", "post", "put", "delete", "patch", "head", "options", "api_route")
 
 
-def cut(machine: Machine, handler: Function, part: Part, unit: Unit, state: set[str]) -> Cutter | Kept | None:
-    """The handler taken apart; why it is not, if it looks as if it could be; None if it does not."""
-    cutter = Cutter(machine, handler, state)
+def cut(
+    machine: Machine, handler: Function, part: Part, unit: Unit, state: set[str], stored: Atoms
+) -> Cutter | Kept | None:
+    """The handler taken apart; why it is not, if it looks as if it could be; None if it does not.
+    `stored`: what it puts into state."""
+    cutter = Cutter(machine, handler, state, stored)
     if not cutter.looks_like_one():
         return None
     try:
@@ -68,8 +71,9 @@ def cut(machine: Machine, handler: Function, part: Part, unit: Unit, state: set[
 
 
 class Cutter:
-    def __init__(self, machine: Machine, handler: Function, state: set[str]) -> None:
+    def __init__(self, machine: Machine, handler: Function, state: set[str], stored: Atoms) -> None:
         self._m = machine
+        self._stored = stored
         self._handler = handler
         self._module = handler.module
         self._state = state
@@ -384,7 +388,8 @@ class Cutter:
         """Which pieces touch state, and that each can be a part of its own. Raises Uncut."""
         self._check_outside(unit)
         self._keep_with_request()
-        pieces, self.stateful, self.together = united(self.pieces, Touches(self._names, unit, self._state))
+        touches = Touches(self._names, unit, self._state)
+        pieces, self.stateful, self.together = united(self.pieces, touches)
         if len(pieces) < 3 and len(self.pieces) > len(pieces):
             where, what = self.together[0]
             why = f"line {where.line} {what} after the first part"
@@ -392,8 +397,22 @@ class Cutter:
         self.pieces = pieces
         for piece in self.pieces:
             self._check_piece(piece)
+        self._check_stored(touches)
         self._travel(*self._flow())
         self._imports = [self._imported(piece) for piece in self.pieces]
+
+    def _check_stored(self, touches: Touches) -> None:
+        """What was put into state is changed there only where the state is: a later part has a copy."""
+        stored = frozenset(atom for atom in self._stored if not memory.scalars(frozenset({atom})))
+        objects = _objects(stored)
+        needs, _ = self._flow()
+        for i in range(min(self.stateful, default=len(self.pieces)) + 1, len(self.pieces)):
+            for name in needs[i]:
+                atoms = self._atoms(name)
+                same = stored.intersection(atoms) or objects & _objects(atoms)
+                if same and (where := touches.changes(self.pieces[i])) is not None:
+                    why = f"line {where.line} may change {name}, which is part of the state by then"
+                    raise Uncut(why, where, f"change {name} before it is put there")
 
     def _keep_with_request(self) -> None:
         """Parts that use the request object stay with the first: that has it, and it cannot travel."""

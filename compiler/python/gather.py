@@ -64,6 +64,8 @@ class Gathered:
     functions: dict[str, Function]
     """Unit id -> the handler as the person wrote it."""
     machine: Machine
+    stored: dict[str, frozenset[Atom]]
+    """Unit id -> what it makes and puts into variables that outlive the request."""
     plain: set[str]
     """Handlers that are registered without a decorator: their framework may call them in a way of its own."""
 
@@ -221,6 +223,7 @@ def _handler(m: Machine, frameworks: Frameworks, route: Route, found: dict[str, 
             one.recorder.hazards |= recorder.hazards
             one.recorder.files |= recorder.files
             one.recorder.waits |= recorder.waits
+            one.recorder.stored |= recorder.stored
         one.starts += _starts(route, framework, said, prefix, face, where)
 
 
@@ -486,7 +489,8 @@ def _facts(
     )
     functions = {one.unit: one.function for one in found.values()}
     plain = {unit for unit, info in functions.items() if not getattr(info.node, "decorator_list", ())}
-    return Gathered(facts, functions, m, plain)
+    stored = {one.unit: frozenset(one.recorder.stored) for one in found.values()}
+    return Gathered(facts, functions, m, stored, plain)
 
 
 def _same_once(m: Machine, variables: dict[str, Variable], units: list[Unit]) -> list[Unit]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from compiler.facts import Mode, Place, Unit
 from compiler.program import Role
 from compiler.python import statements
+from compiler.python.libraries import MUTATORS
 from compiler.python.model import Function, Lib
 from compiler.python.pieces import Line, Piece
 from compiler.python.read import place
@@ -23,6 +24,10 @@ _WAITS = (
     *("starlette.concurrency.run_in_threadpool", "fastapi.concurrency.run_in_threadpool"),
 )
 """What an `await` of surely lets others run."""
+
+_CHANGERS = ("random.", "heapq.", "bisect.", "operator.", "copy.", "functools.")
+_SETTERS = ("builtins.setattr", "builtins.delattr", "builtins.vars")
+"""Functions of libraries that may change what they are given."""
 
 
 class Touches:
@@ -60,6 +65,28 @@ class Touches:
                     if use.place.file == own.module.file and use.place.line in lines:
                         return use.place, f"changes {use.variable}"
         return None
+
+    def changes(self, piece: Piece) -> Place | None:
+        """Where the piece, or what it calls, may change anything in place."""
+        for line in piece.lines:
+            called = self._names.reached_by(line.within, line.node)
+            for function, node in [(line.within, line.node), *((each, each.node) for each in called)]:
+                for inner in ast.walk(node):
+                    if self._may_change(function, inner):
+                        return place(function.module, inner)
+        return None
+
+    def _may_change(self, function: Function, node: ast.AST) -> bool:
+        if isinstance(node, ast.Subscript | ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            return True
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+            return True
+        if not isinstance(node, ast.Call):
+            return isinstance(node, ast.AugAssign)
+        atoms = self._names.resolve(function, node.func)
+        return any(isinstance(a, Lib) and (a.name.startswith(_CHANGERS) or a.name in _SETTERS) for a in atoms) or (
+            isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr", "exec", "eval", "vars")
+        )
 
     def waits_between(self, pieces: list[Piece], first: int, last: int) -> bool:
         """Whether something is surely waited for after all that the first piece does with state, and before all that
