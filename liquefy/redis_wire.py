@@ -11,7 +11,6 @@ a cancelled call leaves the connection usable. Calls under way at one time on on
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import re
 import ssl
@@ -31,11 +30,18 @@ TIMEOUT_S = 5.0
 CONNECT_S = 1.0
 """One of several servers that cannot be connected to by then is passed over."""
 
-RIVAL_S = 1.0
-"""Another server that does not say by then what it is counts as away."""
+RIVAL_S = 0.5
+"""Another server that does not say by then what it is counts as away. Less than CONNECT_S: it is asked as somebody
+connects, too."""
 
-AWAY_S = 1.0
-"""One that is away is looked for so often; nobody waits for it meanwhile."""
+RIVAL_LOOKS = 10
+"""That is looked at in so many parts: if it is we who stand still, one of them passes, and the answer is there."""
+
+AWAY_S = 0.1
+"""One that is away is asked so often, unless it leaves a question open; nobody waits for it meanwhile."""
+
+AWAY_PATIENCE_S = 3.0
+"""A question to it that is under way is left to it for so long: as soon as it can answer it can have been promoted."""
 
 REPLICA_MS = 1_000
 """A write that no replica has by then has not been done, for all that we know."""
@@ -288,33 +294,41 @@ class Servers:
         """Of another primary: that of the one in whose place it was promoted; b"" if it is none, or away."""
         if address.name in self._away:
             return b""
+        asking = asyncio.create_task(self._replication_of(address))
+        for _ in range(RIVAL_LOOKS):
+            if (await asyncio.wait({asking}, timeout=RIVAL_S / RIVAL_LOOKS))[0]:
+                break
+        found = asking.result() if asking.done() else {}
+        if not found and address.name not in self._away:
+            self._away[address.name] = asyncio.create_task(self._until_back(address, asking))
+        return found.get(b"master_replid2", b"") if found.get(b"role") == b"master" else b""
+
+    async def _replication_of(self, address: Address) -> dict[bytes, bytes]:
+        """Empty if it does not say."""
         connection = self._asked.get(address.name)
         try:
-            async with asyncio.timeout(RIVAL_S):
+            async with asyncio.timeout(AWAY_PATIENCE_S):
                 if connection is None or not connection.open:
-                    made = await address.connect(RIVAL_S)
+                    made = await address.connect(AWAY_PATIENCE_S)
                     connection = self._asked.get(address.name)
                     if connection is not None and connection.open:  # somebody else made one at the same time
                         made.give_up()
                     else:
                         connection = self._asked[address.name] = made
-                found = await _replication(connection)
+                return await _replication(connection)
         except (OSError, TimeoutError, StoreUnavailable):
             if connection is not None:
                 connection.give_up()
-            if address.name not in self._away:
-                self._away[address.name] = asyncio.create_task(self._until_back(address))
-            return b""
-        return found.get(b"master_replid2", b"") if found.get(b"role") == b"master" else b""
+            return {}
 
-    async def _until_back(self, address: Address) -> None:
-        while True:
-            await asyncio.sleep(AWAY_S)
-            with contextlib.suppress(OSError, TimeoutError, StoreUnavailable):
-                async with asyncio.timeout(RIVAL_S):
-                    (await address.connect(RIVAL_S)).give_up()
-                del self._away[address.name]
-                return
+    async def _until_back(self, address: Address, asking: asyncio.Task[dict[bytes, bytes]]) -> None:
+        """It is not away any more when it has answered: then it is asked anew by who wants to know."""
+        asked_s = asyncio.get_running_loop().time()
+        while not await asking:
+            await asyncio.sleep(max(0.0, asked_s + AWAY_S - asyncio.get_running_loop().time()))
+            asked_s = asyncio.get_running_loop().time()
+            asking = asyncio.create_task(self._replication_of(address))
+        del self._away[address.name]
 
     def hang_up(self) -> None:
         """Ask the others no more, until the next time."""

@@ -136,6 +136,23 @@ def test_a_primary_that_hung_and_was_followed_is_not_believed(tmp_path: Path) ->
         asyncio.run(body(primary, one, two))
 
 
+def test_a_server_that_was_away_is_asked_as_soon_as_it_can_answer(tmp_path: Path) -> None:
+    """Who hangs, comes back and is promoted at once has nothing of what the others have meanwhile."""
+
+    async def body(former: Server, one: Server, two: Server) -> None:
+        urls = ",".join(server.url for server in (former, one, two))
+        async with opened(urls, "replicated") as store:
+            partition = await placed(store)
+            with one.stopped():
+                await until_committed(store, partition)  # it counts as away now: `two` has what was written
+            assert one.ask("REPLICAOF", "NO", "ONE") == "+OK"
+            with pytest.raises(StoreUnavailable, match="promoted in its place"):
+                await store.commit([visit(partition, 1)], "node1")
+
+    with primary_and_replicas(tmp_path, 2) as (primary, one, two):
+        asyncio.run(body(primary, one, two))
+
+
 @pytest.mark.parametrize(("sync", "fits"), [("everysec", False), ("always", True)])
 def test_disk_asks_for_a_redis_that_syncs_before_it_answers(tmp_path: Path, sync: str, fits: bool) -> None:
     async def body(url: str) -> None:
