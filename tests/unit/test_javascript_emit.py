@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -291,6 +292,23 @@ def test_what_a_handler_changed_that_never_answers_is_kept_when_it_is_given_up(
             assert cluster.ask("visit", "/users/mute", key=key) is None
             assert '"visits":1' in json.dumps(cluster.contexts[key]).replace("\\", "")
             assert cluster.ask("visit", "/users/ann", key="ann" if key else "")["body"] == "ann1"
+
+
+def test_what_runs_for_a_parameter_finds_what_its_route_does(tmp_path: Path) -> None:
+    text = KEYED.replace("const app = { get(", "const app = { param(_, load) { app.load = load; }, get(")
+    text = text.replace(
+        "    return next();",
+        "    req.route = { stack: handlers.map((handle) => ({ handle, method: 'get' })) };"
+        " return app.load(req, res, next, found[1], 'id');",
+    )
+    text = text.replace("res.end(req.params.id + user.visits)", "res.end(`${req.before}, ${user.visits}`)")
+    text += "app.param('id', (req, res, next, id) => { req.before = users[id]?.visits; next(); });\n"
+    program = replace(keyed(), framework="express", files={"app.js": text})
+    with nodes(program, tmp_path / "b") as cluster:
+        assert cluster.ask("visit", "/users/ann", key="ann")["body"] == "undefined, 1"
+        assert cluster.ask("visit", "/users/ann", key="ann")["body"] == "1, 2"
+        assert cluster.ask("visit", "/users/bob", key="ann") == {"to": "visit", "body": ANY}
+        assert cluster.ask("visit", "/users/root", key="root")["body"] == "10, 11"
 
 
 def test_a_request_at_the_wrong_fluxion_or_key_is_sent_on_once(tmp_path: Path) -> None:
