@@ -24,7 +24,7 @@ from liquefy.contexts import Contexts
 from liquefy.control import Reply, decode_request, encode
 from liquefy.effects import Count, Log, Relay, ToBroker
 from liquefy.errors import BadFrame, Deposed, StoreUnavailable
-from liquefy.keyring import Keyring
+from liquefy.keyring import Keyring, redis_url
 from liquefy.messages import Fenced, decode_control
 from liquefy.messages import encode as encode_message
 from liquefy.transport import LinkSet, RouterSocket
@@ -48,7 +48,8 @@ class Service:
         self._counts: Counter[str] = Counter()
         address = config.bind if config.advertise == "bind" else config.advertise
         self._leading = Leading(config.name, address)
-        self._leases = Contexts(config.redis, ld.LEASE_MS / 1000, config.durability)
+        self._redis = redis_url(config.redis, config.keys, "controller")
+        self._leases = Contexts(self._redis, ld.LEASE_MS / 1000, config.durability)
         self._asks: set[asyncio.Task[None]] = set()
         self._time = SteadyClock(lambda: time.time() * 1000, lambda: time.monotonic() * 1000)
         self._wake: asyncio.TimerHandle | None = None
@@ -122,7 +123,7 @@ class Service:
 
     def _lead(self, effect: ld.Lead) -> None:
         self._state = ControllerState(self._config, effect.term)
-        contexts = Contexts(self._config.redis, durability=self._config.durability)
+        contexts = Contexts(self._redis, durability=self._config.durability)
         refused = lambda term: self._decide(ld.Refused(term))  # noqa: E731
         self._store = StoreHands(contexts, self._step, effect.term, refused)
         self._working = asyncio.ensure_future(self._store.work())

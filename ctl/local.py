@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from ctl import record
 from ctl.supervising import Spec
-from liquefy import redis_server
+from liquefy import keyring, redis_server
 from liquefy.config import DURABILITIES
 from liquefy.errors import UserError
 from liquefy.graph import Graph
@@ -157,7 +157,7 @@ def _free(port: int) -> bool:
 
 class Cluster(NamedTuple):
     """The processes of a local cluster, in the order in which to start them, and where they listen. `broker`,
-    `controller`: all of them, with commas; `http`: the first gateway."""
+    `controller`: all of them, with commas; `redis`: without its password; `http`: the first gateway."""
 
     specs: list[Spec]
     broker: str
@@ -177,11 +177,12 @@ def compose(
     durability: str = DURABILITIES[0],
 ) -> Cluster:
     """What runs. `redis_url` "" has one started. `roles`: commands in place of the usual ones, for tests. `keys`: the
-    folder of those that all roles are to have, "" for none."""
+    folder of those that all roles are to have, "" for none; with the password of the Redis that is started."""
     check_size(size)
     brokers = {"broker" if i == 1 else f"broker{i}": port for i, port in enumerate((ports.broker, *ports.brokers), 1)}
     controllers = [f"tcp://{HOST}:{port}" for port in (ports.controller, *ports.controllers)]
-    redis, http = redis_url or f"redis://{HOST}:{ports.redis}/0", f"http://{HOST}:{ports.http}"
+    redis = redis_url or f"redis://{HOST}:{ports.redis}/0"
+    http = f"http://{HOST}:{ports.http}"
     roles = roles or {}
     redis_sync = checked_durability(durability, redis_url, redis_sync)
     # A Unix socket takes half as much of the machine as a port. Roles of tests are met on ports.
@@ -211,7 +212,7 @@ def compose(
     if not redis_url:
         data = folder / "redis"
         data.mkdir(parents=True, exist_ok=True)
-        command = roles.get("redis") or redis_command(data, ports.redis, redis_sync, redis_socket)
+        command = roles.get("redis") or redis_command(data, ports.redis, redis_sync, redis_socket, keys)
         specs.append(Spec("redis", "redis", command, redis, stage=5))
     for name, way in ways.items():
         specs.append(role(name, "broker", way[0], 4, bind=",".join(way)))
@@ -227,7 +228,7 @@ def compose(
         address = f"http://{HOST}:{port}"
         settings = {**linked, "http_host": HOST, "http_port": port}
         specs.append(role(f"gateway{i}", "gateway", address, 1, **settings))
-    return Cluster(specs, met, ",".join(controllers), redis, http)
+    return Cluster(specs, met, ",".join(controllers), without_password(redis), http)
 
 
 def check_size(size: Size) -> None:
@@ -248,10 +249,15 @@ def socket_path(folder: Path, name: str) -> str:
     return path if len(path.encode()) <= SOCKET_PATH_BYTES_MAX and "," not in path else ""
 
 
-def redis_command(data: Path, port: int, sync: str, socket_: str = "") -> list[str]:
+def without_password(urls: str) -> str:
+    """Where Redis is, for what people and users' code may read."""
+    return re.sub(r"//[^/,]*@", "//", urls)
+
+
+def redis_command(data: Path, port: int, sync: str, socket_: str = "", keys: str = "") -> list[str]:
     """A redis-server that keeps what it is given in an append-only file, synced as `sync` says (see SYNCS). It listens
-    on the port, and on the socket if one is given. Raises UserError if there is none on this machine, or no such way
-    to sync."""
+    on the port, and on the socket if one is given, and asks for the password in `keys`, if given. Raises UserError if
+    there is none on this machine, or no such way to sync."""
     if sync not in SYNCS:
         raise UserError(f"--redis-sync: {sync!r} is unknown\n  remedy: give one of {', '.join(SYNCS)}")
     settings = {
@@ -268,7 +274,9 @@ def redis_command(data: Path, port: int, sync: str, socket_: str = "") -> list[s
     if socket_:
         settings |= {"unixsocket": socket_, "unixsocketperm": "700"}
     flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
-    return [str(redis_server.find_server()), *flags]
+    # Its password is nothing for `ps` to show.
+    secret = [str(Path(keys) / keyring.REDIS_CONF)] if keys else []
+    return [str(redis_server.find_server()), *secret, *flags]
 
 
 # -- what to try next --------------------------------------------------------------------------------------

@@ -36,7 +36,8 @@ class ProcessRecord(msgspec.Struct, frozen=True):
 
 class ClusterRecord(msgspec.Struct, frozen=True):
     """One run of `up`. `state`: "failed" says why in `problem`. `http` is the gateway's URL. `app` is the
-    folder of the graph that was deployed, "" for none; `hints` are the lines to try next."""
+    folder of the graph that was deployed, "" for none; `hints` are the lines to try next. `redis`: without its
+    password, as users' code can read this."""
 
     pid: int
     created_s: float
@@ -79,7 +80,7 @@ def write(folder: Path, record: ClusterRecord) -> None:
     """Replace the record; a reader sees the old or the new one, never half."""
     temporary = folder / f"{FILE_NAME}.new"
     temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)  # the address of Redis may have its password
+    temporary.touch(mode=0o600)
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     temporary.replace(folder / FILE_NAME)
 

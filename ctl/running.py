@@ -119,6 +119,10 @@ def run(options: Options, console: Console) -> int:
         keys = str(folder / KEYS) if options.keys else ""
         if keys:
             keyring.create(Path(keys))
+            if options.redis_url:
+                keyring.forget_redis_password(Path(keys))
+            else:
+                keyring.create_redis_password(Path(keys))
         redis = (options.redis_url, options.roles, options.redis_sync)
         cluster = local.compose(folder, ports, options.size, *redis, keys, options.durability)
         logs = folder / "logs"
@@ -252,7 +256,8 @@ class _Run:
         file = self._folder / "redis" / "appendonly.aof"
         with contextlib.suppress(FileNotFoundError):
             due = pid not in (0, self._tidied) and file.stat().st_size > REDIS_FILE_BYTES_MAX
-            if due and redis_server.rewrite_file(urlsplit(self._cluster.redis).port or 0):
+            with_password = urlsplit(keyring.redis_url(self._cluster.redis, self._record.keys, keyring.REDIS_ROLES[0]))
+            if due and redis_server.rewrite_file(with_password.port or 0, with_password.password or ""):
                 self._tidied = pid
 
     def _step_until(self, condition: Callable[[], bool], bound_s: float) -> None:

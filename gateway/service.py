@@ -49,7 +49,7 @@ from liquefy.contexts import Contexts
 from liquefy.decoding import decoded
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
-from liquefy.keyring import Keyring
+from liquefy.keyring import Keyring, redis_url
 from liquefy.messages import LogLine
 from liquefy.transport import LinkSet
 
@@ -73,7 +73,8 @@ class GatewayService:
         self._time = SteadyClock(lambda: time.time() * 1000, lambda: time.monotonic() * 1000)
         self._now_ms = 0
         self._state = GatewayState(config, secrets.token_bytes(6))
-        self._contexts = Contexts(config.redis, durability=config.durability)
+        redis = redis_url(config.redis, config.keys, "gateway")
+        self._contexts = Contexts(redis, durability=config.durability)
         keys = Keyring.given(config.keys, "gateway")
         on = (self._on_frames, self._on_up, self._on_down)
         self._links = LinkSet(config.broker_addresses, config.name, *on, keys, self._on_refused)

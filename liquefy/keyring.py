@@ -3,6 +3,8 @@
     FOLDER/allowed              public keys by role, see `liquefy.admission`
     FOLDER/ROLE/NAME.key        one secret key, readable by its owner alone
     FOLDER/ROLE/allowed         the same list: a machine gets the folders of its roles, and nothing else
+    FOLDER/ROLE/redis.password  of controller, worker and gateway, where Redis' password was made with the keys
+    FOLDER/redis/redis.conf     the same, for redis-server
 
 A process is given either folder. It looks again at the list when that changes, and at its own key whenever it connects:
 so keys are added, replaced and revoked while all runs. Knows no socket.
@@ -11,10 +13,13 @@ so keys are added, replaced and revoked while all runs. Knows no socket.
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import stat
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from liquefy import admission, signing
 from liquefy.admission import ROLES, Allowed, Key
@@ -23,6 +28,10 @@ from liquefy.errors import UserError
 LIST = "allowed"
 SUFFIX = ".key"
 FOLDER_DEFAULT = ".liquefy-keys"
+
+REDIS_ROLES = ("controller", "worker", "gateway")
+REDIS_PASSWORD = "redis.password"
+REDIS_CONF = "redis/redis.conf"
 
 
 class OwnKey(NamedTuple):
@@ -114,6 +123,45 @@ def _read_secret(path: Path, role: str) -> OwnKey | None:
     except (ValueError, IndexError):
         raise UserError(f"{path}: holds no {role}'s key\n  remedy: copy it again, or add another") from None
     return OwnKey(words[1], bytes.fromhex(signing.public_of(role, secret)), secret)
+
+
+# -- the password of Redis --------------------------------------------------------------------------------------
+
+
+def redis_url(urls: str, folder: str, role: str) -> str:
+    """Where Redis is, with the password that was made with the keys in the folder; as it is if it has one already, or
+    none was made. Raises UserError."""
+    if not folder or "@" in urls:
+        return urls
+    for path in (Path(folder) / REDIS_PASSWORD, Path(folder) / role / REDIS_PASSWORD):
+        try:
+            password = quote(path.read_text().strip("\n"), safe="")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read: {error}\n  remedy: give it to who runs this") from None
+        return re.sub(r"(^|,)(\s*[a-z+]+://)", rf"\1\2:{password}@", urls)
+    return urls
+
+
+def create_redis_password(folder: Path, given: str = "") -> None:
+    """Have a password of Redis in the folder: that which is given, or the one that is there, or a new one. Raises
+    UserError."""
+    first = folder / REDIS_ROLES[0] / REDIS_PASSWORD
+    if not given:
+        given = first.read_text().strip("\n") if first.is_file() else secrets.token_hex(24)
+    if not given.isprintable():
+        raise UserError("the password of Redis has characters that cannot be printed\n  remedy: choose another")
+    escaped = given.replace("\\", "\\\\").replace('"', '\\"')
+    _write(folder / REDIS_CONF, f'requirepass "{escaped}"\n', 0o600)
+    for role in reversed(REDIS_ROLES):  # the first one last: then all have it
+        _write(folder / role / REDIS_PASSWORD, f"{given}\n", 0o600)
+
+
+def forget_redis_password(folder: Path) -> None:
+    """For a Redis that has another one, or none."""
+    for name in (REDIS_CONF, *(f"{role}/{REDIS_PASSWORD}" for role in REDIS_ROLES)):
+        (folder / name).unlink(missing_ok=True)
 
 
 # -- what liquefy-ctl keys does -----------------------------------------------------------------------------

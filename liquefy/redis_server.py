@@ -60,13 +60,17 @@ def _version(program: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def rewrite_file(port: int) -> bool:
+def rewrite_file(port: int, password: str = "") -> bool:
     """Have the server on this port of 127.0.0.1 rewrite its append-only file, in the background. Whether it does: it
     does not while it loads."""
+    login = f"AUTH {password}\r\n" if password else ""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), ASK_S) as connection:
         connection.settimeout(ASK_S)
-        connection.sendall(b"BGREWRITEAOF\r\n")
-        return connection.recv(1_024).startswith(b"+")
+        connection.sendall(f"{login}BGREWRITEAOF\r\n".encode())
+        answer = b""
+        while answer.count(b"\r\n") < 1 + bool(login) and (data := connection.recv(1_024)):
+            answer += data
+        return all(line.startswith(b"+") for line in answer.split(b"\r\n")[: 1 + bool(login)])
     return False
 
 

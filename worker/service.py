@@ -26,7 +26,7 @@ from liquefy.contexts import Contexts
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
 from liquefy.hosting import FromHost, Load, Refused, frame
-from liquefy.keyring import LIST, Keyring
+from liquefy.keyring import LIST, Keyring, redis_url
 from liquefy.messages import LogLine, decode_control, decode_data, encode
 from liquefy.running import FAILED
 from liquefy.transport import LinkSet
@@ -58,7 +58,8 @@ class Service:
         keys = Keyring.given(config.keys, "worker")
         on = (self._on_frames, self._on_up, self._on_down)
         self._links = LinkSet(config.broker_addresses, config.name, *on, keys, self._on_refused)
-        self._contexts = Contexts(config.redis, durability=config.durability)
+        redis = redis_url(config.redis, config.keys, "worker")
+        self._contexts = Contexts(redis, durability=config.durability)
         self._hosts: dict[str, HostProcess] = {}
         self._vouching = Vouching(Keyring.given(config.keys, "worker"))
         hidden = secret_files(config.keys, config.redis, os.environ)

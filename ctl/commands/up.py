@@ -38,7 +38,7 @@ def up(
     redis: Annotated[
         str, typer.Option(
             metavar="URL", help="A Redis that runs already; or a primary and its replicas, with commas.",
-            show_default="start one",
+            show_default="LIQUEFY_REDIS, or start one",
         )
     ] = "",
     redis_sync: Annotated[
@@ -66,6 +66,7 @@ def up(
 
     What dies is started again; code is compiled first. Example: liquefy-ctl up app.js
     """
+    redis = redis or os.environ.get("LIQUEFY_REDIS", "")
     size = local.Size(nodes, controllers, gateways, brokers)
     if detach:
         _detach(app, application, size, state, redis, redis_sync, durability, http_port, ready, keys)
@@ -110,7 +111,6 @@ def _detach(
     command += [f"--state={state}", f"--ready={ready}", f"--redis-sync={redis_sync}"]
     command += ["--keys"] if keys else []
     command += [f"--durability={durability}"]
-    command += [f"--redis={redis}"] if redis else []
     command += [f"--http-port={http_port}"] if http_port is not None else []
     command += [f"--app={application}"] if application else []
     command += [str(app)] if app is not None else []
@@ -123,6 +123,7 @@ def _detach(
             stderr=log,
             start_new_session=True,
             cwd=os.getcwd(),
+            env={**os.environ, "LIQUEFY_REDIS": redis},  # not a flag, as it may have a password, which `ps` would show
         )
     with render.Progress("starting the cluster") as progress:
         end_s = time.monotonic() + DETACH_S

@@ -27,6 +27,7 @@ import psutil
 import liquefy
 from ctl import record
 from ctl.asking import Controller, Lost, Refused, Unreachable
+from liquefy import keyring
 from liquefy.commits import ContextQuery
 from liquefy.contexts import Contexts
 from liquefy.messages import partition_index, partition_name
@@ -116,7 +117,8 @@ class LiveCluster:
         self.keys = found.keys
         if found.keys:
             self.environment["LIQUEFY_KEYS"] = found.keys
-        self.http, self.redis, self.controller, self.broker = found.http, found.redis, found.controller, found.broker
+        self.http, self.controller, self.broker = found.http, found.controller, found.broker
+        self.redis = keyring.redis_url(found.redis, found.keys, "controller")
 
     # -- commands --------------------------------------------------------------------------------------------
 

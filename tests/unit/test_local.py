@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from ctl import local, record
 from ctl.__main__ import build
 from ctl.local import Ports, Size
+from liquefy import keyring
 from liquefy.errors import UserError
 from liquefy.graph import Fluxion, Graph, Group, Input
 
@@ -53,6 +54,21 @@ def test_each_role_has_its_own_keys_and_no_command_line_the_password_of_redis(tm
     assert keys == {role: f"--keys=/k/{role}" for role in ("broker", "controller", "worker", "gateway")}
     assert not [word for spec in cluster.specs for word in spec.command if "secret" in word]
     assert {s.environment.get("LIQUEFY_REDIS", "") for s in cluster.specs if s.role != "broker"} == {url}
+    assert cluster.redis == "redis://elsewhere:6379/1", "what is written down can be read by users' code"
+    assert local.without_password("redis://:a@b@h:1/0,rediss://u:p@i:2/0?ca=/f") == "redis://h:1/0,rediss://i:2/0?ca=/f"
+
+
+def test_a_redis_of_a_cluster_with_keys_asks_for_a_password_that_nothing_shows(tmp_path: Path) -> None:
+    keyring.create(tmp_path / "keys")
+    keyring.create_redis_password(tmp_path / "keys")
+    cluster = local.compose(tmp_path, Ports(1, 2, 3, 4, []), Size(1), "", keys=str(tmp_path / "keys"))
+    redis = cluster.specs[0].command
+    assert (tmp_path / "keys/redis/redis.conf").read_text().startswith("requirepass ")
+    assert redis[1] == str(tmp_path / "keys/redis/redis.conf"), "what comes first is the file of its settings"
+    password = (tmp_path / "keys/worker/redis.password").read_text().strip()
+    assert len(password) >= 32
+    assert not [word for spec in cluster.specs for word in (*spec.command, *spec.environment.values(), cluster.redis)
+                if password in word]  # fmt: skip
 
 
 def test_a_redis_that_runs_already_is_not_started(tmp_path: Path) -> None:
