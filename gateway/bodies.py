@@ -1,10 +1,10 @@
 """What a request says, as plain values: query, headers' content type, body. Pure. A mistake of the client is
-a ValueError whose text is for them.
+a ValueError whose text is for them; what we do not read at all is an Unsupported.
 
     application/json, *+json             the value
     application/x-www-form-urlencoded    {name: value}, {name: [values]} where a name is repeated
     multipart/form-data                  the same; a file is {"filename", "content_type", "content": bytes}
-    text/*                               str
+    text/*                               str, if its charset is one of CHARSETS
     anything else                        bytes
     no body                              None
 """
@@ -24,7 +24,25 @@ FIELDS_MAX = 1_000
 PART_HEADERS_MAX = 16
 """Headers of one part of a multipart form."""
 
+CHARSETS = frozenset((
+    *("utf-8", "utf8", "us-ascii", "ascii", "latin-1", "latin1", "koi8-r", "koi8-u"),
+    *(f"iso-8859-{part}" for part in range(1, 17) if part != 12),
+    *(f"windows-125{part}" for part in range(9)),
+    *("utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be"),
+    *("shift_jis", "windows-31j", "euc-jp", "iso-2022-jp", "euc-kr", "gb2312", "gbk", "gb18030", "big5", "big5-hkscs"),
+    *("windows-874", "tis-620"),
+))  # fmt: skip
+"""Of text, as clients name them. No others of those that Python has: some take time by the square of the length
+(`punycode`: a minute for one MiB), and each name that it does not know would be remembered for good."""
+
+_CODECS = {"windows-31j": "cp932", "windows-874": "cp874"}
+"""What Python calls them, where that is something else."""
+
 _decode_json = msgspec.json.Decoder().decode
+
+
+class Unsupported(ValueError):
+    """Not wrong, but nothing that we read: 415 in place of 400."""
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -128,11 +146,13 @@ def _multipart(content_type: str, body: bytes) -> dict[str, Any]:
 
 def _text(parameters: str, body: bytes) -> str:
     _, options = multipart.parse_options_header(f"text/plain;{parameters}")
-    charset = options.get("charset", "utf-8")
+    charset = options.get("charset", "utf-8").lower()
+    if charset not in CHARSETS:
+        raise Unsupported(f"text in the charset {charset[:40]} is not read here; send it in utf-8, or as bytes")
     try:
-        return body.decode(charset)
-    except (UnicodeDecodeError, LookupError):
-        raise ValueError(f"the body is not text in {charset[:40]}") from None
+        return body.decode(_CODECS.get(charset, charset))
+    except UnicodeDecodeError:
+        raise ValueError(f"the body is not text in {charset}") from None
 
 
 def decoded_path(path: str) -> str:

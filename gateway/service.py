@@ -176,7 +176,8 @@ class GatewayService:
             request = _request(exchange, found, path, query)
             packed = values.pack(_as_it_came(exchange, request) if exchange.raw else request, "the request")
         except ValueError as error:
-            self._respond(exchange, answers.error(400, str(error)))
+            status = 415 if isinstance(error, bodies.Unsupported) else 400
+            self._respond(exchange, answers.error(status, str(error)))
             return
         exchange.ticket = ticket = self._next_ticket
         self._next_ticket += 1

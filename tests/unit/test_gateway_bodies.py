@@ -80,7 +80,7 @@ def test_multipart_forms() -> None:
         ("application/json", b'"\xff"', "the body is not JSON"),
         ("application/json", b"[" * 100_000, "not JSON|nested too deep"),
         ("text/plain", b"\xff", "not text in utf-8"),
-        ("text/plain; charset=nonsense", b"a", "not text in nonsense"),
+        ("text/plain; charset=us-ascii", b"\xff", "not text in us-ascii"),
         ("application/x-www-form-urlencoded", b"\xff", "not URL-encoded"),
         ("multipart/form-data", b"x", "without a boundary"),
         ("multipart/form-data; boundary=x", MULTIPART[:-30], "not multipart/form-data"),
@@ -90,6 +90,18 @@ def test_multipart_forms() -> None:
 def test_mistakes_in_bodies(content_type: str, body: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         bodies.parse_body(content_type, body)
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "utf-7", "unicode_escape", "hex", "nonsense", "x" * 9_000])
+def test_charsets_that_are_not_read(charset: str) -> None:
+    with pytest.raises(bodies.Unsupported, match=f"text in the charset {charset[:40]} is not read here"):
+        bodies.parse_body(f"text/plain; charset={charset}", b"a-b")
+
+
+@pytest.mark.parametrize("charset", sorted(bodies.CHARSETS))
+def test_charsets_that_are(charset: str) -> None:
+    name = {"windows-31j": "cp932", "windows-874": "cp874"}.get(charset, charset)
+    assert bodies.parse_body(f'text/plain; Charset="{charset.upper()}"', "a b".encode(name)) == "a b"
 
 
 @given(st.text(max_size=60), st.binary(max_size=60))
