@@ -242,6 +242,7 @@ class Connection:
         self._chunks: list[bytes] = []
         self._held = 0
         self._current = Exchange(self)
+        """The request that is being read, or is to come: one that was read is not kept here while the client idles."""
         self._refusal: Refusal | None = None
 
     # -- asyncio ------------------------------------------------------------------------------------------
@@ -370,9 +371,6 @@ class Connection:
         self._messages += 1
         self._phase, self._since_s = _HEAD, self._server.now_s
         self._raw = self._told = 0
-        self._url = b""
-        self._chunks = []
-        self._current = Exchange(self)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -437,6 +435,7 @@ class Connection:
         chunks = self._chunks
         if chunks:
             exchange.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._url, self._chunks, self._current = b"", [], Exchange(self)
         exchange.keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         self._deaf = self._deaf or not exchange.keep_alive
         self._phase, self._since_s = _IDLE, self._server.now_s

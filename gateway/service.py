@@ -173,8 +173,7 @@ class GatewayService:
             self._respond(exchange, answers.error(501, text))
             return
         try:
-            request = _request(exchange, found, path, query)
-            packed = values.pack(_as_it_came(exchange, request) if exchange.raw else request, "the request")
+            request, packed = _read(exchange, found, path, query)
         except ValueError as error:
             status = 415 if isinstance(error, bodies.Unsupported) else 400
             self._respond(exchange, answers.error(status, str(error)))
@@ -353,6 +352,15 @@ def _decode_kept(data: bytes | None) -> Kept | None:
         return None if data is None else decoded(_kept, data)
     except BadFrame:
         raise StoreUnavailable("a record in the store is not one of ours") from None
+
+
+def _read(exchange: Exchange, found: Match, path: str, query: str) -> tuple[dict[str, Any], bytes]:
+    """The request as values, and as its fluxion gets it, packed: with the body, of which the exchange lets go. Raises
+    ValueError."""
+    request = _request(exchange, found, path, query)
+    packed = values.pack(_as_it_came(exchange, request) if found.entry.raw else request, "the request")
+    exchange.body = b""
+    return request, packed
 
 
 def _request(exchange: Exchange, found: Match, path: str, query: str) -> dict[str, Any]:
