@@ -20,6 +20,9 @@ from collections.abc import Iterator, Sequence
 ABI_MIN = 2
 """Linux 5.19. The one before it would keep files from being moved from folder to folder."""
 
+SIGNAL_ABI_MIN = 6
+"""Linux 6.12. From this one on a process can be kept from signalling others."""
+
 FIRST_CLOSED = 4
 """Descriptors from here on are nothing to a host: it has its output, and the connection to its worker."""
 
@@ -37,8 +40,9 @@ _LOOKING = (19, 21, 38)
 
 
 def order(memory_bytes: int = 0, files: int = 0, hidden: Sequence[str] = (), sealed: bool = False) -> str:
-    """What `obey` is told, as a word of a command line; 0: no such limit. `sealed`: it cannot look into or signal any
-    process but those that it starts; so it is with `hidden` paths."""
+    """What `obey` is told, as a word of a command line; 0: no such limit. In any case it can
+    signal none but those that it starts, where the kernel can see to that. `sealed`: nor look into any other; so it is
+    with `hidden` paths."""
     return json.dumps({"memory": memory_bytes, "files": files, "hidden": list(hidden), "sealed": sealed})
 
 
@@ -54,11 +58,18 @@ def obey(words: str) -> None:
         _limit(resource.RLIMIT_DATA, told["memory"])
     if (told["hidden"] or told["sealed"]) and can_hide():
         _hide([os.path.realpath(path) for path in told["hidden"]])
+    elif can_keep_signals():
+        _keep_signals()
 
 
 def can_hide() -> bool:
     """Whether this kernel lets a process hide files from itself."""
     return _abi() >= ABI_MIN
+
+
+def can_keep_signals() -> bool:
+    """Whether this kernel keeps a process from signalling others."""
+    return _abi() >= SIGNAL_ABI_MIN
 
 
 def seal() -> None:
@@ -83,7 +94,7 @@ def _hide(hidden: list[str]) -> None:
     """Raises OSError: a process that should have been confined does not go on without."""
     libc, abi = ctypes.CDLL(None, use_errno=True), _abi()
     rights = _READ_FILE | _WRITE_FILE | _REMOVE_FILE | _REFER | (_TRUNCATE if abi >= 3 else 0)
-    attributes = struct.pack("=QQQ", rights, 0, _SCOPE_SIGNAL) if abi >= 6 else struct.pack("=Q", rights)
+    attributes = struct.pack("=QQQ", rights, 0, _SCOPE_SIGNAL) if abi >= SIGNAL_ABI_MIN else struct.pack("=Q", rights)
     ruleset = _checked(libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
     for path in _granted("/", hidden):
         try:
@@ -96,6 +107,15 @@ def _hide(hidden: list[str]) -> None:
         os.close(descriptor)
     _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _drop_capabilities(libc)
+    _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0))
+    os.close(ruleset)
+
+
+def _keep_signals() -> None:
+    """That alone, and no files: who could end its worker could end one after the other, as each gets the message."""
+    libc, attributes = ctypes.CDLL(None, use_errno=True), struct.pack("=QQQ", 0, 0, _SCOPE_SIGNAL)
+    ruleset = _checked(libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
+    _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0))
     os.close(ruleset)
 

@@ -79,6 +79,14 @@ def test_without_secrets_there_are_limits_alone(folder: Path) -> None:
     assert told["inherited"] == told["many files"] == "OSError"
 
 
+@pytest.mark.skipif(not confine.can_keep_signals(), reason="this kernel's Landlock knows no signals")
+def test_without_secrets_too_no_signal_ends_the_worker(folder: Path) -> None:
+    with (folder / "beside/mine").open() as opened:
+        told = tries(folder, confine.order(), opened.fileno())
+    assert told["signal"] == "PermissionError"
+    assert told["child"] == told["temporary"] == told["beside"] == told["move"] == "yes"
+
+
 def test_a_host_of_python_obeys_too(folder: Path) -> None:
     code = "import sys; from liquefy import confine; confine.obey(sys.argv[1]); print(open(sys.argv[2]).read())"
     order = confine.order(hidden=[str(folder / "keys")])
