@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 WORKER_TICK_MS = 25.0
 
+MISTAKES = (AssertionError, KeyError)
+"""What code with a bug in it raises when it notices; other errors are those of a bug that does not fit the code."""
+
 
 def broker_name(number: int) -> str:
     return f"broker{number + 1}" if number else "broker"
@@ -63,7 +66,7 @@ class Process:
         if not self.alive:
             return
         if not (self.paused or self.lag_ms or self.inbox):
-            action(*args)
+            self._happen(action, args)
             return
         self.inbox.append((action, args))
         self._come_to()
@@ -77,8 +80,19 @@ class Process:
         self._coming_to = False
         if self.alive and not self.paused and self.inbox:
             action, args = self.inbox.popleft()
-            action(*args)
+            self._happen(action, args)
             self._come_to()
+
+    def _happen(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        try:
+            action(*args)
+        except Violation:
+            raise
+        except MISTAKES as error:
+            if not self.world.mistakes_kill:
+                raise
+            self.sim.tell(self.name, f"DIES OF {type(error).__name__} {error}")
+            self.crash()
 
     def pause(self) -> None:
         self.paused = True

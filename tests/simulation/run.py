@@ -25,11 +25,13 @@ COLLECT_EACH = 10
 """Memory is tidied between seeds, not while one runs."""
 
 
-def try_seed(seed: int, without: frozenset[int] = frozenset()) -> tuple[World, BaseException | None]:
+def try_seed(
+    seed: int, without: frozenset[int] = frozenset(), mistakes_kill: bool = False
+) -> tuple[World, BaseException | None]:
     """Run one seed; what it did wrong, or None."""
     gc.disable()
     try:
-        return attempt(seed, without)
+        return attempt(seed, without, mistakes_kill)
     finally:
         gc.enable()
         if seed % COLLECT_EACH == 0:
@@ -37,14 +39,15 @@ def try_seed(seed: int, without: frozenset[int] = frozenset()) -> tuple[World, B
 
 
 def find(mutant: Callable[..., Any], first: int, seeds: int) -> tuple[int, BaseException] | None:
-    """The seed that finds a planted bug, and how it shows: what a judge says, or a state's own assertion. A seed that
-    fails without the bug has found another one."""
+    """The seed that finds a planted bug, and how it shows: what a judge says. That the code with the bug notices it
+    by an assertion of its own counts for nothing: its process dies of that. A seed that fails without the bug has
+    found another one."""
     for seed in range(first, first + seeds):
         with planted(mutant):
-            _, error = try_seed(seed)
+            _, error = try_seed(seed, mistakes_kill=True)
         if error is None:
             continue
-        if not isinstance(error, AssertionError | KeyError):
+        if not isinstance(error, Violation):
             raise error  # planted badly: what it changes is not as it was
         if try_seed(seed)[1] is None:
             return seed, error

@@ -30,9 +30,10 @@ def kind_of(error: BaseException) -> str:
     return re.sub(r"[\w.@#>/]*\d[\w.@#>/]*|'[^']*'|\[.*|\{.*", "_", text)
 
 
-def attempt(seed: int, without: frozenset[int]) -> tuple[World, BaseException | None]:
+def attempt(seed: int, without: frozenset[int], mistakes_kill: bool = False) -> tuple[World, BaseException | None]:
     """Run one seed, less a part of its plan; what it did wrong, or None."""
     world = World(seed, without)
+    world.mistakes_kill = mistakes_kill
     try:
         world.run()
     except Exception as error:

@@ -21,6 +21,8 @@ from run import find, try_seed
 from shrink import explain, kind_of, shrink
 from world import World
 
+from worker.flow import Flow
+
 SEEDS = 300
 SEEDS_MIN = 100
 """So many are run however long it takes."""
@@ -98,6 +100,26 @@ def _one(mutant: Callable[..., Any]) -> Any:
 @pytest.mark.parametrize("mutant", [_one(mutant) for mutant in MUTANTS])
 def test_that_a_planted_bug_is_found(mutant: Callable[..., Any]) -> None:
     assert find(mutant, 0, MUTANT_SEEDS) is not None, f"{MUTANT_SEEDS} seeds did not find it: {mutant.__doc__}"
+
+
+def test_that_what_only_the_code_itself_notices_is_not_found() -> None:
+    noticed = []
+
+    def noticing(patch: Callable[[Any, str, Any], None]) -> None:
+        real, first = Flow._to_commit, len(noticed)
+
+        def to_commit(self: Any, partition: Any, entry: Any) -> None:
+            if len(noticed) == first:  # its process comes back, and goes on
+                noticed.append(partition)
+                raise AssertionError
+            real(self, partition, entry)
+
+        patch(Flow, "_to_commit", to_commit)
+
+    assert find(noticing, 9, 1) is None
+    assert noticed
+    with planted(noticing):
+        assert isinstance(try_seed(9)[1], AssertionError)  # in a run without planted bugs it counts
 
 
 def test_that_a_plan_is_shrunk_to_what_is_needed() -> None:

@@ -103,6 +103,9 @@ class World:
         self.workers: dict[str, WorkerProcess] = {}
         self.gateways: dict[str, GatewayProcess] = {}
         self.incarnations = 0
+        self.mistakes_kill = False
+        """A process that runs into an assertion of its own dies of it and comes back, as real ones do, and the seed
+        goes on: so that the judges must see a planted bug, not the code in which it is."""
         self.kill_leader: Callable[[], bool] | None = None
         """Asked after each step of who leads, with what it asked for done: whether it dies now."""
         self.rest_ms = REST_MS
