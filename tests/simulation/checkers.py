@@ -268,78 +268,34 @@ class Judge:
         return plan.fluxion == OUTPUT
 
 
-MOVE_MS_BOUND = 15_000.0 + 8_000.0
-"""A source gives up by itself after 15 s, unless its last commit is on its way: that takes as long as faults last."""
-
-MOVE_RECORD_MS_BOUND = 10_000.0 + 15_000.0
-"""So long a move may be written down: its time, and that of asking, aborting, landing, and of faults meanwhile."""
-
-
 class Watch:
-    """Looks while it runs: are all queues within their bounds, and does each move end?"""
+    """Looks while it runs: is nothing there that nobody has sent? With the judges of limits and of moves."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._moving: dict[Any, float] = {}
-        self._recorded: dict[tuple[str, int], float] = {}
-        self._messages = 0
-        """All that the requests so far can have led to."""
 
     def look(self) -> None:
-        self._messages = COPIES * sum(ask.size for ask in self.world.clients.asks if ask.posted)
-        self._gateways()
-        for worker in self.world.workers.values():
-            if worker.alive:
-                self._worker(worker)
-        self._moves()
+        self.world.bounds.look()
+        self.world.moves.look()
+        self._messages()
+
+    def _messages(self) -> None:
+        """There are no more, anywhere, than the requests so far can have led to."""
+        most = COPIES * sum(ask.size for ask in self.world.clients.asks if ask.posted)
         for broker in self.world.brokers:
             if broker.alive:
-                self._within(f"{broker.name}: messages held", broker.state._holding.count, self._messages)
-                self._within(f"{broker.name}: strangers", len(broker.state._expelled), 1_024)
+                self._within(f"{broker.name}: messages held", broker.state._holding.count, most)
+        for worker in self.world.workers.values():
+            if worker.alive:
+                flow = worker.state.flow
+                backlog = sum(len(p.working) for p in flow.partitions.values())
+                self._within(f"{worker.name}: messages", backlog, most)
+                self._within(f"{worker.name}: unacknowledged", len(flow.outgoing), most)
+                self._within(f"{worker.name}: timers", len(flow._timers), most)
 
     def _within(self, what: str, number: int, bound: int) -> None:
         if number > bound:
             raise Violation(f"{what}: {number}, and {bound} is the bound")
-
-    def _gateways(self) -> None:
-        """What they let in is within the windows."""
-        gateways = [g for g in self.world.gateways.values() if g.alive]
-        allowed = self.world.config.window * len(self.world.node_names) * max(1, len(gateways))
-        waiting = sum(g.state.figures()["requests_outstanding"] for g in gateways)
-        self._within("requests in flight", waiting, allowed)
-        for gateway in gateways:
-            self._within(f"{gateway.name}: clients", gateway.state.figures()["requests_waiting"], len(gateway.tickets))
-
-    def _worker(self, worker: Any) -> None:
-        config, flow = self.world.config, worker.state.flow
-        most = config.async_in_flight_max + 2 * config.batch_messages_max
-        for host in worker.state.fleet.hosts.values():
-            self._within(f"{worker.name}: messages at {host.name}", len(host.running), most)
-        used = sum(record.size for p in flow.partitions.values() for record in p.contexts.values() if record.users)
-        largest = 100_000
-        self._within(f"{worker.name}: contexts kept", flow._cache.bytes, config.cache_bytes_max + used + largest)
-        backlog = sum(len(p.working) for p in flow.partitions.values())
-        self._within(f"{worker.name}: messages", backlog, self._messages)
-        self._within(f"{worker.name}: timers", len(flow._timers), self._messages)
-
-    def _moves(self) -> None:
-        now = self.world.sim.now
-        moving = {}
-        for worker in self.world.workers.values():
-            if worker.alive and not worker.paused:
-                for partition in worker.state.ownership._moving.values():
-                    what = (worker.incarnation, partition.name, partition.epoch)
-                    moving[what] = self._moving.get(what, now)
-                    if now - moving[what] > MOVE_MS_BOUND:
-                        text = f"{partition.name} is moving from {worker.name} and does not end"
-                        raise Violation(text, partition.name)
-        self._moving = moving
-        if self.world.store.memory.available:
-            stored = {(p, move["epoch"]) for p, move in self.world.store.memory.moves_now().items()}
-            self._recorded = {move: self._recorded.get(move, now) for move in stored}
-            for (name, epoch), since in self._recorded.items():
-                if now - since > MOVE_RECORD_MS_BOUND:
-                    raise Violation(f"the move of {name} at epoch {epoch} does not end", name)
 
 
 def unsettled(world: World) -> list[str]:

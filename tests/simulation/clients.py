@@ -58,7 +58,12 @@ class GatewayProcess(PeerProcess):
         self.incarnation = f"{name}.{incarnation}"
         self.state = GatewayState(config, self.incarnation.encode()[-6:].rjust(6, b"-"))
         self.tickets: dict[int, Ask] = {}
+        self.config = config
+        self.sizes: dict[int, int] = {}
+        """Of what was asked, by ticket."""
         self.windows: dict[int, dict[str, int]] = {}
+        self.most: dict[str, int] = {}
+        """The largest window each node has granted."""
         self.count = 0
         self.flushing = False
         self.open()
@@ -97,9 +102,15 @@ class GatewayProcess(PeerProcess):
             message = m.decode_control(frames[0])
             if type(message) is m.Grant:
                 self.windows[link] = dict(message.windows)
+                self.most |= {node: max(window, self.most.get(node, 0)) for node, window in self.least().items()}
             if type(message) is not m.Ping:
                 self.sim.tell(self.name, (f"from {broker_name(link)}", message))
             self.step(gw.FromBroker(message, link))
+
+    def least(self) -> dict[str, int]:
+        """What each node takes of us: the least that any broker has granted."""
+        granted = list(self.windows.values())
+        return {node: min(g[node] for g in granted if node in g) for node in {n for g in granted for n in g}}
 
     def crash(self) -> None:
         super().crash()
@@ -129,7 +140,10 @@ class GatewayProcess(PeerProcess):
         ask.posted.append((self, self.sim.now))
         self.sim.tell(self.name, ("requested", ask.path, ask.plan))
         once = f"once-{ask.index}" if ask.once else None
+        self.sizes[ticket] = len(body)
         self.step(gw.Requested(ticket, found.entry, request, body, once))
+        if self.tickets.get(ticket) is ask and not ask.once:
+            self.world.bounds.admitted(self)
 
     def do(self, effect: Any) -> None:
         if self.do_link(effect):

@@ -40,6 +40,10 @@ class ControllerProcess(PeerProcess):
         self.queue: deque[ev.Store] = deque()
         self.working = False
         self.health = True
+        self.taken_up = 0
+        """Moves that a controller before has left half done."""
+        self.asked: set[int] = set()
+        """Questions that it has not answered to the end."""
         self.wake_ms: int | None = None
         self.sessions: dict[int, bytes] = {}
         self.open()
@@ -78,6 +82,7 @@ class ControllerProcess(PeerProcess):
     def _lead(self, term: int) -> None:
         self.sim.tell(self.name, ("LEADS", term))
         self.state = ControllerState(self.config, term)
+        self.asked = set()
         self.queue, self.working = deque(), False
         for link, session in self.sessions.items():
             self.step(ev.Up(session, link))
@@ -113,6 +118,7 @@ class ControllerProcess(PeerProcess):
             self.decide(ld.Refused(message.term))
 
     def do(self, effect: Any) -> None:
+        self.world.moves.sees(effect)
         if self.do_link(effect):
             return
         kind, state = type(effect), self.state
@@ -132,6 +138,8 @@ class ControllerProcess(PeerProcess):
                 self.queue.append(effect)
                 self._work()
         elif kind is ev.Answer:
+            if effect.reply.end:
+                self.asked.discard(effect.reply.id)
             self.world.operator.answered(effect.client, effect.reply)
         elif kind is ev.Reconnect:
             self.links[effect.link].reconnect()
@@ -222,6 +230,7 @@ class ControllerProcess(PeerProcess):
     def _everything(self, term: int) -> ev.Everything:
         memory = self.world.store.memory
         graphs, moves = memory.graphs_now(), memory.moves_now()
+        self.taken_up = len(moves)
         names = dict.fromkeys(name for graph in graphs for name in graph.partition_names()) | dict.fromkeys(moves)
         placements = self.world.store.placements(list(names), term)
         nodes, pins = memory.get_json_map_now("nodes"), memory.get_json_map_now("pins")
@@ -239,6 +248,7 @@ class ControllerProcess(PeerProcess):
         if self.state is None:
             self.world.operator.answered(b"ctl", self.leading.refusal(request))
         else:
+            self.asked.add(request.id)
             self.step(ev.Asked(b"ctl", request))
 
     def storm(self, rng: random.Random) -> None:

@@ -66,6 +66,9 @@ class FakeHost:
     def tell(self, message: Any) -> None:
         """The worker sends: it arrives in order."""
         if type(message) is Run:
+            most = self.worker.state.config.batch_messages_max
+            if len(message.items) > most:
+                raise Violation(f"{self.name} is given {len(message.items)} messages at once, and {most} is the bound")
             for item in message.items:
                 partition = self.worker.state.flow.partitions.get(item.partition)
                 # Another after a reset, which declares void what runs.

@@ -107,15 +107,20 @@ def unprepared() -> Iterator[None]:
 @contextmanager
 def killed_at(stage: Stage) -> Iterator[list[str]]:
     """Whoever leads dies as a move of his enters this stage; the partitions of those moves. Once in a world."""
-    real, killed = Migration.enter, []
+    real, real_advance, killed = Migration.enter, Migrations.advance, []
 
     def enter(self: Any, to: Stage, now_ms: int) -> None:
         real(self, to, now_ms)
         if to is stage and not killed:
             killed.append(self.partition)
 
-    Migration.enter = enter  # type: ignore[method-assign]
+    def advance(self: Any) -> None:
+        real_advance(self)
+        if stage is Stage.PLANNED and self.waiting and not killed:  # its turn has not come in this step
+            killed.append(self.waiting[0].partition)
+
+    Migration.enter, Migrations.advance = enter, advance  # type: ignore[method-assign]
     try:
         yield killed
     finally:
-        Migration.enter = real  # type: ignore[method-assign]
+        Migration.enter, Migrations.advance = real, real_advance  # type: ignore[method-assign]

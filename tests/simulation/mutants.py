@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import mutants_bounds
 import mutants_brokers
 import mutants_moves
 
@@ -227,7 +228,7 @@ MUTANTS = [
     path_kept_at_failover, local_delivery_overtakes, sent_again_out_of_order, not_sent_again, applied_twice,
     evicted_while_read, contexts_kept_after_refusal, same_epoch_at_failover, returned_forgotten,
     coroutines_of_one_key_at_once, going_on_overtakes, speculating_overtakes, no_terms, *mutants_moves.MUTANTS,
-    *mutants_brokers.MUTANTS,
+    *mutants_brokers.MUTANTS, *mutants_bounds.MUTANTS,
 ]  # fmt: skip
 
 

@@ -192,6 +192,8 @@ class BrokerProcess(Process):
         name, self.number = self.name, number
         self.state = br.BrokerState(config, f"{name}-{self.sim.now}", int(self.sim.now * 1000) << 16)
         self.events: deque[Any] = deque()
+        self.granted: dict[bytes, dict[str, int]] = {}
+        """What each gateway was told last that it may take in."""
         world.network.brokers[number] = self
         self.every(config.ping_interval_ms, lambda: self.feed(br.Tick()))
 
@@ -223,6 +225,8 @@ class BrokerProcess(Process):
         elif kind is br.SendTo:
             if type(effect.message) is not m.Ping:
                 self.sim.tell(self.name, ("to", effect.session, effect.message))
+            if type(effect.message) is m.Grant:
+                self.granted[effect.session] = effect.message.windows
             self._send(effect.session, (m.encode(effect.message),))
         elif kind is fx.Log:
             self.sim.tell(self.name, effect)
@@ -288,6 +292,9 @@ class WorkerProcess(PeerProcess):
             host.alive = False
 
     def do(self, effect: Any) -> None:
+        if type(effect) is fx.ToBroker and type(effect.message) is m.Beat:
+            self.world.bounds.beat(self, effect.message.window)
+        self.world.moves.source_does(self.name, effect)
         if self.do_link(effect):
             return
         kind = type(effect)

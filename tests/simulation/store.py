@@ -69,8 +69,8 @@ class Store:
         except StoreUnavailable as error:
             result = error
         else:
-            if self.ghost and process.role == "worker" and sim.chance(self.ghost):
-                sim.after(sim.between(1, 300), self._haunt, work, life)
+            if self.ghost and sim.chance(self.ghost):
+                sim.after(sim.between(1, 300), self._haunt, process.name, work, life)
             if self.lose and sim.chance(self.lose):
                 result = StoreUnavailable("the answer was lost")
         if isinstance(result, StoreUnavailable):
@@ -81,8 +81,9 @@ class Store:
             slow = SLOW_ANSWER_MS if self.ghost and sim.chance(self.ghost) else self.delay_ms
             sim.after(self.late_ms + sim.between(0.05, slow), process.deliver, done, result)
 
-    def _haunt(self, work: Callable[[], Any], life: int) -> None:
+    def _haunt(self, name: str, work: Callable[[], Any], life: int) -> None:
         if self.memory.available and life == self.life:
+            self.sim.tell("store", f"does once more what {name} asked for")
             work()
 
     def keep(self) -> Any:

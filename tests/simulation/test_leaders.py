@@ -24,7 +24,7 @@ DEATHS = 5
 """So many leaders die in each phase."""
 
 SEEDS_MAX = 150
-PHASES = (Stage.PREPARING, Stage.STORING, Stage.MOVING, Stage.ABORTING, Stage.ASKING, Stage.LANDING, Stage.DONE)
+PHASES = tuple(Stage)
 SETTINGS: dict[Stage, dict[str, Any]] = {Stage.ABORTING: {"move_ms": 1}, Stage.ASKING: {"move_ms": 1}}
 """Without them few seeds come to these phases."""
 

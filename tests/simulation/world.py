@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+from bounds import Bounds, draw
 from brokers import how_many as how_many_brokers
 from brokers import plan_broker_faults
 from checkers import Judge, StoreChecker, Watch, unsettled
@@ -21,12 +22,14 @@ from control import ControllerProcess, Operator
 from core import Sim, Violation
 from faults import plan_faults
 from leaders import TermChecker, how_many, plan_leader_faults
+from moves import MoveChecker
 from network import Network
 from processes import BrokerProcess, WorkerProcess
 from store import Store
 from wild import WildController
 from workload import SINGLE_KEY, STATEFUL, STATELESS, Plan, Shape, bundle_of, make_graph, make_plan
 
+from liquefy.commits import PartitionCommit, Verdict
 from liquefy.config import BrokerConfig, ControllerConfig, GatewayConfig, WorkerConfig
 from liquefy.graph import OUTPUT, Graph
 from liquefy.hosting import Item
@@ -91,10 +94,12 @@ class World:
         trouble = rng.choice((0, 0.02, 0.15)) if self.wildness else 0
         self.store = Store(sim, rng.choice((0.3, 1.0, 8.0)), trouble, trouble)
         self.checker = self.store.checker = StoreChecker()
-        self.store.on_commit, self.store.on_placed = self.checker.applied, self.checker.placed
+        self.store.on_commit, self.store.on_placed = self._applied, self.checker.placed
         self.store.on_unplaced = self.checker.unplaced
         self.terms = self.store.terms = TermChecker()
-        self.config = self._worker_config()
+        self.limits = draw(seed)
+        self.config = dataclasses.replace(self._worker_config(), **self.limits["worker"])
+        self.bounds, self.moves = Bounds(self), MoveChecker(self)
         self.node_names = [f"node{i + 1}" for i in range(rng.choice((1, 2, 3, 3, 4)))]
         self.witnessed: Counter[bytes] = Counter()
         self.broker_count = how_many_brokers(seed)
@@ -138,7 +143,7 @@ class World:
             machines = (*self.node_names, *gateways, "controller1")
             self.skews = {name: self.sim.script.randint(-skew_ms, skew_ms) for name in machines}
         for i in range(self.broker_count):
-            self.brokers.append(BrokerProcess(self, i, BrokerConfig()))
+            self.brokers.append(BrokerProcess(self, i, BrokerConfig(**self.limits["broker"])))
         for i in range(1 if self.wild else how_many(self.sim.seed)):
             self.start_controller(f"controller{i + 1}")
         for name in self.node_names:
@@ -190,6 +195,11 @@ class World:
             self.operator.wanted["h"] = 0, self.graphs["h"][0], 0
             self.sim.after(2_500, self.operator.deploy, self.graphs["h"][0])
 
+    def _applied(self, owner: str, commit: PartitionCommit, verdict: Verdict) -> None:
+        self.checker.applied(owner, commit, verdict)
+        if commit.move is not None:
+            self.moves.applied(owner, commit.partition, commit.epoch, commit.move[0])
+
     def deployed(self, graph: Graph) -> None:
         """It comes into force."""
         self.graphs[graph.name].append(graph)
@@ -224,7 +234,7 @@ class World:
         return list(dict.fromkeys(name for graph in versions for name in graph.partition_names()))
 
     def start_broker(self, number: int) -> None:
-        self.brokers[number] = BrokerProcess(self, number, BrokerConfig())
+        self.brokers[number] = BrokerProcess(self, number, BrokerConfig(**self.limits["broker"]))
 
     @property
     def addresses(self) -> str:
@@ -241,7 +251,7 @@ class World:
         if self.wild:
             self.controllers[name] = WildController(self, name, 1_500.0)
         else:
-            settings = ControllerConfig(name=name, brokers=self.addresses, **self.settings)
+            settings = ControllerConfig(name=name, brokers=self.addresses, **self.limits["controller"] | self.settings)
             self.controllers[name] = ControllerProcess(self, name, settings)
 
     def start_worker(self, name: str) -> None:
@@ -250,7 +260,7 @@ class World:
 
     def start_gateway(self, name: str) -> None:
         self.incarnations += 1
-        config = GatewayConfig(name=name, brokers=self.addresses)
+        config = GatewayConfig(name=name, brokers=self.addresses, **self.limits["gateway"])
         self.gateways[name] = GatewayProcess(self, name, config, self.incarnations)
 
     def crashed(self, process: Any) -> None:
@@ -302,6 +312,7 @@ class World:
             for fluxion in (*STATEFUL, *STATELESS):
                 self._probe(graph, fluxion)
         self._rest()
+        self.moves.verdict()
         Judge(self).verdict()
 
     def _rest(self) -> None:
