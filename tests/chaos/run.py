@@ -26,7 +26,7 @@ import proving
 from faults import KINDS, Fault, Maker, chosen
 from scenes import SCENES
 from steady_load import Outage, SteadyLoad, Verdict
-from world import World
+from world import DONE, REFUSED, World
 
 CALM_S = 0.6
 """So long nothing may be late, for a round to end; longer than what counts as late."""
@@ -42,6 +42,15 @@ STALL_S = 20.0
 """Somebody who waits longer than that is worth a look at the logs."""
 
 FIRST_S = 60.0
+
+KEYLESS = 4
+"""Each so manieth request has no Idempotency-Key."""
+
+TRIES_MIN = 4
+MISSED_MAX = REFUSED_MAX = 0.5
+"""From so many tries on, a phase that is missed more often, or a command that is refused more often, proves nothing."""
+
+REFUSALS_SHOWN = 5
 
 
 Pair = tuple[Maker, str]
@@ -62,6 +71,8 @@ class Leg(NamedTuple):
     problems: list[str]
     reached: Counter[str]
     missed: Counter[str]
+    answers: Counter[tuple[str, str]]
+    refusals: list[str]
 
 
 def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -142,7 +153,9 @@ def leg(options: argparse.Namespace, seed: str, layout: str, pairs: list[Pair]) 
         try:
             with world:
                 seed_of_load = chance.randrange(10**6)
-                with SteadyLoad(world.urls, options.rate, seed=seed_of_load, patience=patience) as load:
+                with SteadyLoad(
+                    world.urls, options.rate, seed=seed_of_load, patience=patience, keyless=KEYLESS
+                ) as load:
                     world.wait(lambda: load.answered > options.rate / 2, "the first answers", FIRST_S)
                     problems = rounds_of(world, load, pairs, done)
                     load.stop()
@@ -152,7 +165,7 @@ def leg(options: argparse.Namespace, seed: str, layout: str, pairs: list[Pair]) 
                 problems += emptied(world)
         except Exception:  # whatever it was, the other legs tell something, too
             problems = [traceback.format_exc()]
-        return Leg(done, verdict, problems, world.reached, world.missed)
+        return Leg(done, verdict, problems, world.reached, world.missed, world.answers, world.refusals)
 
 
 def rounds_of(world: World, load: SteadyLoad, pairs: list[Pair], done: list[Round]) -> list[str]:
@@ -244,6 +257,20 @@ def emptied(world: World) -> list[str]:
     return [f"keys are left in Redis: {left}"] if left else []
 
 
+def unproven(reached: Counter[str], missed: Counter[str], answers: Counter[tuple[str, str]]) -> list[str]:
+    """What the rounds were meant to do and mostly have not done."""
+    problems = []
+    for name in sorted(reached | missed):
+        tries = reached[name] + missed[name]
+        if tries >= TRIES_MIN and missed[name] > MISSED_MAX * tries:
+            problems.append(f"moves were caught {name} {reached[name]} times of {tries}")
+    for command in sorted({command for command, _ in answers}):
+        done, refused = answers[command, DONE], answers[command, REFUSED]
+        if done + refused >= TRIES_MIN and refused > REFUSED_MAX * (done + refused):
+            problems.append(f"{command} was refused {refused} times of {done + refused}")
+    return problems
+
+
 def report(legs: list[Leg], back_max_s: float) -> int:
     rounds = [each for made in legs for each in made.rounds]
     by_kind: dict[str, list[Outage]] = defaultdict(list)
@@ -260,8 +287,12 @@ def report(legs: list[Leg], back_max_s: float) -> int:
             )
     print("\nrounds by scene: " + ", ".join(f"{k} {n}" for k, n in sorted(Counter(r.scene for r in rounds).items())))
     reached, missed = sum((m.reached for m in legs), Counter()), sum((m.missed for m in legs), Counter())
+    answers = sum((m.answers for m in legs), Counter())
     phases = (f"{name} {reached[name]} of {reached[name] + missed[name]}" for name in sorted(reached | missed))
     print("moves caught in their phase: " + ", ".join(phases))
+    print("asked: " + ", ".join(f"{command} {what} {n}" for (command, what), n in sorted(answers.items())))
+    for text, n in Counter(text for made in legs for text in made.refusals).most_common(REFUSALS_SHOWN):
+        print(f"  {n} x {text}")
     late = sum(each.outage.back_s > back_max_s > 0 for each in rounds)
     verdicts = [made.verdict for made in legs]
     accepted, lost, doubled, reordered, failed = (sum(v[i] for v in verdicts) for i in range(5))
@@ -270,6 +301,7 @@ def report(legs: list[Leg], back_max_s: float) -> int:
         f"not answered {failed}  late {late}"
     )
     problems = [problem.splitlines()[-1] for made in legs for problem in made.problems]
+    problems += unproven(reached, missed, answers)
     return proving.verdict([*problems, *([f"{late} rounds took longer than {back_max_s:g} s"] if late else [])])
 
 

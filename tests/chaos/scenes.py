@@ -20,6 +20,7 @@ from world import MOVE_MS, NODES, World, held
 from ctl import deploying
 from ctl.asking import Lost, Refused, Unreachable
 from liquefy import bundle
+from liquefy.config import ControllerConfig
 
 REACHED_S = 4.0
 """A phase that has not come about by then does not."""
@@ -30,6 +31,7 @@ ASKED_S = 0.1
 """A controller has begun with what it was asked."""
 
 STORE = "visits/store"
+MOVES_AT_ONCE = ControllerConfig().moves_at_once
 
 
 def calm(world: World) -> Iterator[None]:
@@ -112,21 +114,32 @@ class Phase:
         world.say("migrate", {"what": STORE, "node": target})
 
     def _planned(self, world: World, holding: contextlib.ExitStack, source: str, target: str) -> None:
+        """More are to be moved than are under way."""
         self._ask(world, target)
+        world.wait(lambda: world.moves_known() > MOVES_AT_ONCE, "moves that wait", REACHED_S)
+
+    def _begun(self, world: World, places: dict[str, tuple[str, int]]) -> None:
+        """The controller has begun with a move, and for a while it has neither written it down nor done it."""
+        world.wait(lambda: world.moves_known() > 0, "the controller to begin", REACHED_S)
+        time.sleep(ASKED_S)
+        assert world.moves_known() > 0, "the moves are over"
+        assert not world.moving(), "a move is written down"
+        assert world.placements("visits", "store") == places, "partitions have moved"
 
     def _preparing(self, world: World, holding: contextlib.ExitStack, source: str, target: str) -> None:
         """The target has just started, and has not got the code."""
         world.kill(target)
         world.wait(lambda: world.node(target).get("state") == "up", "the target", BACK_S)
         holding.enter_context(held(world, [(target, "broker")], "down"))
+        places = world.placements("visits", "store")
         self._ask(world, target)
-        time.sleep(ASKED_S)
+        self._begun(world, places)
 
     def _storing(self, world: World, holding: contextlib.ExitStack, source: str, target: str) -> None:
-        leader = world.leader()
+        leader, places = world.leader(), world.placements("visits", "store")
         holding.enter_context(held(world, [(leader, "redis")], "up"))
-        self._ask(world, target)
-        time.sleep(ASKED_S)
+        world.say("migrate", {"what": STORE, "node": target}, leader)
+        self._begun(world, places)
 
     def _moving(self, world: World, holding: contextlib.ExitStack, source: str, target: str) -> None:
         """The source does not hear of it."""

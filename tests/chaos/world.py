@@ -22,8 +22,9 @@ from proxied import LIBRARY
 from proxies import Exchange, Proxy
 
 from ctl import record
+from ctl.asking import Lost, Refused, Unreachable
 from liquefy.contexts import Contexts
-from liquefy.control import Request, encode
+from liquefy.control import Request, decode_reply, encode
 from liquefy.errors import StoreUnavailable
 from liquefy.transport import Asker
 
@@ -33,6 +34,7 @@ MOVE_MS = 1_000
 
 UP_S = 120.0
 STORE_S = 5.0
+DONE, REFUSED, UNANSWERED = "done", "refused", "not answered"
 SAY_S = 0.05
 """A request to a controller needs so long to leave."""
 
@@ -91,7 +93,10 @@ class World(LiveCluster):
             self.environment["LIQUEFY_CHAOS_CLOCKS"] = str(self.clocks)
         self.exchange = Exchange()
         self._around = contextlib.ExitStack()
-        self._asked: list[Asker] = []
+        self._asked: list[tuple[str, Asker]] = []
+        self.answers: Counter[tuple[str, str]] = Counter()
+        """Commands that were asked, and what came of them: DONE, REFUSED, UNANSWERED."""
+        self.refusals: list[str] = []
         self.reached: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()
         """How often a move was caught in each phase, or not."""
@@ -110,7 +115,7 @@ class World(LiveCluster):
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         with self._around:
-            for asker in self._asked:
+            for _, asker in self._asked:
                 asker.close()
             super().__exit__(kind, *rest)
 
@@ -164,6 +169,7 @@ class World(LiveCluster):
 
     def primary(self) -> redis_processes.Server:
         """Of several; while no two claim to be."""
+
         def claiming() -> list[redis_processes.Server]:
             return [s for s in self.servers if "master" in s.ask("ROLE")]
 
@@ -175,6 +181,12 @@ class World(LiveCluster):
             return bool(self.store(lambda contexts: contexts.moves()))
         return False
 
+    def moves_known(self) -> int:
+        """How many partitions the controller moves, or is to move, as it says."""
+        with contextlib.suppress(Refused, Unreachable, Lost):
+            return int(self.ask("status")["moves"])
+        return 0
+
     def primary_answers(self) -> bool:
         return self.redis_says("PING") == "+PONG"
 
@@ -185,23 +197,31 @@ class World(LiveCluster):
 
     # -- what is asked of it ---------------------------------------------------------------------------------
 
-    def say(self, command: str, arguments: dict[str, Any]) -> None:
-        """Asked of the one who leads; the answer is not waited for, as somebody is about to die."""
-        leader = self.leader()
+    def say(self, command: str, arguments: dict[str, Any], leader: str = "") -> None:
+        """Asked of the one who leads; the answer is not waited for, as somebody is about to die. `quiet` reads it."""
+        leader = leader or self.leader()
         addresses = self.controller.split(",")
         asker = Asker(addresses[-1] if leader.endswith("2") else addresses[0])
         asker.send(encode(Request(1, command, arguments)))
         time.sleep(SAY_S)
-        self._asked.append(asker)
+        self._asked.append((command, asker))
 
     def wait(self, condition: Callable[[], Result], what: str, bound_s: float = 20.0) -> Result:
         """As `wait_for`, with patience."""
         return wait_for(condition, what, bound_s * self.patience)
 
     def quiet(self) -> None:
-        """What was asked is not waited for any more."""
+        """What was asked is not waited for any more. What has been answered is noted."""
         while self._asked:
-            self._asked.pop().close()
+            command, asker = self._asked.pop()
+            outcome = UNANSWERED
+            while (data := asker.recv(0)) is not None:
+                reply = decode_reply(data)
+                if reply.end and not reply.elsewhere:
+                    outcome = REFUSED if reply.error else DONE
+                    self.refusals += [f"{command}: {reply.error.splitlines()[0]}"] if reply.error else []
+            self.answers[command, outcome] += 1
+            asker.close()
 
     # -- at the end ------------------------------------------------------------------------------------------
 

@@ -2,7 +2,10 @@
 
 Each request has an idempotency key and is tried again until it is answered. So at the end the context of each user must
 hold exactly the number of requests made for that user, and the answers must be 1, 2, 3 ... n, each once: `check` says
-where they do not. When the service was away is told from how long answers took.
+where they do not. Requests of one user that are under way at the same time go by connections of their own, and those
+have no order: which of them counts first nobody has promised. One that begins when another was answered counts after
+it. A share of them may go without a key, and once: what the cluster itself doubles no key hides then. When the service
+was away is told from how long answers took.
 """
 
 from __future__ import annotations
@@ -38,12 +41,16 @@ class Entry(NamedTuple):
     number: int
     before: int
     tries: int
+    keyed: bool = True
+    unsure: bool = True
+    """Of one without a key and without a number: it may have counted."""
 
 
 class Verdict(NamedTuple):
     """Requests made; of those acknowledged so many are missing in the contexts, so many more are in them than were
-    made, and so many answers were out of order (or not even numbers). `failed`: requests never answered with 200.
-    Whether these took effect nobody was told, so each may be in the contexts once, or not."""
+    made, and so many answers were out of order (or not even numbers). `failed`: requests with a key never answered with
+    200. Whether these took effect nobody was told, so each may be in the contexts once, or not; so may one without a
+    key, unless it was turned away."""
 
     requests: int
     lost: int
@@ -67,7 +74,8 @@ class Outage(NamedTuple):
 
 class SteadyLoad:
     """`rate` requests a second for `users` users, from `start` to `stop`, at `url`, or in turn at each of those. A
-    context manager, which stops. `patience`: so many times longer an answer may take, and is tried for."""
+    context manager, which stops. `patience`: so many times longer an answer may take, and is tried for. `keyless`: each
+    so manieth request has no key (0: none)."""
 
     def __init__(
         self,
@@ -77,6 +85,7 @@ class SteadyLoad:
         seed: int = 1,
         path: str = "/{user}",
         patience: float = 1.0,
+        keyless: int = 0,
     ) -> None:
         self.entries: list[Entry] = []
         self.started = 0
@@ -84,6 +93,7 @@ class SteadyLoad:
         """Final ones."""
         self._urls = [url] if isinstance(url, str) else url
         self._rate, self._path = rate, path
+        self._keyless = keyless
         self._slow_s, self._give_up_s = SLOW_S * patience, GIVE_UP_S * patience
         self._chance = random.Random(seed)
         self._users = [f"u{seed}-{i}" for i in range(users)]
@@ -140,11 +150,15 @@ class SteadyLoad:
         """Against what the contexts hold. To be called after `stop`."""
         numbers: dict[str, list[int]] = {user: [] for user in self._users}
         unsure: Counter[str] = Counter()
-        lost = doubled = reordered = 0
+        lost = doubled = reordered = failed = 0
         examples: list[str] = []
         for entry in self.entries:
+            if not entry.keyed and entry.status != 200:
+                unsure[entry.user] += entry.unsure
+                continue
             if entry.status != 200 or not entry.number:
                 unsure[entry.user] += 1
+                failed += 1
                 examples.append(f"{entry.user}: status {entry.status} after {entry.answered_s - entry.due_s:.2f} s")
                 continue
             numbers[entry.user].append(entry.number)
@@ -162,7 +176,7 @@ class SteadyLoad:
             elif len(set(got)) != len(got):
                 reordered += len(got) - len(set(got))
                 examples.append(f"{user}: some numbers were answered twice")
-        failed = unsure.total() + self.started - len(self.entries)
+        failed += self.started - len(self.entries)
         return Verdict(self.started, lost, doubled, reordered, failed, examples)
 
     @property
@@ -199,10 +213,13 @@ class SteadyLoad:
         user = self._chance.choice(self._users)
         before = self._highest[user]
         self._due[index] = due_s
-        answer = await self.client.ask("GET", self._path.format(user=user), key=self.client.new_key(), due=due_s)
+        keyed = not self._keyless or index % self._keyless != 0
+        key = self.client.new_key() if keyed else ""
+        answer = await self.client.ask("GET", self._path.format(user=user), key=key, due=due_s)
         del self._due[index]
         body = answer.json() if answer.status == 200 else None
         number = body.get("visits", 0) if isinstance(body, dict) else 0
         self._highest[user] = max(self._highest[user], number)
         self.statuses[answer.status] += 1
-        self.entries.append(Entry(user, due_s, time.perf_counter(), answer.status, number, before, answer.tries))
+        now_s, status, unsure = time.perf_counter(), answer.status, answer.unsure
+        self.entries.append(Entry(user, due_s, now_s, status, number, before, answer.tries, keyed, unsure))

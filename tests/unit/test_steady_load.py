@@ -42,3 +42,26 @@ def test_what_was_not_answered_may_have_counted_once(
 def test_an_answer_that_came_twice_is_told() -> None:
     load = book((ANSWERED, 1), (ANSWERED, 1))
     assert load.check({load.users[0]: {"visits": 2}}).reordered
+
+
+@pytest.mark.parametrize(
+    ("status", "unsure", "held", "doubled"),
+    [
+        (200, False, 2, 0),
+        (200, False, 3, 1),
+        (503, False, 1, 0),
+        (503, False, 2, 1),
+        (504, True, 2, 0),
+        (0, True, 3, 1),
+    ],
+)
+def test_a_request_without_a_key_counts_once_if_it_was_answered_and_not_if_it_was_turned_away(
+    status: int, unsure: bool, held: int, doubled: int
+) -> None:
+    load = book((ANSWERED, 1))
+    user = load.users[0]
+    load.entries.append(Entry(user, 2, 2.5, status, 2 if status == 200 else 0, 1, 1, False, unsure))
+    load.started = 2
+    verdict = load.check({user: {"visits": held}})
+    assert (verdict.lost, verdict.doubled, verdict.reordered, verdict.failed) == (0, doubled, 0, 0)
+    assert verdict.clean == (not doubled)
