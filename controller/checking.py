@@ -20,9 +20,12 @@ _PARAMETER = re.compile(r"\{[^}]*\}")
 _REST = "...}"
 
 
-def check(graph: Graph, bundle: bytes, old: Graph | None, in_force: Mapping[str, Graph]) -> None:
+def check(
+    graph: Graph, bundle: bytes, old: Graph | None, in_force: Mapping[str, Graph], forget: bool = False
+) -> None:
     """Raises UserError: not a graph that could run, one that would lose contexts of `old`, or one that wants
-    requests that another graph gets."""
+    requests that another graph gets. `forget`: contexts of groups that it has no more, or that fluxions leave, may stay
+    behind."""
     _check_names(graph)
     digest = hashlib.sha256(bundle).hexdigest()
     if digest != graph.bundle:
@@ -32,6 +35,8 @@ def check(graph: Graph, bundle: bytes, old: Graph | None, in_force: Mapping[str,
         )
     if old is not None:
         _check_contexts(graph, old)
+        if not forget:
+            _check_left_behind(graph, old)
     for other in in_force.values():
         if other.name != graph.name:
             _check_inputs(graph, other)
@@ -104,7 +109,27 @@ def _check_contexts(graph: Graph, old: Graph) -> None:
             continue
         raise UserError(
             f"{graph.name}: group {group.name} {change}; its contexts would not be found again\n"
-            "  remedy: leave it as it is, or give it another name"
+            "  remedy: leave it as it is, or give it another name and deploy with --forget: it begins without contexts"
+        )
+
+
+def _check_left_behind(graph: Graph, old: Graph) -> None:
+    """Contexts are found by the name of their group: under another one, each key begins anew, and nobody notices."""
+    for fluxion in old.fluxions:
+        if fluxion.retired or not old.group_by_name[fluxion.group].stateful:
+            continue
+        new = graph.fluxion_by_name.get(fluxion.name)
+        if fluxion.group not in graph.group_by_name:
+            what = f"group {fluxion.group}, which had contexts, is no more"
+            what += f" ({fluxion.name} is in group {new.group} now)" if new is not None else ""
+        elif new is not None and new.group != fluxion.group and graph.group_by_name[new.group].stateful:
+            what = f"{fluxion.name} had the contexts of group {fluxion.group} and is in group {new.group} now"
+        else:
+            continue
+        raise UserError(
+            f"{graph.name}: {what}; version {old.version}'s contexts would not be found\n"
+            f"  remedy: let it be in group {fluxion.group}; to begin without those contexts, `liquefy-ctl deploy "
+            "--forget PATH` (of a local cluster that is not needed any more, `liquefy-ctl down --purge` first)"
         )
 
 

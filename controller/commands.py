@@ -149,8 +149,8 @@ class Commands:
             raise UserError(f"{excess}\n  remedy: split the service into several graphs")
         if not isinstance(bundle, bytes):
             raise UserError("the bundle is malformed\n  remedy: use a liquefy-ctl of this version")
-        dry_run, if_changed = query.flag("dry_run"), query.flag("if_changed")
-        self._deploying.deploy(graph, bundle, dry_run, if_changed, query.say, query.done, query.refuse)
+        dry_run, if_changed, forget = query.flag("dry_run"), query.flag("if_changed"), query.flag("forget")
+        self._deploying.deploy(graph, bundle, dry_run, if_changed, query.say, query.done, query.refuse, forget)
 
     def _undeploy(self, query: Query) -> None:
         graph = graph_named(self._cluster, query.text("graph"))

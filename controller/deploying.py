@@ -81,15 +81,16 @@ class Deploying:
     # -- deploy --------------------------------------------------------------------------------------------
 
     def deploy(
-        self, graph: Graph, bundle: bytes, dry_run: bool, if_changed: bool, say: Say, done: Done, refuse: Refuse
-    ) -> None:
+        self, graph: Graph, bundle: bytes, dry_run: bool, if_changed: bool, say: Say, done: Done, refuse: Refuse,
+        forget: bool = False,
+    ) -> None:  # fmt: skip
         """Raises UserError when it cannot be; else answers by `done` or `refuse`, later. `if_changed`: what runs just
-        like this stays the version that it is."""
+        like this stays the version that it is. `forget`: as `check` has it."""
         name = graph.name
         if name in self._deployments or name in self._closing:
             raise UserError(f"{name} is being deployed or undeployed\n  remedy: wait until that is done")
         old = self._cluster.graphs.get(name)
-        check(graph, bundle, old, self._cluster.graphs)
+        check(graph, bundle, old, self._cluster.graphs, forget)
         nodes = self._cluster.alive()
         if not nodes:
             raise UserError("no node is up\n  remedy: start a worker; `liquefy-ctl nodes` shows those that are known")

@@ -83,6 +83,7 @@ def deploy(
     progress: Callable[[str], None],
     dry_run: bool = False,
     if_changed: bool = False,
+    forget: bool = False,
 ) -> dict[str, Any]:
     """Send it: {graph, version, partitions, nodes}. Raises Refused with the reason of the node that
     refuses."""
@@ -91,6 +92,7 @@ def deploy(
         code = _signed(code, graph, controller.keys)
     named = msgspec.structs.replace(graph, bundle=bundle.digest(code))
     arguments = {"graph": msgspec.to_builtins(named), "bundle": code, "dry_run": dry_run, "if_changed": if_changed}
+    arguments["forget"] = forget
     result: dict[str, Any] = controller.ask("deploy", arguments, progress, PREPARE_SILENCE_S)
     return result
 
@@ -101,13 +103,15 @@ def _signed(code: bytes, graph: Graph, keys: Keyring) -> bytes:
     return signing.sign(code, functions, own_key(keys.folder, "deployer", keys.allowed).secret)
 
 
-def dry_run(address: str | None, graph: Graph, folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+def dry_run(
+    address: str | None, graph: Graph, folder: Path, progress: Callable[[str], None], forget: bool = False
+) -> dict[str, Any]:
     """What `deploy` would do: its result, and `compared`: whether a cluster said that the name and the routes are
     free. Without a controller that is False, `version` is None, `nodes` is empty and `unreachable` says why. Raises
     UserError, Refused."""
     try:
         with Controller.found(address) as asked:
-            return {**deploy(asked, graph, folder, progress, dry_run=True), "compared": True}
+            return {**deploy(asked, graph, folder, progress, dry_run=True, forget=forget), "compared": True}
     except Unreachable as error:
         bundle.build(folder)  # its limits are checked too
         return {

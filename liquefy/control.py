@@ -1,12 +1,14 @@
 """What `liquefy-ctl` asks of the controller: the commands, their arguments and the shapes of what comes back.
 These shapes are what `--json` prints; they are stable. MessagePack maps; times are Unix seconds, sizes bytes.
 
-    deploy      {graph: Graph (builtins; version 0), bundle: bytes, dry_run: bool, if_changed: bool}
+    deploy      {graph: Graph (builtins; version 0), bundle: bytes, dry_run: bool, if_changed: bool,
+                 forget: bool}
                                                  -> {graph, version, partitions, nodes: [..]}
                 progress lines while nodes prepare; error if one of them refuses (the old version runs on);
                 `dry_run`: with `compared: true`; where no controller is reached liquefy-ctl itself answers
                 {graph, version: null, partitions, nodes: [], compared: false, unreachable: text}
-                `if_changed`: what runs just like this stays the version that it is
+                `if_changed`: what runs just like this stays the version that it is; `forget`: contexts of groups that
+                are no more, or that fluxions leave, may stay behind; without it such a version is refused
     undeploy    {graph, purge: bool}             -> {graph, partitions, contexts_kept: bool}
     status      {}                               -> Status
     nodes       {}                               -> [NodeStatus]

@@ -22,6 +22,10 @@ def deploy(
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, deploy nothing. Needs no cluster.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return only when every partition has a node.")] = False,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget", help="Contexts of groups that this version has no more may stay behind."),
+    ] = False,
     controller: At = None,
     as_json: AsJson = False,
 ) -> None:
@@ -35,11 +39,11 @@ def deploy(
         typer.echo("\n".join([*streams, ""]))
     if dry_run:
         with render.Progress(f"checking {graph.name}") as progress:
-            checked = deploying.dry_run(controller, graph, folder, progress)
+            checked = deploying.dry_run(controller, graph, folder, progress, forget)
         render.show(checked, as_json, _checked)
         return
     with Controller.found(controller) as asked, render.Progress(f"deploying {graph.name}") as progress:
-        result = deploying.deploy(asked, graph, folder, progress)
+        result = deploying.deploy(asked, graph, folder, progress, forget=forget)
         if wait:
             deploying.wait_until_placed(asked, graph.name, progress)
         missing = deploying.wait_for_gateway(asked, graph, progress)

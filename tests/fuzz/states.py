@@ -245,7 +245,7 @@ def controller(maker: Maker) -> None:
 
 ARGUMENTS = (
     *("graph", "what", "node", "bundle", "dry_run", "purge", "if_changed", "reason", "action", "key", "id", "limit"),
-    *("follow", "last", "source", "detail"),
+    *("forget", "follow", "last", "source", "detail"),
 )
 SAID = (
     *("visits", "store", "visits/store", "visits/store/0", "node1", ""),

@@ -300,7 +300,7 @@ class Operator:
         self.world.sim.after(5_000, self._late, asked)
         if heard:
             bundle = self.world.bundles[graph.bundle]
-            controller.ask("deploy", graph=msgspec.to_builtins(graph), bundle=bundle, dry_run=False)
+            controller.ask("deploy", graph=msgspec.to_builtins(graph), bundle=bundle, dry_run=False, forget=True)
 
     def look(self) -> bool:
         """All is at rest: what the store has lost, and no controller that lived on knew of, is deployed again. Only

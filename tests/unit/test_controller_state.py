@@ -13,8 +13,8 @@ from controller.batches import Batch
 from controller.migration import Migration
 from liquefy import messages as m
 from liquefy.commits import Placement
-from liquefy.graph import Fluxion, Group, Input
-from tests.unit.controller_world import BUNDLE, START_MS, World, cluster, graph
+from liquefy.graph import Fluxion, Graph, Group, Input
+from tests.unit.controller_world import BUNDLE, DIGEST, START_MS, World, cluster, graph
 
 # -- deployment -------------------------------------------------------------------------------------------
 
@@ -105,6 +105,34 @@ def test_changes_that_lose_contexts_are_refused(made, text) -> None:  # type: ig
         world.deploy(made)
 
 
+def grouped(stateful: bool = True, **groups: str) -> Graph:
+    """Of fluxion -> its group."""
+    fluxions = tuple(Fluxion(n, f"c:{n}", g, "user", bundle=DIGEST, streams=("output",)) for n, g in groups.items())
+    made = tuple(Group(g, stateful, 8) for g in dict.fromkeys(groups.values()))
+    return msgspec.structs.replace(graph(groups=tuple(groups)), fluxions=fluxions, groups=made)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (grouped(a="a"), grouped(b="b"), "group a, which had contexts, is no more; version 1's"),
+        (grouped(a="x", b="x"), grouped(a="a", b="b"), "group x, which had contexts, is no more (a is in group a now)"),
+        (grouped(a="a", b="b", c="b"), grouped(a="a", b="a", c="b"), "b had the contexts of group b and is in group a"),
+        (grouped(a="x", b="x"), grouped(a="x", c="c"), ""),
+        (grouped(False, a="a"), grouped(b="b"), ""),
+    ],
+)
+def test_a_version_that_leaves_contexts_behind_is_refused_unless_that_is_said(
+    before: Graph, after: Graph, text: str
+) -> None:
+    world = cluster(1, before)
+    if text:
+        assert text in world.deploy_error(after)
+        assert "--forget" in world.deploy_error(after)
+        assert world.store.graphs["visits"].version == 1
+    assert world.deploy(after, forget=bool(text))["version"] == 2
+
+
 def test_two_graphs_that_want_the_same_requests() -> None:
     world = cluster(1)
     other = graph("shop")
@@ -122,7 +150,7 @@ def test_a_bundle_that_is_not_the_graphs() -> None:
 
 def test_what_a_new_version_has_no_more_is_retired_and_then_dropped() -> None:
     world = cluster(2, graph(groups=("store", "old")), retire_after_ms=5_000)
-    world.deploy(graph(groups=("store", "new")))
+    world.deploy(graph(groups=("store", "new")), forget=True)
     in_force = world.store.graphs["visits"]
     assert {f.name: f.retired for f in in_force.fluxions} == {"store": False, "new": False, "old": True}
     assert "visits/old/0" in world.workers["node1"].owned or "visits/old/0" in world.workers["node2"].owned
