@@ -28,9 +28,10 @@ STOP_STAGE_S = 3.0
 """How long the processes of one stage of a stop may take to end by themselves; then they are killed."""
 
 ORPHAN_S = 2.0
-"""How long a process may outlive the one of ours that started it (a host its worker) before it is killed. A mere
-fork of it goes at once: it has its connections, and who is at their other end waits for answers (a Redis that was
-killed while a child of it rewrote its file)."""
+"""How long a process may outlive the one that started it (a host its worker; what users' code has started, that) before
+it is killed; and how often it is looked for. When one of ours has ended, a mere fork of it goes at once: it has its
+connections, and who is at their other end waits for answers (a Redis that was killed while a child of it rewrote its
+file)."""
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -73,7 +74,7 @@ class Supervisor:
         self._due: dict[str, tuple[float, Spec]] = {}
         self._stopping = False
         self._orphans: dict[int, float] = {}
-        self._look_for_orphans = False
+        self._looked_s = self._ended_s = -ORPHAN_S
         adopt_orphans()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._old_wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -118,9 +119,9 @@ class Supervisor:
             while os.read(self._wake_read, 4096):
                 pass
         self._reap()
-        if self._look_for_orphans or self._orphans:
-            self._end_orphans(ORPHAN_S)
         now = time.monotonic()
+        if self._orphans or self._ended_s >= self._looked_s or now - self._looked_s >= ORPHAN_S:
+            self._end_orphans(ORPHAN_S)
         for name, (at, spec) in list(self._due.items()):
             if at <= now and not self._stopping:
                 del self._due[name]
@@ -160,6 +161,7 @@ class Supervisor:
             self._wait_for(members, KILL_S, lambda: False)
             for child in members:
                 del self._children[child.spec.name]
+        self._ended_s = time.monotonic()
         grace_s = ORPHAN_S if stage_s else 0.0
         end_s = time.monotonic() + grace_s + KILL_S
         while self._end_orphans(0.0 if hurry() else grace_s) and time.monotonic() < end_s:
@@ -179,12 +181,14 @@ class Supervisor:
         found = [p for p in psutil.Process().children() if p.pid not in ours]
         now = time.monotonic()
         self._orphans = {p.pid: self._orphans.get(p.pid, now) for p in found}
-        self._look_for_orphans = False
+        self._looked_s, just_ended = now, now - self._ended_s < ORPHAN_S
         for orphan in found:
             with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError, ProcessLookupError):
                 if orphan.status() == psutil.STATUS_ZOMBIE:
                     os.waitpid(orphan.pid, os.WNOHANG)
-                elif now - self._orphans[orphan.pid] >= grace_s or os.getpgid(orphan.pid) != orphan.pid:
+                elif now - self._orphans[orphan.pid] >= grace_s or (
+                    just_ended and os.getpgid(orphan.pid) != orphan.pid
+                ):
                     self._say("warning", f"{orphan.name()} (pid {orphan.pid}) has outlived its parent: killed")
                     orphan.kill()
         return bool(found)
@@ -195,8 +199,7 @@ class Supervisor:
             if code is None:
                 continue
             del self._children[name]
-            self._look_for_orphans = True
-            now = time.monotonic()
+            now = self._ended_s = time.monotonic()
             wait_s = self._restarts.on_exit(name, now - child.started_s)
             self._due[name] = (now + wait_s, child.spec)
             again = "starting it again" if wait_s == 0 else f"starting it again in {wait_s:g} s"

@@ -262,3 +262,25 @@ def test_a_fork_of_what_was_killed_ends_with_it(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < ORPHAN_S / 2
+
+
+DAEMON = """
+import os, pathlib, sys, time
+if not os.fork():
+    os.setsid()
+    if daemon := os.fork():
+        pathlib.Path(sys.argv[1]).write_text(str(daemon))
+        os._exit(0)
+time.sleep(1000)
+"""
+
+
+def test_what_has_left_its_parent_ends_though_nothing_of_ours_does(tmp_path: Path) -> None:
+    """As when users' code starts a daemon: its host, and the worker of that, live on."""
+    done = subprocess.run(
+        [sys.executable, "-c", SUPERVISING.replace("os.kill(first.pid", "(lambda *_: None)(first.pid"),
+         str(tmp_path / "daemon"), DAEMON],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=BOUND_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < BOUND_S
