@@ -221,7 +221,10 @@ def compose(
         specs.append(role(name, "controller", address, 2, bind=address, **linked))
     for i in range(1, size.nodes + 1):
         data = folder / f"node{i}"
-        spec = role(f"node{i}", "worker", "", 3, **linked, data_dir=data)
+        # All else in the folder is nothing to users' code: contexts on Redis' disk, code of other nodes, pids.
+        others = ["redis", "logs", record.FILE_NAME, *(f"node{j}" for j in range(1, size.nodes + 1) if j != i)]
+        apart = {"host_hidden": ",".join(str(folder / name) for name in others)} if keys else {}
+        spec = role(f"node{i}", "worker", "", 3, **linked, data_dir=data, **apart)
         # At once: all nodes stop together, so there is nobody to hand partitions over to.
         specs.append(spec._replace(stop_signal=signal.SIGINT))
     for i, port in enumerate((ports.http, *ports.gateways), 1):

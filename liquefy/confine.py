@@ -4,7 +4,8 @@ looking into its worker, memory and open files without end.
 Uses nothing but the standard library: `launch.py` runs it with -I -S. Outside Linux, or where the kernel has no
 Landlock, only the limits are set; `can_hide` says so beforehand. Landlock takes away what is not granted, and here all
 is to be granted but a few paths: so every neighbour of these and of the folders above them is granted, as it is at
-that moment. What is made later in one of those very folders cannot be opened.
+that moment. What is made later in one of those very folders cannot be opened, and where something is to be read only,
+nothing can be made there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION, _PATH_BENEATH = 1, 1
 _WRITE_FILE, _READ_FILE, _REMOVE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 2, 1 << 5, 1 << 13, 1 << 14
 _FILE_RIGHTS = _WRITE_FILE | _READ_FILE | _TRUNCATE
+_MAKE = sum(1 << right for right in range(6, 13)) | 1 << 4
+"""Files of all kinds and folders; and removing folders."""
 _SCOPE_SIGNAL = 1 << 1
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 24, 38
 _CAPABILITY_VERSION = 0x20080522
@@ -39,11 +42,19 @@ _LOOKING = (19, 21, 38)
 """CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON."""
 
 
-def order(memory_bytes: int = 0, files: int = 0, hidden: Sequence[str] = (), sealed: bool = False) -> str:
-    """What `obey` is told, as a word of a command line; 0: no such limit. In any case it can
-    signal none but those that it starts, where the kernel can see to that. `sealed`: nor look into any other; so it is
-    with `hidden` paths."""
-    return json.dumps({"memory": memory_bytes, "files": files, "hidden": list(hidden), "sealed": sealed})
+def order(
+    memory_bytes: int = 0,
+    files: int = 0,
+    hidden: Sequence[str] = (),
+    sealed: bool = False,
+    readonly: Sequence[str] = (),
+    writable: Sequence[str] = (),
+) -> str:
+    """What `obey` is told, as a word of a command line; 0: no such limit. In any case it can signal none but those that
+    it starts, where the kernel can see to that. `sealed`: nor look into any other; so it is with `hidden` and
+    `readonly` paths. `writable`: exceptions below these."""
+    limits = {"memory": memory_bytes, "files": files, "sealed": sealed}
+    return json.dumps({**limits, "hidden": [*hidden], "readonly": [*readonly], "writable": [*writable]})
 
 
 def obey(words: str) -> None:
@@ -56,8 +67,9 @@ def obey(words: str) -> None:
         _limit(resource.RLIMIT_NOFILE, told["files"])
     if told["memory"]:
         _limit(resource.RLIMIT_DATA, told["memory"])
-    if (told["hidden"] or told["sealed"]) and can_hide():
-        _hide([os.path.realpath(path) for path in told["hidden"]])
+    hidden, readonly, writable = ([*map(os.path.realpath, told[what])] for what in ("hidden", "readonly", "writable"))
+    if (hidden or readonly or told["sealed"]) and can_hide():
+        _hide(hidden, readonly, writable)
     elif can_keep_signals():
         _keep_signals()
 
@@ -90,18 +102,21 @@ def _abi() -> int:
     return int(ctypes.CDLL(None, use_errno=True).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION))
 
 
-def _hide(hidden: list[str]) -> None:
+def _hide(hidden: list[str], readonly: list[str], writable: list[str]) -> None:
     """Raises OSError: a process that should have been confined does not go on without."""
     libc, abi = ctypes.CDLL(None, use_errno=True), _abi()
     rights = _READ_FILE | _WRITE_FILE | _REMOVE_FILE | _REFER | (_TRUNCATE if abi >= 3 else 0)
+    rights |= _MAKE if readonly else 0
     attributes = struct.pack("=QQQ", rights, 0, _SCOPE_SIGNAL) if abi >= SIGNAL_ABI_MIN else struct.pack("=Q", rights)
     ruleset = _checked(libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
-    for path in _granted("/", hidden):
+    granted = [*_granted("/", hidden, readonly), *((path, True) for path in writable)]
+    for path, whole in granted:
         try:
             descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             continue  # gone, or nothing that we could open anyway
         mask = rights if os.path.isdir(path) else rights & _FILE_RIGHTS
+        mask &= rights if whole else _READ_FILE
         # What cannot be granted (a symbolic link) is granted where it leads to.
         libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", mask, descriptor), 0)
         os.close(descriptor)
@@ -133,19 +148,20 @@ def _drop_capabilities(libc: ctypes.CDLL) -> None:
     _checked(libc.capset(header, struct.pack("=6I", *sets)))
 
 
-def _granted(folder: str, hidden: list[str]) -> Iterator[str]:
-    """The largest trees below the folder that hold nothing hidden."""
+def _granted(folder: str, hidden: list[str], readonly: list[str], whole: bool = True) -> Iterator[tuple[str, bool]]:
+    """The largest trees from the folder on of which all is granted alike: the `whole`, or else reading."""
     if folder in hidden:
         return
-    if not any(path.startswith(folder.rstrip("/") + "/") for path in hidden):
-        yield folder
+    whole = whole and folder not in readonly
+    if not any(path.startswith(folder.rstrip("/") + "/") for path in (*hidden, *(readonly if whole else ()))):
+        yield folder, whole
         return
     try:
         names = os.listdir(folder)
     except OSError:
         return
     for name in names:
-        yield from _granted(os.path.join(folder, name), hidden)
+        yield from _granted(os.path.join(folder, name), hidden, readonly, whole)
 
 
 def _checked(result: int) -> int:

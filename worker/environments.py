@@ -13,7 +13,9 @@ import asyncio
 import hashlib
 import platform
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +32,8 @@ _ARCHIVE = re.compile(r"\.(whl|zip|tar|tar\.\w+|tgz|tbz|txz|tlz)(?!\w)", re.IGNO
 """What pip takes for a file when it stands without a folder."""
 
 Fetch = Callable[[str], Awaitable[bytes | None]]
+Launched = Callable[..., Sequence[str]]
+"""The words before the command of an installer that may write to the folders given, and to none else of ours."""
 
 _locks: dict[Path, asyncio.Lock] = {}
 
@@ -49,11 +53,11 @@ async def prepare(
     install_ms: int = 300_000,
     language: str = "python",
     vouching: Vouching | None = None,
-    launched: Sequence[str] = (),
+    launched: Launched = lambda *folders: (),
 ) -> Prepared:
     """Have the bundle of that digest ready to be run; `fetch` is asked for it if it is not here yet, or `vouching` has
     to see it. Raises UserError: the bundle is nowhere, or damaged, nobody vouches for it, or its requirements cannot
-    be installed. `launched`: words before the command of an installer."""
+    be installed."""
     vouching = vouching or Vouching(None)
     folder = data_dir.resolve() / "bundles" / digest
     async with _lock(folder):
@@ -81,11 +85,15 @@ async def _unpack(folder: Path, digest: str, fetch: Fetch, vouching: Vouching) -
         raise UserError(f"the bundle {digest[:12]} is not in the store\n  remedy: deploy the graph again")
     if bundle.digest(content) != digest:
         raise UserError(f"the bundle {digest[:12]} is damaged in the store\n  remedy: deploy the graph again")
-    await asyncio.to_thread(bundle.unpack, vouching.opened(content, digest), folder)
+    code = vouching.opened(content, digest)
+    # What is there was vouched for in another process' time, or never: users' code may have written to it since.
+    if folder.exists():
+        await asyncio.to_thread(shutil.rmtree, folder)
+    await asyncio.to_thread(bundle.unpack, code, folder)
 
 
 async def _packages(
-    folder: Path, environments: Path, digest: str, install_ms: int, launched: Sequence[str]
+    folder: Path, environments: Path, digest: str, install_ms: int, launched: Launched
 ) -> None:
     package = npm.wanted(folder)
     if package is None:
@@ -94,7 +102,7 @@ async def _packages(
     target = environments / npm.environment_name(folder, package, digest, node)
     async with _lock(target):
         if not target.exists():
-            await once(target, lambda partial: npm.install(folder, package, node, partial, install_ms, launched))
+            await once(target, lambda made: npm.install(folder, package, node, made, install_ms, launched(made)))
     npm.link(folder, target / npm.MODULES)
 
 
@@ -129,7 +137,19 @@ def _names_a_file(line: str) -> bool:
     return "://" not in asked and ("/" in asked or _ARCHIVE.search(asked) is not None)
 
 
-async def _pip(folder: Path, target: Path, install_ms: int, launched: Sequence[str]) -> None:
+async def _pip(folder: Path, target: Path, install_ms: int, launched: Launched) -> None:
+    if not any(map(_names_a_file, _lines(folder / REQUIREMENTS))):
+        return await _pip_in(folder, target, install_ms, launched(target))
+    # What pip builds of the bundle's own folders it writes beside their sources: into a copy.
+    copy = Path(tempfile.mkdtemp(prefix=".source.", dir=target.parent))
+    try:
+        await asyncio.to_thread(shutil.copytree, folder, copy, dirs_exist_ok=True)
+        await _pip_in(copy, target, install_ms, launched(target, copy))
+    finally:
+        await asyncio.to_thread(shutil.rmtree, copy, True)
+
+
+async def _pip_in(folder: Path, target: Path, install_ms: int, launched: Sequence[str]) -> None:
     command = (
         *launched,
         *(sys.executable, "-P", "-m", "pip", "install", "--target", str(target), "--requirement", REQUIREMENTS),

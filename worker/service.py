@@ -62,11 +62,11 @@ class Service:
         self._contexts = Contexts(redis, durability=config.durability)
         self._hosts: dict[str, HostProcess] = {}
         self._vouching = Vouching(Keyring.given(config.keys, "worker"))
-        hidden = secret_files(config.keys, config.redis, os.environ)
-        sealed = bool(hidden) or "@" in config.redis
+        self._hidden = secret_files(config.keys, config.redis, os.environ, config.host_hidden)
+        sealed = bool(self._hidden) or "@" in config.redis
         self._sealed = sealed
-        self._confined = confine.order(config.host_memory_bytes_max, config.host_files_max, hidden, sealed)
-        self._confined_installer = confine.order(hidden=hidden, sealed=sealed)
+        # What was checked before it was unpacked is to stay as it is.
+        self._kept = [str(Path(config.data_dir).resolve())] if config.keys else []
         self._prepared: dict[str, environments.Prepared] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._process = psutil.Process()
@@ -263,7 +263,7 @@ class Service:
                 self._config.install_ms,
                 effect.language,
                 self._vouching,
-                launched(self._confined_installer),
+                lambda *folders: launched(self._order(0, 0, *folders)),
             )
             if effect.home:
                 home = await files.prepare(Path(self._config.data_dir), effect.home, prepared.folder)
@@ -296,9 +296,16 @@ class Service:
             self._printed(name, stream, line)
 
         on = (on_message, on_exit, on_log)
+        own = [prepared.folder] if effect.home else []
+        confined = self._order(self._config.host_memory_bytes_max, self._config.host_files_max, *own)
         if node is not None:
-            return HostProcess.start_node(node.node, prepared.folder, *on, effect.env, self._confined)
-        return HostProcess.start(sys.executable, prepared.folder, prepared.site, *on, effect.env, self._confined)
+            return HostProcess.start_node(node.node, prepared.folder, *on, effect.env, confined)
+        return HostProcess.start(sys.executable, prepared.folder, prepared.site, *on, effect.env, confined)
+
+    def _order(self, memory_bytes: int, files_max: int, *writable: Path) -> str:
+        """What users' code, or what installs packages for it, gives up. Of our folders it can write to these alone."""
+        folders = [str(folder) for folder in writable] if self._kept else []
+        return confine.order(memory_bytes, files_max, self._hidden, self._sealed, self._kept, folders)
 
     def _printed(self, host: str, stream: str, line: str) -> None:
         """What users' code prints: marked with its graph, so that nobody takes it for ours."""
@@ -359,14 +366,14 @@ class Service:
         self._counts[effect.name] = self._counts.get(effect.name, 0) + effect.by
 
 
-def secret_files(keys: str, redis: str, environment: Mapping[str, str]) -> list[str]:
+def secret_files(keys: str, redis: str, environment: Mapping[str, str], more: str = "") -> list[str]:
     """The files and folders that users' code is not to see: our keys, and those of other roles if they are beside them;
-    the file of settings, which may hold the password of Redis; our key for its TLS."""
+    the file of settings, which may hold the password of Redis; our key for its TLS; and `more`, with commas."""
     tls_key = [key for url in redis.split(",") for key in parse_qs(urlsplit(url).query).get("key", [])]
     whole = Path(keys).resolve().parent
     if keys and (whole / LIST).is_file():
         keys = str(whole)
-    found = [keys, environment.get("LIQUEFY_CONFIG", ""), *tls_key]
+    found = [keys, environment.get("LIQUEFY_CONFIG", ""), *tls_key, *more.split(",")]
     return [str(Path(path).resolve()) for path in found if path]
 
 

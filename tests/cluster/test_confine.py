@@ -72,6 +72,48 @@ def test_keys_environment_memory_and_files_of_the_worker_are_out_of_reach(folder
     assert (folder / "keys/worker.key").read_text() == "secret"
 
 
+CHANGES = """
+import json, os, sys
+from pathlib import Path
+def tried(name, call):
+    try:
+        call(); told[name] = "yes"
+    except OSError as error:
+        told[name] = type(error).__name__
+data, told = Path(sys.argv[1]), {}
+code, other = data / "bundles/a", data / "services/s/files"
+tried("read", lambda: (code / "a.py").read_text())
+tried("write", lambda: (code / "a.py").write_text("x"))
+tried("append", lambda: (code / "a.py").open("a"))
+tried("new file", lambda: (code / "json.py").touch())
+tried("new link", lambda: (code / "json.py").symlink_to(other / "mine"))
+tried("hard link", lambda: os.link(other / "mine", code / "json.py"))
+tried("new folder", lambda: (code / "json").mkdir())
+tried("replace", lambda: os.replace(other / "mine", code / "a.py"))
+tried("move away", lambda: os.rename(code, data / "bundles/b"))
+tried("whole", lambda: os.rename(data, data.with_name("elsewhere")))
+tried("delete", lambda: (code / "a.py").unlink())
+tried("own file", lambda: (other / "new").write_text("x"))
+tried("beside", lambda: (data.parent / "beside/new").write_text("x"))
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.skipif(not confine.can_hide(), reason="this kernel has no Landlock")
+def test_what_a_node_unpacked_stays_as_it_is(tmp_path: Path) -> None:
+    for name in ("data/bundles/a/a.py", "data/services/s/files/mine", "beside/file"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("signed")
+    data = tmp_path / "data"
+    order = confine.order(readonly=[str(data)], writable=[str(data / "services/s/files")])
+    command = [*launched(order), sys.executable, "-c", CHANGES, str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {name for name, what in told.items() if what == "yes"} == {"read", "own file", "beside"}, told
+    assert [path.name for path in (data / "bundles/a").iterdir()] == ["a.py"]
+
+
 def test_without_secrets_there_are_limits_alone(folder: Path) -> None:
     with (folder / "beside/mine").open() as opened:
         told = tries(folder, confine.order(0, 100), opened.fileno())
@@ -109,4 +151,5 @@ def test_what_is_secret(tmp_path: Path) -> None:
     found = secret_files("/keys", "rediss://h/0?key=/tls/key.pem", {"LIQUEFY_CONFIG": "/etc/l.yaml"})
     assert found == ["/keys", "/etc/l.yaml", "/tls/key.pem"]
     assert secret_files("", "redis://h/0", {}) == []
+    assert secret_files("", "redis://h/0", {}, "/a,/b/c") == ["/a", "/b/c"]
     assert Path(launch.__file__).parent == Path(confine.__file__).parent

@@ -67,6 +67,8 @@ def test_a_redis_of_a_cluster_with_keys_asks_for_a_password_that_nothing_shows(t
     assert redis[1] == str(tmp_path / "keys/redis/redis.conf"), "what comes first is the file of its settings"
     password = (tmp_path / "keys/worker/redis.password").read_text().strip()
     assert len(password) >= 32
+    hidden = next(word for word in cluster.specs[3].command if word.startswith("--host-hidden="))
+    assert hidden == f"--host-hidden={tmp_path}/redis,{tmp_path}/logs,{tmp_path}/cluster.json"
     assert not [word for spec in cluster.specs for word in (*spec.command, *spec.environment.values(), cluster.redis)
                 if password in word]  # fmt: skip
 

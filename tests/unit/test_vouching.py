@@ -58,6 +58,16 @@ def test_unsigned_code_that_lies_there_already_is_refused(keys: Path, code: byte
         prepare(tmp_path / "data", code, node(keys))
 
 
+def test_what_users_code_left_where_signed_code_was_is_not_run(keys: Path, code: bytes, tmp_path: Path) -> None:
+    signed = signing.sign(code, [RUN], keyring.own_key(keys, "deployer", keyring.read_list(keys)).secret)
+    folder = prepare(tmp_path / "data", signed, node(keys))
+    (folder / "code.py").write_text("import os  # signed by nobody\n")
+    (folder / "json.py").touch()
+    again = prepare(tmp_path / "data", signed, node(keys))
+    assert [path.name for path in again.iterdir()] == ["code.py"]
+    assert (again / "code.py").read_text() == "def run(message): ...\n"
+
+
 def test_nothing_of_unsigned_code_is_unpacked(keys: Path, code: bytes, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not signed"):
         prepare(tmp_path / "data", code, node(keys))
