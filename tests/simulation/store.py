@@ -8,6 +8,7 @@ is shown to the checkers, which then go back to that moment with it.
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,8 @@ class Store:
         self.delay_ms = delay_ms
         self.lose = lose
         self.ghost = ghost
+        self._rng = random.Random(f"ghosts {sim.seed}")
+        """For what others than workers asked for, so that the other draws of a seed stay what they are."""
         self.on_commit: Callable[[str, PartitionCommit, Verdict], None] = lambda *_: None
         self.on_placed: Callable[[Any], None] = lambda *_: None
         self.on_unplaced: Callable[[list[str]], None] = lambda *_: None
@@ -69,8 +72,9 @@ class Store:
         except StoreUnavailable as error:
             result = error
         else:
-            if self.ghost and sim.chance(self.ghost):
-                sim.after(sim.between(1, 300), self._haunt, process.name, work, life)
+            rng = sim.rng if process.role == "worker" else self._rng
+            if self.ghost and rng.random() < self.ghost:
+                sim.after(rng.uniform(1, 300), self._haunt, process.name, work, life)
             if self.lose and sim.chance(self.lose):
                 result = StoreUnavailable("the answer was lost")
         if isinstance(result, StoreUnavailable):
