@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from liquefy.errors import UserError
 
@@ -23,6 +24,9 @@ BUNDLE_BYTES_MAX = 64 * 1024 * 1024
 """All files of a bundle together, before compression."""
 
 BUNDLE_FILES_MAX = 20_000
+
+NAME_BYTES_MAX = 64 * 1024
+"""What an archive may say about one file: its long name and the like, which are read as a whole."""
 
 IGNORED_FOLDERS = frozenset((
     *("__pycache__", "node_modules", ".venv", ".liquefy", ".git", ".hg", ".svn", ".idea", ".vscode"),
@@ -125,11 +129,29 @@ def _mib(size: int) -> str:
     return f"{size / 1024 / 1024:.1f} MiB"
 
 
+class _Entry(tarfile.TarInfo):
+    """One that refuses words about a file that are longer than NAME_BYTES_MAX before they are read."""
+
+    _SAYS_MORE = frozenset((
+        *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+        *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    ))  # fmt: skip
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        entry = super().frombuf(buf, encoding, errors)
+        if entry.type == tarfile.GNUTYPE_SPARSE:
+            raise _bad(f"{entry.name[:80]!r} is neither a file nor a folder")
+        if entry.size < 0 or (entry.type in cls._SAYS_MORE and entry.size > NAME_BYTES_MAX):
+            raise _bad("what it says about a file is longer than it may be")
+        return entry
+
+
 def _extract(bundle: bytes, folder: Path) -> None:
     total = 0
     try:
         # As a stream: what is beyond a limit is never unpacked.
-        with tarfile.open(fileobj=io.BytesIO(bundle), mode="r|gz") as tar:
+        with tarfile.open(fileobj=io.BytesIO(bundle), mode="r|gz", tarinfo=_Entry) as tar:
             for count, entry in enumerate(tar):
                 total += entry.size
                 if total > BUNDLE_BYTES_MAX or count >= BUNDLE_FILES_MAX:

@@ -101,6 +101,10 @@ def _tarred(data: bytes) -> None:
             entry.mode, entry.size = data[at] * 64, data[at + 2] if entry.isreg() else 0
             tar.addfile(entry, io.BytesIO(bytes(entry.size)))
     _unpacked(gzip.compress(out.getvalue()))
+    if data:  # words about a file, as long as they say, or not
+        said = tarfile.TarInfo("././@LongLink")
+        said.type, said.size = (b"L", b"K", b"x", b"g", b"X", b"S")[data[0] % 6], int.from_bytes(data[1:5], "big")
+        _unpacked(gzip.compress(said.tobuf(tarfile.GNU_FORMAT) + data[5:].ljust(512, b"\0") + out.getvalue()))
 
 
 class Wire:

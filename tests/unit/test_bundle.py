@@ -148,6 +148,22 @@ def test_a_bundle_that_cannot_be_trusted_leaves_nothing(tmp_path, data, words):
     assert list(tmp_path.rglob("*")) == [tmp_path / "x"]
 
 
+@pytest.mark.parametrize(
+    "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X", b"S"]
+)
+def test_a_long_word_about_a_file_is_not_read(tmp_path, monkeypatch, kind):
+    said = tarfile.TarInfo("././@LongLink")
+    said.type, said.size = kind, 64 * 1024 * 1024
+    data = gzip.compress(said.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    asked = []
+    read = tarfile._Stream.read
+    monkeypatch.setattr(tarfile._Stream, "read", lambda self, size: asked.append(size) or read(self, size))
+    with pytest.raises(UserError, match=r"longer than it may be|neither a file"):
+        bundle.unpack(data, tmp_path / "target")
+    assert max(asked) <= bundle.NAME_BYTES_MAX
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_more_than_the_limit_is_not_unpacked(tmp_path, monkeypatch):
     data = tar_of(("a", tarfile.REGTYPE, "0" * 5000), ("b", tarfile.REGTYPE, "0" * 6000))
     monkeypatch.setattr(bundle, "BUNDLE_BYTES_MAX", 10_000)
