@@ -20,7 +20,7 @@ from broker.state import (
     Tick,
     Unreachable,
 )
-from liquefy import log, messages
+from liquefy import log, messages, running
 from liquefy.admission import PEERS, Refusals, exposure
 from liquefy.config import BrokerConfig
 from liquefy.effects import Log
@@ -118,4 +118,5 @@ class Service:
 
 
 async def serve(config: BrokerConfig, stop: asyncio.Event) -> None:
+    running.files_allowed()  # each peer takes some
     await Service(config).run(stop)

@@ -61,6 +61,7 @@ class Limits(NamedTuple):
     body_timeout_s: float
     keep_alive_s: float
     queued_bytes_max: int = 2**62
+    connections_max: int = CONNECTIONS_MAX
 
 
 class Exchange:
@@ -249,8 +250,9 @@ class Connection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._server.connections) >= CONNECTIONS_MAX:
-            self._refuse(Refusal(503, f"too many connections (limit {CONNECTIONS_MAX})"))
+        most = self._limits.connections_max
+        if len(self._server.connections) >= most:
+            self._refuse(Refusal(503, f"too many connections (limit {most})"))
             self._transport.close()
         self._server.connections.add(self)
 

@@ -38,10 +38,10 @@ from gateway.events import (
     Tick,
     Up,
 )
-from gateway.http1 import Exchange, Limits, Server
+from gateway.http1 import CONNECTIONS_MAX, Exchange, Limits, Server
 from gateway.pending import GatewayState
 from gateway.routes import RESERVED, Match, NoMatch
-from liquefy import log, messages, values
+from liquefy import log, messages, running, values
 from liquefy.admission import Complaints
 from liquefy.clock import SteadyClock
 from liquefy.config import GatewayConfig
@@ -59,6 +59,9 @@ TICK_MS = 25
 STOP_GRACE_S = 5.0
 """How long requests under way are waited for when we are asked to stop."""
 
+FILES_OF_OURS = 200
+"""Files and connections that are not clients': of what we may have open, these stay free for ourselves."""
+
 IDEMPOTENCY = "root"
 """The graph's place in the names of records in the store: an answer knows its root, not its graph."""
 
@@ -68,7 +71,7 @@ _kept = msgspec.msgpack.Decoder(Kept)
 class GatewayService:
     """Runs from `start` to `stop`, within one event loop."""
 
-    def __init__(self, config: GatewayConfig) -> None:
+    def __init__(self, config: GatewayConfig, connections: int = CONNECTIONS_MAX) -> None:
         self._config = config
         self._time = SteadyClock(lambda: time.time() * 1000, lambda: time.monotonic() * 1000)
         self._now_ms = 0
@@ -85,6 +88,7 @@ class GatewayService:
             config.body_timeout_ms / 1000,
             config.keep_alive_ms / 1000,
             config.queued_bytes_max,
+            connections,
         )
         self._server = Server(limits, self._on_request, self._on_gone, _server_error)
         self._complaints = Complaints()
@@ -338,7 +342,12 @@ class GatewayService:
 
 async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
     """The whole life of a gateway: returns after `stop` is set and what was under way is answered."""
-    service = GatewayService(config)
+    files = running.files_allowed()
+    connections = max(1, min(CONNECTIONS_MAX, files - FILES_OF_OURS))
+    if connections < CONNECTIONS_MAX:
+        text = f"may have {files} files open: takes {connections} connections, not {CONNECTIONS_MAX} (ulimit -Hn)"
+        log.emit(Log("warning", text, "files"))
+    service = GatewayService(config, connections)
     try:
         url = await service.start()
         log.emit(Log("info", f"HTTP at {url}", "listening", {"url": url}))

@@ -12,6 +12,7 @@ import dataclasses
 import gc
 import inspect
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,8 @@ FAILED = "a task failed"
 
 GC_OBJECTS = 50_000
 """New objects between two looks for cycles."""
+
+FILES_ENDLESS = 2**31
 
 FAULT_EXIT = 70
 """An error of ours: told with its traceback; then the process ends and whoever supervises it starts it again. A state
@@ -68,6 +71,15 @@ def run(kind: type[Config], serve: Callable[[Config, asyncio.Event], Awaitable[N
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(command)
     app()
+
+
+def files_allowed() -> int:
+    """How many files and connections this process may have open, from now on all that it may be given: for roles that
+    start no others, which would inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return FILES_ENDLESS if hard == resource.RLIM_INFINITY else hard
 
 
 async def _serve(settings: Config, serve: Callable[[Config, asyncio.Event], Awaitable[None]]) -> None:

@@ -18,8 +18,12 @@ from typing import NamedTuple
 OUTPUT_CHARS_MAX = 4_000
 """How much of an installer's output, from its end, goes into an error."""
 
-SECRETS = ("LIQUEFY_", "REDIS")
-"""What no installer is told of our environment; an index, a proxy and a cache are its to know."""
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+PASSED_ON_PREFIXES = ("pip_", "npm_config_")
+PASSED_ON_NETWORK = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir",
+                     "requests_ca_bundle", "curl_ca_bundle", "node_extra_ca_certs", "xdg_cache_home")  # fmt: skip
+"""What an installer is told of our environment, the last two in capitals or not: as users' code, it has no business
+with the rest; an index, a proxy, whom to trust and a cache are its to know."""
 
 
 class Outcome(NamedTuple):
@@ -45,9 +49,14 @@ async def once(target: Path, install: Callable[[Path], Awaitable[None]]) -> None
         await asyncio.to_thread(shutil.rmtree, partial, True)
 
 
+def is_passed_on(name: str) -> bool:
+    """Whether an installer gets that variable of our environment."""
+    return name in PASSED_ON or name.lower() in PASSED_ON_NETWORK or name.lower().startswith(PASSED_ON_PREFIXES)
+
+
 async def run(command: Sequence[str], folder: Path, limit_ms: int, more: Mapping[str, str] | None = None) -> Outcome:
     """Run the command in the folder, with `more` variables. In a group of its own, as installers start others."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
+    environment = {name: value for name, value in os.environ.items() if is_passed_on(name)}
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.environments import _environment_name
+from worker.installing import is_passed_on
 
 
 def is_shared(folder: Path, text: str) -> bool:
@@ -42,3 +43,9 @@ def test_what_names_a_file_of_the_bundle_is_installed_for_each_version(line: str
 )
 def test_what_comes_from_an_index_is_installed_once(line: str, tmp_path: Path) -> None:
     assert is_shared(tmp_path, f"six\n{line}\n")
+
+
+def test_an_installer_gets_of_our_environment_what_it_needs_alone() -> None:
+    needed = ["PATH", "HOME", "PIP_INDEX_URL", "npm_config_registry", "NPM_CONFIG_CACHE", "https_proxy", "NO_PROXY"]
+    others = ["LIQUEFY_REDIS", "REDIS_URL", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "SSH_AUTH_SOCK", "MY_PIP_TOKEN"]
+    assert [name for name in needed + others if is_passed_on(name)] == needed
