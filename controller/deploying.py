@@ -204,6 +204,7 @@ class Deploying:
     def _place(self, deployment: _Deployment, found: list[Placement]) -> None:
         graph = deployment.graph
         reason = f"placed when {graph.name} version {graph.version} was deployed"
+        found = [placement for placement in found if not self._placing.set_aside(placement)]
         for placement in found:
             self._cluster.place(placement, reason, self._desk.now_ms)
         self._placing.want([p.partition for p in found], reason, fresh=True)

@@ -15,7 +15,7 @@ from controller import balance, trial
 from controller.cluster import Node
 from controller.desk import Desk
 from controller.events import Place, ReadPlacements, Unplace
-from liquefy.commits import Placement, PlaceRequest
+from liquefy.commits import DAMAGED, Placement, PlaceRequest
 from liquefy.decoding import CLAIM_MAX
 from liquefy.messages import Claim, Landed, Route, Unassign
 from liquefy.wording import counted
@@ -60,6 +60,8 @@ class Placing:
         """The highest epoch at which anybody is known to have had the partition. Only a store that has lost what it
         had stored is behind that."""
         self._assigned_ms: dict[str, int] = {}
+        self._damaged: set[str] = set()
+        """Partitions of which it cannot be read where they are: they get no node until that is repaired."""
         self._failovers: list[_Failover] = []
         self._waiting_logged = False
 
@@ -127,6 +129,7 @@ class Placing:
             self.fresh.discard(partition)
             self._assigned_ms.pop(partition, None)
             self._routes.pop(partition, None)
+            self._damaged.discard(partition)
             self._heard.pop(partition, None)
             self._landed(partition, "")
 
@@ -211,6 +214,8 @@ class Placing:
             partition = request.partition
             self._placing.discard(partition)
             self.fresh.discard(partition)
+            if self.set_aside(placement):
+                continue
             reason = self.homeless.get(partition)
             if reason is None:
                 continue  # undeployed meanwhile
@@ -230,6 +235,20 @@ class Placing:
         self._cluster.place(placement, "as stored", self._desk.now_ms)
         self.homeless[partition] = "the store has lost where it was"
         self.on_gone_back(partition)
+
+    def set_aside(self, placement: Placement) -> bool:
+        """Whether it cannot be read; then it gets no node, and is looked at again now and then. Told once."""
+        partition = placement.partition
+        if placement.epoch != DAMAGED:
+            self._damaged.discard(partition)
+            return False
+        self.homeless.pop(partition, None)
+        if partition not in self._damaged:
+            self._damaged.add(partition)
+            text = f"{placement.owner} is damaged: {partition} gets no node; restore that key of Redis from a backup, "
+            text += "or delete it: then the partition is placed anew, with its contexts"
+            self._desk.log("error", text, "damaged", partition=partition)
+        return True
 
     def _learn(self, placement: Placement, reason: str) -> None:
         """What is stored: go by it. What is homeless stays so until there is news of it."""
@@ -331,6 +350,7 @@ class Placing:
         for name, owned in cluster.owned.items():
             if owned and not cluster.is_alive(name) and name not in self.due_ms:
                 self._lost(name, [p for p in owned if p not in self._placing], f"{name} is gone")
+        self.check(sorted(self._damaged))
         suspects: set[str] = set()
         moving = self._moving()
         for node in cluster.alive():
@@ -364,6 +384,8 @@ class Placing:
         for placement in placements:
             partition = placement.partition
             self._checking.discard(partition)
+            if self.set_aside(placement):
+                continue
             graph = self._cluster.graph_of(partition)
             if partition in self._placing:
                 continue

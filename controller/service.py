@@ -23,7 +23,7 @@ from liquefy.config import ControllerConfig
 from liquefy.contexts import Contexts
 from liquefy.control import Reply, decode_request, encode
 from liquefy.effects import Count, Log, Relay, ToBroker
-from liquefy.errors import BadFrame, Deposed, StoreUnavailable
+from liquefy.errors import BadFrame, Damaged, Deposed, StoreUnavailable
 from liquefy.keyring import Keyring, redis_url
 from liquefy.messages import Fenced, decode_control
 from liquefy.messages import encode as encode_message
@@ -295,6 +295,8 @@ class StoreHands:
         except StoreUnavailable as error:
             result = ev.Failed(str(error))
             self._health(False)
+        except (Damaged, ValueError) as error:
+            result = ev.Failed(f"a key of it in Redis {error}\n  remedy: restore it from a backup, or delete it")
         self._step(ev.StoreDone(effect.tag, result))
 
     def _health(self, ok: bool) -> None:

@@ -154,6 +154,8 @@ class ControllerState:
         cluster, now_ms = self._cluster, self._desk.now_ms
         cluster.graphs = {graph.name: graph for graph in found.graphs}
         for placement in found.placements:
+            if self._placing.set_aside(placement):
+                continue
             cluster.place(placement, "found there by a new controller", now_ms)
             if placement.owner:
                 cluster.node(placement.owner)

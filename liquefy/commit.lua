@@ -8,7 +8,8 @@
 --         n, outbox (seq, message)s; n, acknowledged seqs; n, dead (id, letter)s; n, ids of replayed
 --       Bytes are packed as raw: this cmsgpack knows no bin. What becomes part of a key or a field is a string,
 --       as doubles do not concatenate exactly.
--- Reply: for each refused commit {index from 1, outcome, duplicate ids...}; nothing for those applied.
+-- Reply: for each refused commit {index from 1, outcome, duplicate ids...}; nothing for those applied. A key of the
+-- wrong type refuses the commit of its partition alone: {index, 'damaged', what is wrong}.
 
 local call = redis.call
 local ARGS_MAX = 1000 -- of one call; unpack() fails at about 8000. Even, so that pairs stay together.
@@ -40,7 +41,7 @@ local function unfit(meta, epoch, sequence, moves)
   return applied == sequence + 1 or 'gap'
 end
 
--- Which ids were seen before (nil if none); notes in `fresh` which buckets are not there yet.
+-- Which ids were seen before (nil if none), and where the buckets end; notes in `fresh` which are not there yet.
 local function seen_before(prefix, at, fresh)
   local duplicates
   for _ = 1, items[at] do
@@ -61,7 +62,7 @@ local function seen_before(prefix, at, fresh)
     end
     at = stop - 1
   end
-  return duplicates
+  return duplicates, at + 1
 end
 
 local function write_seen(prefix, at, fresh)
@@ -73,7 +74,6 @@ local function write_seen(prefix, at, fresh)
     at = many('SADD', bucket, at + 2, items[at + 1])
     if fresh[bucket] then call('PEXPIREAT', bucket, (tonumber(number) + 1) * bucket_ms + keep_ms) end
   end
-  return at
 end
 
 local function write_contexts(prefix, at)
@@ -105,15 +105,16 @@ local function apply(at)
   local meta, seen, fresh = prefix .. 'meta', prefix .. 'seen:', {}
   local no = unfit(meta, epoch, sequence, target ~= '')
   if no then return no end
-  local duplicates = seen_before(seen, at + 5, fresh)
+  local buckets, duplicates = at + 5, nil
+  duplicates, at = seen_before(seen, buckets, fresh)
   if duplicates then return 'seen', duplicates end
 
-  at = write_seen(seen, at + 5, fresh)
   at = write_contexts(prefix, at)
   at = many('HSET', prefix .. 'out', at + 1, items[at])
   at = many('HDEL', prefix .. 'out', at + 1, items[at])
   at = many('HSET', prefix .. 'dead', at + 1, items[at])
   many('HDEL', prefix .. 'dead', at + 1, items[at])
+  write_seen(seen, buckets, fresh) -- after what a damaged key may stop: what is not written is not seen
   if target == '' then
     call('HSET', meta, 'seq', sequence + 1)
   else
@@ -123,11 +124,37 @@ local function apply(at)
   return nil
 end
 
+-- Which key of the commit is of the wrong type.
+local function culprit(at)
+  local prefix, buckets = 'lq:{' .. items[at] .. '}:', items[at + 5]
+  local kinds = {meta = 'hash', out = 'hash', dead = 'hash', keys = 'set'}
+  at = at + 6
+  for _ = 1, buckets do
+    kinds['seen:' .. items[at]] = 'set'
+    at = at + 2 + items[at + 1]
+  end
+  local contexts = items[at]
+  at = at + 1
+  for _ = 1, contexts do
+    kinds['ctx:' .. items[at]] = 'hash'
+    at = at + 4 + items[at + 2] + items[at + 3]
+  end
+  for name, kind in pairs(kinds) do
+    local found = call('TYPE', prefix .. name).ok
+    if found ~= kind and found ~= 'none' then return prefix .. name .. ' is of the wrong type (' .. found .. ')' end
+  end
+  return prefix .. '* has a key of the wrong type'
+end
+
 local refused, at, index = {}, 1, 0
 while items[at] do
   index = index + 1
-  local no, duplicates = apply(at + 1)
-  if no and no ~= true then
+  local fine, no, duplicates = pcall(apply, at + 1)
+  if not fine then
+    local text = type(no) == 'table' and no.err or tostring(no)
+    if not string.find(text, 'WRONGTYPE', 1, true) then return redis.error_reply(text) end
+    refused[#refused + 1] = {index, 'damaged', culprit(at + 1)}
+  elseif no and no ~= true then
     local answer = {index, no}
     for _, id in ipairs(duplicates or {}) do answer[#answer + 1] = id end
     refused[#refused + 1] = answer

@@ -53,11 +53,12 @@ class Verdict(NamedTuple):
 
     `ok`: applied (or found applied by an earlier try of the same commit). Refused, whole, otherwise: `fenced` (the
     epoch or owner is another), `gap` (the sequence does not fit: the store lost or gained commits), `seen`
-    (`duplicates` had been handled before)."""
+    (`duplicates` had been handled before), `damaged` (`why`: which key of it holds what none of ours does)."""
 
     partition: str
     outcome: str
     duplicates: tuple[bytes, ...] = ()
+    why: str = ""
 
 
 class ContextQuery(NamedTuple):
@@ -69,25 +70,33 @@ class ContextQuery(NamedTuple):
 
 
 class ContextAnswer(NamedTuple):
-    """`contexts`: key -> field -> packed value ({} where there is none). `seen`: those of the ids asked."""
+    """`contexts`: key -> field -> packed value ({} where there is none). `seen`: those of the ids asked. `spoilt`: keys
+    whose contexts cannot be read, and why. `damaged`: why it cannot be said what was seen."""
 
     partition: str
     contexts: dict[str, dict[str, bytes]]
     seen: frozenset[bytes]
+    spoilt: tuple[tuple[str, str], ...] = ()
+    damaged: str = ""
 
 
 class PartitionState(NamedTuple):
-    """What a partition's new owner starts from. `outbox` is in order of seq."""
+    """What a partition's new owner starts from. `outbox` is in order of seq. `damaged`: why none of that is known."""
 
     partition: str
     owner: str
     epoch: int
     sequence: int
     outbox: list[tuple[int, bytes]]
+    damaged: str = ""
+
+
+DAMAGED = -1
 
 
 class Placement(NamedTuple):
-    """Where one partition is, in Redis: the only truth. owner "" and epoch 0 if it was never placed."""
+    """Where one partition is, in Redis: the only truth. owner "" and epoch 0 if it was never placed; epoch DAMAGED if
+    that cannot be read, and `owner` is then the name of the key."""
 
     partition: str
     owner: str

@@ -22,6 +22,7 @@ import msgpack
 import msgspec
 
 from liquefy.commits import (
+    DAMAGED,
     DEDUPE_RETENTION_MS,
     SEEN_BUCKET_MS,
     ContextAnswer,
@@ -34,7 +35,7 @@ from liquefy.commits import (
     Standing,
     Verdict,
 )
-from liquefy.errors import LiquefyError
+from liquefy.errors import Damaged, LiquefyError
 from liquefy.flat import by_bucket, flat
 from liquefy.graph import Graph
 from liquefy.redis_cluster import SCHEME, ClusterLine, Topology
@@ -140,6 +141,9 @@ class Contexts:
 
     async def read(self, queries: Sequence[ContextQuery]) -> list[ContextAnswer]:
         """Contexts, and which ids were seen, in one round trip; answers in the same order."""
+        return await _apart(queries, self._read, self._read_in_parts)
+
+    async def _read(self, queries: Sequence[ContextQuery]) -> list[ContextAnswer]:
         commands: list[Sequence[str | bytes]] = []
         buckets: list[dict[int, list[bytes]]] = []
         for partition, keys, ids in queries:
@@ -154,8 +158,39 @@ class Contexts:
             answers.append(ContextAnswer(query.partition, contexts, frozenset(seen)))
         return answers
 
+    async def _read_in_parts(self, query: ContextQuery) -> ContextAnswer:
+        """Of one partition, of which something cannot be read: what, and all the rest."""
+        partition, keys, ids = query
+        contexts: dict[str, dict[str, bytes]] = {}
+        spoilt, damaged = [], ""
+        seen: frozenset[bytes] = frozenset()
+        for key in keys:
+            try:
+                contexts |= (await self._read([ContextQuery(partition, (key,))]))[0].contexts
+            except (Damaged, ValueError) as error:
+                contexts[key] = {}
+                spoilt.append((key, f"{_key(partition, f'ctx:{key}')} {_amiss(error)}"))
+        for bucket, some in by_bucket(ids).items():
+            try:
+                seen |= (await self._read([ContextQuery(partition, (), tuple((bucket, i) for i in some))]))[0].seen
+            except Damaged as error:
+                damaged = f"{_key(partition, f'seen:{bucket}')} {_amiss(error)}"
+        return ContextAnswer(partition, contexts, seen, tuple(spoilt), damaged)
+
     async def load(self, partitions: Sequence[str]) -> list[PartitionState]:
         """What new owners start from; in the same order."""
+        return await _apart(partitions, self._load, self._load_damaged)
+
+    async def _load_damaged(self, partition: str) -> PartitionState:
+        kind, amiss = "out", "holds what is no outbox"
+        try:
+            owner, epoch, sequence = await self._reads.call("HMGET", _key(partition, "meta"), "owner", "epoch", "seq")
+            _text(owner), int(epoch or 0), int(sequence or 0)
+        except (Damaged, ValueError) as error:
+            kind, amiss = "meta", _amiss(error)
+        return PartitionState(partition, "", 0, 0, [], f"{_key(partition, kind)} {amiss}")
+
+    async def _load(self, partitions: Sequence[str]) -> list[PartitionState]:
         commands: list[Sequence[str]] = []
         for partition in partitions:
             commands.append(("HMGET", _key(partition, "meta"), "owner", "epoch", "seq"))
@@ -187,19 +222,17 @@ class Contexts:
 
     async def placements(self, partitions: Sequence[str], term: int = 0) -> list[Placement]:
         """Where each is; in the same order. From now on no earlier leader places them."""
-        if not term:
-            replies = await self._rest.many([("HMGET", _key(p, "meta"), "owner", "epoch") for p in partitions])
-            return [
-                Placement(partition, _text(owner), int(epoch or 0))
-                for partition, (owner, epoch) in zip(partitions, replies, strict=True)
-            ]
 
         async def read(chunk: Sequence[str]) -> list[Placement]:
+            if not term:
+                replies = await self._rest.many([("HMGET", _key(p, "meta"), "owner", "epoch") for p in chunk])
+                return [Placement(p, _text(o), _epoch(e or 0)) for p, (o, e) in zip(chunk, replies, strict=True)]
             script = self._rest.script(_PROMISE, _key(chunk[0], "meta"), term, _packer.pack(chunk))
             found = iter(await script)
-            return [Placement(partition, next(found).decode(), int(next(found))) for partition in chunk]
+            return [Placement(partition, next(found).decode(), _epoch(next(found))) for partition in chunk]
 
-        return list(chain.from_iterable(await self._each(self._chunks(partitions), read)))
+        chunks = [partitions] if not term else self._chunks(partitions)
+        return list(chain.from_iterable(await self._each(chunks, lambda chunk: _apart(chunk, read, _misplaced))))
 
     async def place(self, requests: Sequence[PlaceRequest], term: int = 0) -> list[Placement]:
         """Compare-and-set each; what is stored afterwards, in the same order. It worked (now, or at an earlier
@@ -208,9 +241,13 @@ class Contexts:
         async def place(chunk: Sequence[PlaceRequest]) -> list[Placement]:
             script = self._rest.script(_PLACE, _key(chunk[0].partition, "meta"), _packer.pack(chunk), term)
             replies = iter(await script)
-            return [Placement(r.partition, next(replies).decode(), int(next(replies))) for r in chunk]
+            return [Placement(r.partition, next(replies).decode(), _epoch(next(replies))) for r in chunk]
 
-        return list(chain.from_iterable(await self._each(self._chunks(requests), place)))
+        async def misplaced(request: PlaceRequest) -> Placement:
+            return await _misplaced(request.partition)
+
+        chunks = self._chunks(requests)
+        return list(chain.from_iterable(await self._each(chunks, lambda chunk: _apart(chunk, place, misplaced))))
 
     async def unplace(self, partitions: Sequence[str], purge: bool = False, term: int = 0) -> None:
         """Take them from their owners (no owner, epoch + 1), drop outboxes and seen ids. `purge` deletes contexts,
@@ -396,9 +433,44 @@ _packer = msgpack.Packer(use_bin_type=False)
 def _verdicts(commits: Sequence[PartitionCommit], refused: Iterable[Any]) -> list[Verdict]:
     """By what commit.lua returned."""
     verdicts = [Verdict(commit.partition, "ok") for commit in commits]
-    for index, outcome, *duplicates in refused:
-        verdicts[index - 1] = Verdict(commits[index - 1].partition, outcome.decode(), tuple(duplicates))
+    for index, outcome, *more in refused:
+        partition = commits[index - 1].partition
+        if outcome == b"damaged":
+            verdicts[index - 1] = Verdict(partition, "damaged", (), more[0].decode(errors="replace"))
+        else:
+            verdicts[index - 1] = Verdict(partition, outcome.decode(), tuple(more))
     return verdicts
+
+
+async def _apart(
+    some: Sequence[_Item],
+    ask: Callable[[Sequence[_Item]], Awaitable[list[_Result]]],
+    alone: Callable[[_Item], Awaitable[_Result]],
+) -> list[_Result]:
+    """`ask` for all of them; where a key of theirs is damaged, for fewer at once, till `alone` says what is to be said
+    of the one whose it is."""
+    try:
+        return await ask(some)
+    except (Damaged, ValueError):
+        if len(some) == 1:
+            return [await alone(some[0])]
+    half = len(some) // 2
+    return await _apart(some[:half], ask, alone) + await _apart(some[half:], ask, alone)
+
+
+async def _misplaced(partition: str) -> Placement:
+    return Placement(partition, _key(partition, "meta"), DAMAGED)
+
+
+def _epoch(stored: bytes | int) -> int:
+    """Raises ValueError."""
+    if (epoch := int(stored)) < 0:
+        raise ValueError(f"{epoch} is no epoch")
+    return epoch
+
+
+def _amiss(error: Exception) -> str:
+    return str(error) if isinstance(error, Damaged) else f"holds what is not ours ({error})"
 
 
 def _key(partition: str, kind: str) -> str:

@@ -6,6 +6,7 @@ LiquefyError
 │   │   └── GraphErrors  all that is wrong with it at once
 │   └── ConfigError      a flag, an environment variable, a configuration file
 ├── BadFrame             a peer sent what is not in the protocol: it loses its connection
+├── Damaged              a key of the store holds what none of ours does; what it is of is set aside
 ├── Deposed              the store has heard of a later leader than the controller that asked: nothing was done
 └── StoreUnavailable     Redis did not answer: the work may or may not have happened (`definite` is False)
 """
@@ -51,6 +52,10 @@ class ConfigError(UserError):
 
 class BadFrame(LiquefyError):
     """Bytes that are no message of ours."""
+
+
+class Damaged(LiquefyError):
+    """A key of the store is of another type than it should be."""
 
 
 class Deposed(LiquefyError):

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import hiredis
 
-from liquefy.errors import ConfigError, Deposed, LiquefyError, StoreUnavailable
+from liquefy.errors import ConfigError, Damaged, Deposed, LiquefyError, StoreUnavailable
 
 TIMEOUT_S = 5.0
 """A call that has no answer by then raises StoreUnavailable, and its connection is given up."""
@@ -467,6 +467,8 @@ def _checked(replies: list[Any]) -> list[Any]:
                 raise StoreUnavailable(f"Redis: {reply}")
             if deposed := _DEPOSED.search(str(reply)):
                 raise Deposed(int(deposed[1]))
+            if "WRONGTYPE" in str(reply):
+                raise Damaged("is of the wrong type")
             raise LiquefyError(f"Redis refused a command: {reply}")
     return replies
 

@@ -12,12 +12,14 @@ local newest = math.floor((now_ms + keep_ms) / bucket_ms) + 1 -- no clock is tha
 
 for _, partition in ipairs(cmsgpack.unpack(ARGV[3])) do
   local prefix = 'lq:{' .. partition .. '}:'
+  local kind = redis.call('TYPE', prefix .. 'meta').ok
+  if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', prefix .. 'meta') end -- damaged, and of no use to anybody
   local stored = redis.call('HMGET', prefix .. 'meta', 'owner', 'epoch', 'term')
   if term > 0 and tonumber(stored[3] or '0') > term then
     return redis.error_reply('DEPOSED ' .. stored[3])
   end
   if stored[1] and stored[1] ~= '' then
-    redis.call('HSET', prefix .. 'meta', 'owner', '', 'epoch', tonumber(stored[2]) + 1)
+    redis.call('HSET', prefix .. 'meta', 'owner', '', 'epoch', (tonumber(stored[2]) or 0) + 1)
   end
   local gone = {prefix .. 'out'}
   for bucket = oldest, newest do

@@ -37,6 +37,11 @@ LEGACY_OUTBOX_MAX = 512
 ACKNOWLEDGED_FLUSH_MS = 500
 """Acknowledged outbox entries are dropped with the next commit; if none comes for so long, by one of their own."""
 
+SPOILT_TOLD_MAX = 1_000
+"""Of so many contexts that cannot be read it is known that this was told."""
+
+DAMAGED_REMEDY = "restore that key of Redis from a backup, or delete it and what it held"
+
 Token = tuple[Partition, int] | Entry
 """Whom an acknowledgement is for: an outbox entry of a partition, or the message whose handling emitted it."""
 
@@ -70,6 +75,7 @@ class Flow:
         self._timers: list[tuple[int, int, Partition, int, Message]] = []
         self._timer_count = 0
         self._cache = Cache(config.cache_bytes_max)
+        self._told_spoilt: dict[str, None] = {}
         self.moved: list[tuple[Partition, Verdict]] = []
         """Partitions whose last commit, or any commit, ended their ownership; `ownership` takes them."""
 
@@ -472,13 +478,30 @@ class Flow:
             partition = self.partitions.get(answer.partition)
             if partition is None or partition.life is not ACTIVE or read < partition.fresh_from:
                 continue
-            for entry in partition.answered(answer):
+            if answer.damaged:
+                self.moved.append((partition, Verdict(partition.name, "damaged", (), answer.damaged)))
+                continue
+            duplicates, doomed = partition.answered(answer)
+            for entry in duplicates:
                 self._finish(entry)
+            for entry in doomed:
+                self.admit(entry)
+            for _, why in answer.spoilt:
+                self._tell_spoilt(why)
             for key in answer.contexts:
                 self._cache.add(partition, key)
             if partition.queries:
                 self._asking[partition] = None
             self.schedule(partition)
+
+    def _tell_spoilt(self, why: str) -> None:
+        """Once, of each."""
+        if why not in self._told_spoilt:
+            if len(self._told_spoilt) >= SPOILT_TOLD_MAX:
+                self._told_spoilt.clear()
+            self._told_spoilt[why] = None
+            text = f"{why}: the messages of that context go to the dead letters; {DAMAGED_REMEDY}, then `dead replay`"
+            self._effects.append(Log("error", text, "damaged"))
 
     def _evict(self) -> None:
         for partition, key in self._cache.evict():

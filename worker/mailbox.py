@@ -197,23 +197,30 @@ class Partition:
         self.queries = {}
         return query
 
-    def answered(self, answer: ContextAnswer) -> list[Entry]:
+    def answered(self, answer: ContextAnswer) -> tuple[list[Entry], list[Entry]]:
         """Contexts came: let their keys go on. Returns the entries found handled before: acknowledge them, they
-        are out of the queue."""
+        are out of the queue; and those that cannot be handled, as they are doomed now: so are they."""
         duplicates: list[Entry] = []
+        doomed: list[Entry] = []
+        spoilt = dict(answer.spoilt)
         for key, fields in answer.contexts.items():
             checked = self.asked.pop(key, None)
             if checked is None:
                 continue
-            if key not in self.contexts:
+            if key not in self.contexts and key not in spoilt:
                 self.contexts[key] = ContextRecord(fields)
             for entry in checked:
                 entry.check = False
                 if entry.id in answer.seen:
                     duplicates.append(entry)
                     self.waiting[key].remove(entry)
-            self.release(key)
-        return duplicates
+            if key in spoilt:
+                for entry in self.waiting.pop(key, ()):
+                    entry.doomed = f"its context cannot be read: {spoilt[key]}"
+                    doomed.append(entry)
+            else:
+                self.release(key)
+        return duplicates, doomed
 
     def release(self, key: str) -> bool:
         """The key waits no more: move what may run to `ready`, up to an entry that must be looked up first."""

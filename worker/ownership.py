@@ -34,7 +34,7 @@ from liquefy.messages import (
 )
 from worker.events import LoadPartitions
 from worker.fleet import Fleet
-from worker.flow import Flow
+from worker.flow import DAMAGED_REMEDY, Flow
 from worker.mailbox import LOCAL, Entry, Life, Move, Partition, Stage
 
 MOVE_MS_MAX = 15_000
@@ -44,6 +44,9 @@ MOVE_MS_MAX = 15_000
 OWN_AFTER_MS = 200
 """From the activation of a partition on, brokers that have not been told of it by its source or the controller have so
 long to be told; then its owner tells them."""
+
+DAMAGED_LOOK_MS = 5_000
+"""A partition that is set aside, as something of it is damaged in the store, is looked at again so often."""
 
 
 class Ownership:
@@ -62,6 +65,9 @@ class Ownership:
         self._loaded: dict[str, PartitionState] = {}
         self._rechecked: dict[str, tuple[int, int]] = {}
         """Epoch and sequence at which a partition was when the store was asked whether it has as much."""
+        self._aside_ms: dict[str, int] = {}
+        """Partitions of which something is damaged in the store: when they are looked at again."""
+        self._told_damaged: dict[str, str] = {}
         self._moving: dict[str, Partition] = {}
         self._untold_ms: dict[str, int] = {}
         """Partitions of which not all brokers may have been told, and since when."""
@@ -102,8 +108,14 @@ class Ownership:
             partition = self._flow.partitions.get(state.partition)
             asked = self._rechecked.pop(state.partition, None)
             if partition is not None and asked is not None and partition.life is Life.ACTIVE:
+                if state.damaged:
+                    self._set_aside(partition, state.damaged)
+                    continue
                 self._compare(partition, state, asked)
             if partition is None or partition.life is not Life.LOADING:
+                continue
+            if state.damaged:
+                self._set_aside(partition, state.damaged)
                 continue
             if (state.owner, state.epoch) != (self._name, partition.epoch):
                 if state.epoch >= partition.epoch:
@@ -118,6 +130,9 @@ class Ownership:
         """Whatever is due by the clock."""
         self._to_load += self._not_yet
         self._not_yet = []
+        for name in [name for name, due_ms in self._aside_ms.items() if due_ms <= self._flow.now_ms]:
+            del self._aside_ms[name]
+            self._to_load.append(name)
         if self._untold_ms:
             self._tell_the_others()
 
@@ -192,6 +207,7 @@ class Ownership:
         self._moving.pop(partition.name, None)
         self._loaded.pop(partition.name, None)
         self._untold_ms.pop(partition.name, None)
+        self._aside_ms.pop(partition.name, None)
         self.changed = True
         return self._flow.forget_partition(partition)
 
@@ -325,8 +341,22 @@ class Ownership:
             self._hand_over(partition)
         elif verdict.outcome == "fenced":
             self.lose(partition, "a commit was fenced")
+        elif verdict.outcome == "damaged":
+            self._set_aside(partition, verdict.why)
         else:
             self._gap(partition)
+
+    def _set_aside(self, partition: Partition, why: str) -> None:
+        """It is neither served nor moved, and keeps what waits for it, until that is repaired; all others go on."""
+        name = partition.name
+        if self._told_damaged.get(name) != why:
+            self._told_damaged[name] = why
+            text = f"{why}: {name} is set aside; {DAMAGED_REMEDY}: it is looked at every {DAMAGED_LOOK_MS // 1000} s"
+            self._effects.append(Log("error", text, "damaged"))
+        if partition.life is Life.ACTIVE:
+            self._reload(partition, why)
+            self._to_load.remove(name)
+        self._aside_ms[name] = self._flow.now_ms + DAMAGED_LOOK_MS
 
     def _gap(self, partition: Partition) -> None:
         text = "the store is not where the last commit left it; loading it anew"

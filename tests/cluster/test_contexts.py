@@ -19,6 +19,7 @@ import pytest
 import uvloop
 
 from liquefy.commits import (
+    DAMAGED,
     SEEN_BUCKET_MS,
     ContextChange,
     ContextQuery,
@@ -607,3 +608,50 @@ def test_who_led_before_writes_no_more(any_redis_url: str) -> None:
     partition = f"g{uuid.uuid4().hex[:8]}/store/0"
     run(lambda store: none_writes_after_another(store, partition), any_redis_url)
     asyncio.run(none_writes_after_another(MemoryContexts(now_ms), partition))
+
+
+def test_what_is_damaged_concerns_nobody_else(any_redis_url: str) -> None:
+    run(lambda store: whose_keys_are_damaged(store, any_redis_url), any_redis_url)
+
+
+async def whose_keys_are_damaged(store: Contexts, url: str) -> None:
+    name = uuid.uuid4().hex
+    meta, out, seen, context, fine = (f"{name}/store/{kind}" for kind in ("meta", "out", "seen", "context", "fine"))
+    partitions = [meta, out, seen, context, fine]
+    await store.place([PlaceRequest(p, 0, "node1") for p in partitions])
+    born = now_ms() // SEEN_BUCKET_MS
+
+    def commit(partition: str, sequence: int = 0) -> PartitionCommit:
+        change = ContextChange("a", {"n": b"1"}, (), True)
+        return PartitionCommit(partition, 1, sequence, [change], [(born, b"id")], [], [], [], [])
+
+    async with raw(url) as redis:
+        await redis.call("HSET", f"lq:{{{meta}}}:meta", "epoch", "garbage")
+        for key in (f"lq:{{{out}}}:out", f"lq:{{{seen}}}:seen:{born}", f"lq:{{{context}}}:ctx:a"):
+            await redis.call("SET", key, "x")
+        await redis.call("HSET", f"lq:{{{context}}}:ctx:b", b"\xff\xfe", "x")
+    loaded = {state.partition: state.damaged for state in await store.load(partitions)}
+    assert {p: what.split()[0] for p, what in loaded.items() if what} == {
+        meta: f"lq:{{{meta}}}:meta",
+        out: f"lq:{{{out}}}:out",
+    }
+    for found in (await store.placements(partitions), await store.placements(partitions, 1)):
+        assert [p for p in found if p.epoch == DAMAGED] == [Placement(meta, f"lq:{{{meta}}}:meta", DAMAGED)]
+        assert [p for p in found if p.epoch == 1] == [Placement(p, "node1", 1) for p in partitions[1:]]
+    placed = await store.place([PlaceRequest(p, 1, "node2") for p in (meta, fine)])
+    assert [p.epoch for p in placed] == [DAMAGED, 2]
+    await store.place([PlaceRequest(fine, 2, "node1")])
+
+    verdicts = await store.commit([commit(seen), commit(context), commit(fine)._replace(epoch=3)])
+    assert [verdict.outcome for verdict in verdicts] == ["damaged", "damaged", "ok"]
+    assert verdicts[0].why.startswith(f"lq:{{{seen}}}:seen:{born} is of the wrong type")
+    assert verdicts[1].why.startswith(f"lq:{{{context}}}:ctx:a is of the wrong type")
+    queries = [ContextQuery(context, ("a", "b", "c"), ((born, b"id"),)), ContextQuery(seen, (), ((born, b"id"),))]
+    spoilt, damaged, good = await store.read([*queries, ContextQuery(fine, ("a",), ((born, b"id"),))])
+    assert [key for key, _ in spoilt.spoilt] == ["a", "b"]
+    assert f"lq:{{{context}}}:ctx:a is of the wrong type" in spoilt.spoilt[0]
+    assert not spoilt.seen, "what was not written is not seen"
+    assert damaged.damaged.startswith(f"lq:{{{seen}}}:seen:{born}")
+    assert (good.contexts, good.seen, good.spoilt, good.damaged) == ({"a": {"n": b"1"}}, {b"id"}, (), "")
+    await store.unplace([meta])
+    assert (await store.placements([meta]))[0].owner == ""

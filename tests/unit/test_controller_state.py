@@ -12,7 +12,7 @@ from controller import events as ev
 from controller.batches import Batch
 from controller.migration import Migration
 from liquefy import messages as m
-from liquefy.commits import Placement
+from liquefy.commits import DAMAGED, Placement
 from liquefy.graph import Fluxion, Graph, Group, Input
 from tests.unit.controller_world import BUNDLE, DIGEST, START_MS, World, cluster, graph
 
@@ -769,3 +769,19 @@ def test_bundles_that_no_graph_names_are_dropped_but_not_one_that_is_being_prepa
     world.workers["node1"].refuses = ""
     world.result("undeploy", graph="shop", purge=False)
     assert world.store.bundles == {second}
+
+
+def test_a_partition_whose_place_cannot_be_read_gets_no_node_until_that_is_repaired() -> None:
+    world = cluster(2)
+    whole = world.store.placements["visits/store/3"]
+    world.store.placements["visits/store/3"] = Placement("visits/store/3", "lq:{visits/store/3}:meta", DAMAGED)
+    world.worker_down(whole.owner)
+    world.run(10_000)
+    told = [line.text for line in world.events("damaged")]
+    assert len(told) == 1, told
+    assert "lq:{visits/store/3}:meta" in told[0]
+    other = next(name for name in ("node1", "node2") if name != whole.owner)
+    assert len(world.workers[other].owned) == 7, "all others go on"
+    world.store.placements["visits/store/3"] = whole
+    world.run(10_000)
+    assert len(world.workers[other].owned) == 8

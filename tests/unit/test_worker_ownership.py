@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 from worker_bench import CONTROLLER, GATEWAY, Bench
 
-from liquefy.commits import PartitionState, Verdict
-from liquefy.effects import SendFrame, ToBroker
+from liquefy.commits import ContextAnswer, PartitionState, Verdict
+from liquefy.effects import Log, SendFrame, ToBroker
 from liquefy.messages import (
     Abort,
     Ack,
@@ -36,6 +36,7 @@ from liquefy.messages import (
 )
 from worker import events as ev
 from worker.mailbox import Life
+from worker.ownership import DAMAGED_LOOK_MS
 
 P = "shop/store/0"
 
@@ -367,3 +368,57 @@ def test_a_leaving_worker_stops_when_it_is_empty() -> None:
     bench.step(ev.FromBroker(Held(P, 1)))
     bench.step(ev.Tick())
     assert any(isinstance(e, ev.Exit) for e in bench.effects)
+
+
+def told(effects: list[object]) -> list[str]:
+    return [effect.text for effect in effects if isinstance(effect, Log) and effect.event == "damaged"]
+
+
+def test_a_partition_that_is_damaged_in_the_store_is_set_aside_and_looked_at_again() -> None:
+    bench = Bench().ready()
+    bench.state.step(ev.FromBroker(Activate(P, 1)), bench.now_ms)
+    bad = PartitionState(P, "", 0, 0, [], "lq:{p}:meta is of the wrong type")
+    [text] = told(bench.state.step(ev.PartitionsLoaded([bad]), bench.now_ms))
+    assert "lq:{p}:meta" in text
+    assert "delete it" in text
+    bench.arrive(bench.message(1))
+    assert bench.relayed(Ack) == []
+    bench.now_ms += DAMAGED_LOOK_MS
+    effects = bench.state.step(ev.Tick(), bench.now_ms)
+    assert [e.partitions for e in effects if isinstance(e, ev.LoadPartitions)] == [[P]]
+    assert not told(bench.state.step(ev.PartitionsLoaded([bad]), bench.now_ms)), "once"
+    bench.now_ms += DAMAGED_LOOK_MS
+    bench.state.step(ev.Tick(), bench.now_ms)
+    bench.step(ev.PartitionsLoaded([PartitionState(P, "node1", 1, 0, [])]))
+    assert bench.relayed(Ack) == [(GATEWAY, Ack([1]))]
+
+
+def test_a_commit_that_meets_what_is_damaged_sets_its_partition_aside() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1))
+    bench.answer_reads()
+    bench.answer_runs()
+    [batch] = bench.commits
+    effects = bench.state.step(
+        ev.Committed(batch.tag, [Verdict(P, "damaged", (), "lq:{p}:seen:1 is of the wrong type")]), bench.now_ms
+    )
+    assert "lq:{p}:seen:1" in told(effects)[0]
+    assert not [e for e in effects if isinstance(e, ev.LoadPartitions)], "not at once and without end"
+    assert bench.state.flow.partitions[P].life is Life.LOADING
+    bench.now_ms += DAMAGED_LOOK_MS
+    effects = bench.state.step(ev.Tick(), bench.now_ms)
+    assert [e.partitions for e in effects if isinstance(e, ev.LoadPartitions)] == [[P]]
+
+
+def test_messages_of_a_context_that_cannot_be_read_are_dead_letters_and_others_go_on() -> None:
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1, "alice"), bench.message(2, "bob"))
+    [read] = bench.reads
+    answer = ContextAnswer(P, {"alice": {}, "bob": {}}, frozenset(), (("alice", "lq:{p}:ctx:alice is damaged"),))
+    assert "lq:{p}:ctx:alice" in told(bench.step(ev.ContextsRead(read.read, [answer])))[0]
+    [batch] = bench.commits
+    assert [(len(commit.dead), commit.contexts) for commit in batch.commits] == [(1, [])]
+    bench.answer_commits()
+    assert [item.key for _, items in bench.runs for item in items] == ["bob"]
