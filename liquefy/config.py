@@ -73,7 +73,7 @@ class WorkerConfig(_Peer):
     of a host and per commit. `batches_in_flight_max`: 2 lets the host run while the worker commits.
     `async_in_flight_max`: awaiting messages per host. `cache_bytes_max`: contexts kept decoded, per host.
     `host_memory_bytes_max`, `host_files_max`: what a host may allocate, and have open; 0 for no limit. `host_hidden`:
-    what it cannot open, besides our keys.
+    what it cannot open, besides our keys; `host_writable`: what it may write to, besides folders for temporary files.
     `stall_ms`: a commit that takes longer makes the node advertise a window of 0."""
 
     broker: str = BROKER_DEFAULT
@@ -98,6 +98,7 @@ class WorkerConfig(_Peer):
     host_memory_bytes_max: int = 4 * 1024 * 1024 * 1024
     host_files_max: int = 4_096
     host_hidden: str = ""
+    host_writable: str = ""
     install_ms: int = 300_000
     stall_ms: int = 500
     beat_interval_ms: int = 100

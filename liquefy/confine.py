@@ -4,8 +4,8 @@ looking into its worker, memory and open files without end.
 Uses nothing but the standard library: `launch.py` runs it with -I -S. Outside Linux, or where the kernel has no
 Landlock, only the limits are set; `can_hide` says so beforehand. Landlock takes away what is not granted, and here all
 is to be granted but a few paths: so every neighbour of these and of the folders above them is granted, as it is at
-that moment. What is made later in one of those very folders cannot be opened, and where something is to be read only,
-nothing can be made there.
+that moment. In those very folders nothing can be made, renamed or removed, so that what is hidden stays where it is;
+and what others make there later cannot be opened.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 ABI_MIN = 2
 """Linux 5.19. The one before it would keep files from being moved from folder to folder."""
@@ -35,11 +35,16 @@ _WRITE_FILE, _READ_FILE, _REMOVE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 2, 1 << 
 _FILE_RIGHTS = _WRITE_FILE | _READ_FILE | _TRUNCATE
 _MAKE = sum(1 << right for right in range(6, 13)) | 1 << 4
 """Files of all kinds and folders; and removing folders."""
+_MAKE_DEVICE = 1 << 6 | 1 << 11
+"""Granted nowhere: a device of our own making would be a way around it all."""
 _SCOPE_SIGNAL = 1 << 1
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 24, 38
 _CAPABILITY_VERSION = 0x20080522
-_LOOKING = (19, 21, 38)
-"""CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON."""
+_LOOKING = (16, 17, 18, 19, 21, 27, 38)
+"""CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_MKNOD, CAP_PERFMON."""
+
+DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm"))
+"""What any program may expect to write to."""
 
 
 def order(
@@ -49,17 +54,35 @@ def order(
     sealed: bool = False,
     readonly: Sequence[str] = (),
     writable: Sequence[str] = (),
+    known: Mapping[str, Sequence[int]] | None = None,
 ) -> str:
     """What `obey` is told, as a word of a command line; 0: no such limit. In any case it can signal none but those that
     it starts, where the kernel can see to that. `sealed`: nor look into any other; so it is with `hidden` and
-    `readonly` paths. `writable`: exceptions below these."""
-    limits = {"memory": memory_bytes, "files": files, "sealed": sealed}
+    `readonly` paths. `writable`: exceptions below these, but for what of them is below it in turn. `known`: as `look`
+    found them; if one was moved, this process ends."""
+    limits = {"memory": memory_bytes, "files": files, "sealed": sealed, "known": dict(known or {})}
     return json.dumps({**limits, "hidden": [*hidden], "readonly": [*readonly], "writable": [*writable]})
 
 
+def look(paths: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Which of these are there: path -> device and inode of a folder; of a file, which others may replace, (0, 0).
+    Folders are left open for good: their numbers are not given to others while we run."""
+    found = {}
+    for path in paths:
+        if os.path.isdir(path):
+            opened = os.fstat(os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC))
+            found[path] = (opened.st_dev, opened.st_ino)
+        elif os.path.exists(path):
+            found[path] = (0, 0)
+    return found
+
+
 def obey(words: str) -> None:
-    """Do so, for this process and all that it starts. To be called before there are threads."""
+    """Do so, for this process and all that it starts. To be called before there are threads. Ends this process when
+    something that is to be hidden was moved: it would be found where it is now."""
     told = json.loads(words)
+    for path, known in told["known"].items():
+        _check_in_place(path, known)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     os.closerange(FIRST_CLOSED, most if most != resource.RLIM_INFINITY else FILES_GUESS)
     _limit(resource.RLIMIT_CORE, 0)
@@ -72,6 +95,19 @@ def obey(words: str) -> None:
         _hide(hidden, readonly, writable)
     elif can_keep_signals():
         _keep_signals()
+
+
+def _check_in_place(path: str, known: Sequence[int]) -> None:
+    try:
+        there = os.stat(path)
+    except OSError as error:
+        why = f"cannot be found: {error.strerror}"
+    else:
+        if not any(known) or [there.st_dev, there.st_ino] == [*known]:
+            return
+        why = "is another folder than when this node started"
+    remedy = "put it back; if it was meant, restart the node"
+    sys.exit(f"{path} is to be hidden from users' code, and {why}\n  remedy: {remedy}")
 
 
 def can_hide() -> bool:
@@ -106,17 +142,21 @@ def _hide(hidden: list[str], readonly: list[str], writable: list[str]) -> None:
     """Raises OSError: a process that should have been confined does not go on without."""
     libc, abi = ctypes.CDLL(None, use_errno=True), _abi()
     rights = _READ_FILE | _WRITE_FILE | _REMOVE_FILE | _REFER | (_TRUNCATE if abi >= 3 else 0)
-    rights |= _MAKE if readonly else 0
+    rights |= _MAKE
     attributes = struct.pack("=QQQ", rights, 0, _SCOPE_SIGNAL) if abi >= SIGNAL_ABI_MIN else struct.pack("=Q", rights)
     ruleset = _checked(libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
-    granted = [*_granted("/", hidden, readonly), *((path, True) for path in writable)]
+    granted = [*_granted("/", hidden, readonly)]
+    for root in writable:
+        if any(f"{root}/".startswith(f"{path}/") for path in hidden):
+            continue
+        granted += _granted(root, hidden, [path for path in readonly if path.startswith(root.rstrip("/") + "/")])
     for path, whole in granted:
         try:
             descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             continue  # gone, or nothing that we could open anyway
         mask = rights if os.path.isdir(path) else rights & _FILE_RIGHTS
-        mask &= rights if whole else _READ_FILE
+        mask &= rights & ~_MAKE_DEVICE if whole else _READ_FILE
         # What cannot be granted (a symbolic link) is granted where it leads to.
         libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", mask, descriptor), 0)
         os.close(descriptor)

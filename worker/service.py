@@ -9,14 +9,16 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import psutil
 
+import liquefy
 from liquefy import confine, log, nodejs, signing
 from liquefy.admission import Complaints
 from liquefy.clock import SteadyClock
@@ -42,6 +44,9 @@ TICK_MS = 25
 STORE_RETRY_MS = 100
 """Between tries while the store does not answer."""
 
+CODE = tuple(str(Path(path).resolve()) for path in (Path(liquefy.__file__).parent.parent, sys.prefix))
+"""Of ourselves: what is written there, the next worker would run."""
+
 T = TypeVar("T")
 
 
@@ -66,7 +71,8 @@ class Service:
         sealed = bool(self._hidden) or "@" in config.redis
         self._sealed = sealed
         # What was checked before it was unpacked is to stay as it is.
-        self._kept = [str(Path(config.data_dir).resolve())] if config.keys else []
+        self._kept = [str(Path(config.data_dir).resolve()), *CODE] if config.keys else []
+        self._known = confine.look(secret_files(config.keys, config.redis, os.environ))
         self._prepared: dict[str, environments.Prepared] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._process = psutil.Process()
@@ -263,7 +269,7 @@ class Service:
                 self._config.install_ms,
                 effect.language,
                 self._vouching,
-                lambda *folders: launched(self._order(0, 0, *folders)),
+                lambda *folders: launched(self._order(0, 0, self._kept, folders)),
             )
             if effect.home:
                 home = await files.prepare(Path(self._config.data_dir), effect.home, prepared.folder)
@@ -296,16 +302,17 @@ class Service:
             self._printed(name, stream, line)
 
         on = (on_message, on_exit, on_log)
-        own = [prepared.folder] if effect.home else []
-        confined = self._order(self._config.host_memory_bytes_max, self._config.host_files_max, *own)
+        own = [*([prepared.folder] if effect.home else []), *_shared(self._config.host_writable)]
+        kept = ["/", *self._kept] if self._kept else []  # what it may write to, it is given
+        confined = self._order(self._config.host_memory_bytes_max, self._config.host_files_max, kept, own)
         if node is not None:
             return HostProcess.start_node(node.node, prepared.folder, *on, effect.env, confined)
         return HostProcess.start(sys.executable, prepared.folder, prepared.site, *on, effect.env, confined)
 
-    def _order(self, memory_bytes: int, files_max: int, *writable: Path) -> str:
-        """What users' code, or what installs packages for it, gives up. Of our folders it can write to these alone."""
-        folders = [str(folder) for folder in writable] if self._kept else []
-        return confine.order(memory_bytes, files_max, self._hidden, self._sealed, self._kept, folders)
+    def _order(self, memory_bytes: int, files_max: int, kept: list[str], writable: Sequence[Path]) -> str:
+        """What users' code, or what installs packages for it, gives up. It can write to some of what is `kept`."""
+        folders = [str(folder) for folder in writable] if kept else []
+        return confine.order(memory_bytes, files_max, self._hidden, self._sealed, kept, folders, self._known)
 
     def _printed(self, host: str, stream: str, line: str) -> None:
         """What users' code prints: marked with its graph, so that nobody takes it for ours."""
@@ -364,6 +371,12 @@ class Service:
 
     def _count(self, effect: Count) -> None:
         self._counts[effect.name] = self._counts.get(effect.name, 0) + effect.by
+
+
+def _shared(more: str) -> list[Path]:
+    """What any host may write to: folders for temporary files, devices, and `more`, with commas."""
+    folders = [tempfile.gettempdir(), "/tmp", "/var/tmp", *confine.DEVICES, *more.split(",")]
+    return [Path(path).resolve() for path in folders if path]
 
 
 def secret_files(keys: str, redis: str, environment: Mapping[str, str], more: str = "") -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from liquefy import confine, launch
+from worker import service
 from worker.service import secret_files
 from worker.supervisor import launched, passed_on
 
@@ -39,6 +40,12 @@ tried("temporary", lambda: __import__("tempfile").TemporaryFile().write(b"x"))
 tried("child", lambda: __import__("subprocess").run(["/bin/sh", "-c", "exit 0"], check=True))
 tried("many files", lambda: [open("/dev/null") for _ in range(200)])
 tried("much memory", lambda: bytearray(600 * 1024 * 1024))
+tried("rename", lambda: os.rename(f"{folder}/keys", f"{folder}/kept"))
+tried("rename above", lambda: os.rename(folder, f"{folder}2"))
+tried("exchange", lambda: os.replace(f"{folder}/beside", f"{folder}/keys"))
+tried("new beside", lambda: os.mkdir(f"{folder}/kept"))
+tried("device", lambda: os.mknod(f"{folder}/beside/disk", 0o600 | __import__("stat").S_IFBLK, os.makedev(254, 0)))
+tried("chroot", lambda: os.chroot(folder))
 print(json.dumps(told))
 """
 
@@ -70,6 +77,64 @@ def test_keys_environment_memory_and_files_of_the_worker_are_out_of_reach(folder
     may = {name for name, what in told.items() if what == "yes"}
     assert may == {"beside", "move", "temporary", "child"}, told
     assert (folder / "keys/worker.key").read_text() == "secret"
+
+
+@pytest.mark.skipif(not confine.can_hide(), reason="this kernel has no Landlock")
+def test_what_was_hidden_and_is_elsewhere_now_lets_nothing_start(folder: Path) -> None:
+    hidden = [str(folder / "keys"), str(folder / "settings"), str(folder / "absent")]
+    (folder / "settings").touch()
+    command = [*launched(confine.order(hidden=hidden, known=confine.look(hidden))), sys.executable, "-c", "print(1)"]
+
+    def started() -> str:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == (0 if done.stdout == "1\n" else 1)
+        return done.stderr
+
+    (folder / "new").touch()
+    (folder / "new").replace(folder / "settings")
+    assert started() == "", "files are replaced by those whose they are"
+    (folder / "keys").rename(folder / "kept")
+    assert f"{folder}/keys is to be hidden from users' code, and cannot be found" in started()
+    (folder / "keys").mkdir()
+    assert "is another folder than when this node started\n  remedy: put it back" in started()
+    (folder / "keys").rmdir()
+    (folder / "kept").rename(folder / "keys")
+    assert started() == ""
+
+
+WRITES = """
+import json, os, sys
+def tried(path):
+    try:
+        open(path, "w").close()
+        return "yes"
+    except OSError as error:
+        return type(error).__name__
+print(json.dumps({path: tried(path) for path in sys.argv[1:]}))
+"""
+
+
+@pytest.mark.skipif(not confine.can_hide(), reason="this kernel has no Landlock")
+def test_what_may_be_written_to_is_a_list(tmp_path: Path) -> None:
+    for name in ("own/venv", "own/keys", "own/deeper", "beside"):
+        (tmp_path / name).mkdir(parents=True)
+    at = lambda *names: [str(tmp_path / name) for name in names]  # noqa: E731
+    order = confine.order(
+        hidden=at("own/keys"), readonly=["/", *at("own/venv")], writable=[*at("own", "own/keys"), *confine.DEVICES]
+    )
+    paths = [*at("own/deeper/a", "own/a", "own/venv/a", "own/keys/a", "beside/a", "a"), "/dev/null", "/dev/stdout"]
+    done = subprocess.run(
+        [*launched(order), sys.executable, "-c", WRITES, *paths], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    may = [path for path, what in json.loads(done.stdout).items() if what == "yes"]
+    assert may == [*at("own/deeper/a"), "/dev/null", "/dev/stdout"]
+
+
+def test_a_host_is_not_to_write_to_our_own_code() -> None:
+    for path in (launch.__file__, sys.executable, service.__file__):
+        folder = Path(path).parent.resolve()
+        assert any(folder.is_relative_to(code) for code in service.CODE), path
 
 
 CHANGES = """
