@@ -243,6 +243,9 @@ class Placing:
             self._damaged.discard(partition)
             return False
         self.homeless.pop(partition, None)
+        # Where it was counts no more, or it would be failed over again and again; how far its epochs got, does.
+        self.heard(partition, self._cluster.epoch(partition))
+        self._cluster.forget(partition)
         if partition not in self._damaged:
             self._damaged.add(partition)
             text = f"{placement.owner} is damaged: {partition} gets no node; restore that key of Redis from a backup, "

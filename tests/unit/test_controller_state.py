@@ -780,6 +780,7 @@ def test_a_partition_whose_place_cannot_be_read_gets_no_node_until_that_is_repai
     told = [line.text for line in world.events("damaged")]
     assert len(told) == 1, told
     assert "lq:{visits/store/3}:meta" in told[0]
+    assert len(world.events("lost")) == 1, "it is not failed over again and again"
     other = next(name for name in ("node1", "node2") if name != whole.owner)
     assert len(world.workers[other].owned) == 7, "all others go on"
     world.store.placements["visits/store/3"] = whole
