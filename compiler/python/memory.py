@@ -372,12 +372,19 @@ def _held(name: str) -> bool:
     return name.rsplit(".", 1)[-1].endswith(_HELD)
 
 
-def consume(m: Machine, value: Atoms, mode: Mode, where: Place, depth: int = 0) -> None:
-    """All of `value` is looked at (WALK, READ) or given away (ESCAPE)."""
+def consume(
+    m: Machine, value: Atoms, mode: Mode, where: Place, depth: int = 0, seen: dict[Obj, int] | None = None
+) -> None:
+    """All of `value` is looked at (WALK, READ) or given away (ESCAPE). `seen`: at which depth objects were already, as
+    entries may hold each other in more ways than could be gone."""
     if m.loading:
         return
+    seen = {} if seen is None else seen
     for atom in value:
         if isinstance(atom, Ref):
+            if seen.get(atom.obj, depth + 1) <= depth:
+                continue
+            seen[atom.obj] = depth
             if atom.obj.live and atom.obj.kind != "lib":
                 record(m, atom.obj, mode, where)
             elif atom.obj.live:
@@ -385,18 +392,17 @@ def consume(m: Machine, value: Atoms, mode: Mode, where: Place, depth: int = 0) 
                 if mode is Mode.ESCAPE:
                     touch_library(m, atom.obj, where)
             if not (atom.obj.live and atom.obj.kind == "lib"):
-                _inside(m, atom.obj, mode, where, depth)
+                _inside(m, atom.obj, mode, where, depth, seen)
         elif isinstance(atom, Part):
             record(m, atom.obj, Mode.READ if mode is Mode.WALK else mode, where, atom.key)
         elif isinstance(atom, Method):
-            consume(m, frozenset({atom.of}), mode, where, depth + 1)
+            consume(m, frozenset({atom.of}), mode, where, depth + 1, seen)
 
 
-def _inside(m: Machine, obj: Obj, mode: Mode, where: Place, depth: int) -> None:
+def _inside(m: Machine, obj: Obj, mode: Mode, where: Place, depth: int, seen: dict[Obj, int]) -> None:
     if depth < ELEMENTS_DEPTH_MAX and mode is not Mode.READ:
         for inner in (obj.elements, *obj.attrs.values()):
-            todo = frozenset(a for a in inner if not (isinstance(a, Ref) and a.obj is obj))
-            consume(m, todo, mode, where, depth + 1)
+            consume(m, inner, mode, where, depth + 1, seen)
 
 
 REBOUND = "*rebound "
@@ -454,14 +460,21 @@ def walk(m: Machine, value: Atoms, where: Place) -> Atoms:
             read_entries(m, atom.obj, where)
         elif isinstance(atom, Part):
             record(m, atom.obj, Mode.READ, where, atom.key)
-    return elements(value) | given or PLAIN
+    return _taken(m, elements(value) | given) or PLAIN
+
+
+def _taken(m: Machine, value: Atoms) -> Atoms:
+    """What a loop gets. As the service loads, what is inside something that no name leads to (a list in the loop's
+    head) is on its own from then on."""
+    kept = _without_parts_of_none(value) if m.loading else value
+    return kept if kept == value else kept | PLAIN
 
 
 def unpack(m: Machine, value: Atoms, count: int, where: Place) -> list[Atoms]:
     if len(value) == 1:
         atom = next(iter(value))
         if isinstance(atom, Ref) and atom.obj.kind == "tuple" and len(atom.obj.attrs) == count:
-            return [atom.obj.attrs[str(index)] for index in range(count)]
+            return [_taken(m, atom.obj.attrs[str(index)]) for index in range(count)]
     return [walk(m, value, where)] * count
 
 
