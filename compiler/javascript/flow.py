@@ -402,7 +402,7 @@ class Flow(Keying):
             key = self.key_of(node["left"])
             for value in right:
                 self.touch(value, Mode.READ, node, key)
-        self.as_text(left | right, node)
+        self.as_text(left if operator == "in" else left | right, node)
         if operator == "+":
             text = self.text_of(node)
             if text is not None:
