@@ -435,12 +435,31 @@ def _class(m: Machine, node: ast.stmt, frame: Frame) -> None:
     inner = Frame(scope)
     m.frames.append(inner)
     m.block(node.body, inner)
+    if _is_model(bases):
+        _fields_of_model(node, scope)
     calls.finish_class(m, cls, calls.Args((), tuple(sorted(given.items()))), node)
     m.frames.pop()
     value: Atoms = frozenset({ClassAtom(cls)})
     for decorator in reversed(node.decorator_list):
         value = calls.decorate(m, m.value(decorator), value, decorator, frame)
     memory.bind(m, node.name, value, frame, place(frame.module, node))
+
+
+def _is_model(bases: Iterable[Atoms]) -> bool:
+    return any(
+        (isinstance(atom, Lib) and atom.name.startswith("pydantic."))
+        or (isinstance(atom, ClassAtom) and _is_model(atom.info.bases))
+        for base in bases
+        for atom in base
+    )
+
+
+def _fields_of_model(node: ast.ClassDef, scope: Scope) -> None:
+    """What is written as a class's attribute says of each instance what it begins with (a list is copied), and is none:
+    pydantic takes it away."""
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+            scope.names.pop(statement.target.id, None)
 
 
 def _return(m: Machine, node: ast.stmt, frame: Frame) -> None:
