@@ -325,7 +325,7 @@ def unsettled(world: World) -> list[str]:
     memory = world.store.memory
     if not memory.available:
         return [*left, "the store is away"]
-    left += [f"{partition} is moving" for partition in memory.moves_now()]
+    left += [f"{partition} is moving" for partition in world.store.moves()]
     stored_graphs = {graph.name: graph.version for graph in memory.graphs_now()}
     gateways = [gateway for gateway in world.gateways.values() if gateway.alive and not gateway.state.ready]
     left += [f"{gateway.name} knows no graph" for gateway in gateways if stored_graphs]

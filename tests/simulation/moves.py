@@ -126,7 +126,7 @@ class MoveChecker:
                         raise Violation(text, partition.name)
         self._moving = moving
         if world.store.memory.available:
-            stored = {(p, move["epoch"]) for p, move in world.store.memory.moves_now().items()}
+            stored = {(p, move["epoch"]) for p, move in world.store.moves().items()}
             self._recorded = {move: self._recorded.get(move, now) for move in stored}
             for (name, epoch), since in self._recorded.items():
                 if now - since > move_ms + (CALM_MS if calm else TROUBLE_MS):

@@ -46,6 +46,7 @@ class Store:
         self.lost_ms = -1.0
         """When it last did."""
         self.terms: Any = None
+        self._left: set[tuple[str, int]] = set()
         self.cut_off: set[str] = set()
         """Processes that do not reach it."""
 
@@ -88,7 +89,14 @@ class Store:
     def _haunt(self, name: str, work: Callable[[], Any], life: int) -> None:
         if self.memory.available and life == self.life:
             self.sim.tell("store", f"does once more what {name} asked for")
+            before = self.memory.moves_now()
             work()
+            self._left |= {(p, move["epoch"]) for p, move in self.memory.moves_now().items() if p not in before}
+
+    def moves(self) -> dict[str, Any]:
+        """Records of moves, without those of moves that had ended and were written once more by a late try: they stay,
+        and harm nobody, until the store was away or another controller leads."""
+        return {p: move for p, move in self.memory.moves_now().items() if (p, move["epoch"]) not in self._left}
 
     def keep(self) -> Any:
         """What is on the disk now."""
