@@ -119,6 +119,9 @@ AT_THE_SOURCE = {
 }  # fmt: skip
 """What a worker does in a move, by the name of the method that does it."""
 
+RARE = ("giving up",)
+"""Phases that few moves come to: a broker dies each time."""
+
 BREAK_MS = (0.0, 0.0, 3.0, 40.0)
 """So long after a move has come to its phase the broker dies, at most."""
 
@@ -133,7 +136,9 @@ def killed_in(phase: str) -> Iterator[Callable[[World], list[str]]]:
 
     def come() -> None:
         world = worlds[-1] if worlds else None
-        if world is None or len(dead) >= 3 or not FIRST_MS < world.sim.now < world.end_ms or rng.random() > 0.3:
+        if world is None or len(dead) >= 3 or not FIRST_MS < world.sim.now < world.end_ms:
+            return
+        if phase not in RARE and rng.random() > 0.3:
             return
         broker = world.brokers[rng.randrange(len(world.brokers))]
         dead.append(broker.name)

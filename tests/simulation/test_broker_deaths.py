@@ -20,7 +20,7 @@ from controller.migration import Stage
 DEATHS = 8
 """So many brokers die in each phase."""
 
-SEEDS_MAX = 150
+SEEDS_MAX = 300
 WHOLE_MS = 20_000.0
 """So long after the last fault the cluster is whole; the judges of other seeds wait for longer."""
 
