@@ -30,6 +30,7 @@ from ctl.asking import Controller, Lost, Refused, Unreachable
 from liquefy import keyring
 from liquefy.commits import ContextQuery
 from liquefy.contexts import Contexts
+from liquefy.errors import StoreUnavailable
 from liquefy.messages import partition_index, partition_name
 from liquefy.values import unpack
 
@@ -40,6 +41,9 @@ IMPORTED = str(Path(liquefy.__file__).parents[1])
 MARK = "LIQUEFY_TEST_CLUSTER"
 COMMAND_S = 120.0
 ENDED_S = 10.0
+STORE_S = 20.0
+"""So long it may take until a Redis can be used."""
+
 LOOK_S = 0.02
 """Between two looks whether something has come about."""
 
@@ -240,12 +244,19 @@ class LiveCluster:
             return Response(0, {}, None)
 
     def store(self, use: Callable[[Contexts], Awaitable[Result]]) -> Result:
-        """What `use` finds in the cluster's Redis."""
+        """What `use` finds in the cluster's Redis: of several servers in the one that its roles would ask."""
+        durability = next((word.partition("=")[2] for word in self._more if word.startswith("--durability=")), "memory")
 
         async def body() -> Result:
-            contexts = Contexts(self.redis)
+            contexts, end_s = Contexts(self.redis, durability=durability), time.monotonic() + STORE_S
             try:
-                return await use(contexts)
+                while True:
+                    try:
+                        return await use(contexts)
+                    except StoreUnavailable:
+                        if time.monotonic() > end_s:
+                            raise
+                    await asyncio.sleep(0.1)
             finally:
                 await contexts.close()
 
