@@ -63,8 +63,8 @@ class StoreChecker:
 
     def told_moved(self, move: dict[str, Any]) -> None:
         """The operator was told how a move ended."""
-        epoch = move.get("epoch", 0)
-        owner = self._owners.get((move["partition"], epoch + 1))
+        epoch, there = move.get("epoch", 0), move["from"] == move["to"]
+        owner = self._owners.get((move["partition"], epoch if there else epoch + 1))
         if epoch and not move["error"] and owner not in (None, move["to"]):
             text = f"{move['partition']} was moved to {move['to']}, it is said, and at that epoch it is {owner}'s"
             raise Violation(text, move["partition"])
