@@ -140,9 +140,7 @@ class Client:
         root = self._prefix + self._number.to_bytes(6, "big")
         now_ms = time.time_ns() // 1_000_000
         packed = body if type(body) is bytes else pack(body)
-        message = Message(
-            root, self._fluxion, key, packed, now_ms, root, self._name, deadline_ms=now_ms + DEADLINE_MS
-        )
+        message = Message(root, self._fluxion, key, packed, now_ms, root, self._name, deadline_ms=now_ms + DEADLINE_MS)
         self._waiting[root] = (began_s, key)
         self._outgoing.post(self._destination_of(key), message, None)
 

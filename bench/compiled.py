@@ -23,7 +23,7 @@ KEPT_S = 24 * 3600
 
 
 def made() -> Path:
-    """The copy; made now, if it is not there. Raises SystemExit if it cannot be installed."""
+    """The copy; made now, if it is not there. Raises SystemExit if it cannot be compiled."""
     folder = BUILD / f"compiled-{_digest()}"
     if folder.exists():
         return folder
@@ -32,11 +32,12 @@ def made() -> Path:
     unfinished = BUILD / f"unfinished-{os.getpid()}"
     words = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--target", str(unfinished)]
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", *words, str(ROOT)], env={**os.environ, "LIQUEFY_COMPILE": "1"}
+        [sys.executable, "-m", "pip", "install", *words, str(ROOT)], env={**os.environ, "LIQUEFY_COMPILE": "must"}
     )
     if done.returncode:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise SystemExit("error: this tree cannot be installed\n  remedy: `make install`, or measure with --plain")
+        remedy = "`make lint`, which installs what that needs, and a C compiler; or measure with --plain"
+        raise SystemExit(f"error: this tree cannot be compiled\n  remedy: {remedy}")
     for old in BUILD.glob("compiled-*"):
         if time.time() - old.stat().st_mtime > KEPT_S:
             shutil.rmtree(old, ignore_errors=True)
