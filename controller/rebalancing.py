@@ -28,6 +28,11 @@ MEASURED_MS = 6_000
 """What is less clear than that is not acted upon before the load has been the same for so long: averages of a short
 time are off by chance."""
 
+SAME_MS = 30_000
+SAME_LOOKS = 15
+"""Nor is there a hurry once the load has been the same for so long: what is not clear then must be found so often. What
+no partition accounts for is an average of a short time (`measuring.TAU_MS`), whose chance lasts for some looks."""
+
 CALM_LOOKS = 4
 """The same for moves that no load demands."""
 
@@ -158,9 +163,11 @@ class Rebalancing:
         bands = (plan.highest - plan.mean) / max(plan.mean * self._desk.config.balance_band, 1e-9)
         if plan.balanced:
             return CALM_LOOKS
-        if bands < CLEAR_BANDS and self._cluster.measures.measured_ms(self._desk.now_ms) < MEASURED_MS:
+        looks = next(looks for above, looks in LOOKS if bands >= above)
+        measured_ms = self._cluster.measures.measured_ms(self._desk.now_ms)
+        if bands < CLEAR_BANDS and measured_ms < MEASURED_MS:
             return LOOKS[-1][1]
-        return next(looks for above, looks in LOOKS if bands >= above)
+        return max(looks, SAME_LOOKS) if bands < CLEAR_BANDS and measured_ms >= SAME_MS else looks
 
     def _require(self, steps: list[Step]) -> None:
         now_ms = self._desk.now_ms

@@ -146,6 +146,8 @@ class World:
         self.effects: list[Any] = []
         self.waiting_store: list[ev.Store] = []
         self.loads: Callable[[str, int], dict[str, float]] = lambda name, now_ms: {}
+        self.base: Callable[[str], float] = lambda name: 0.0
+        """Cores that a node uses beside its partitions."""
         self.traffic: list[tuple[str, str, int]] = []
         self.broker_up = False
         self.broker_since_ms = START_MS
@@ -358,7 +360,8 @@ class World:
             used = {p: c for p, c in self.loads(worker.name, self.now_ms).items() if p in worker.owned}
             loads = [m.PartitionLoad(p, cores * 0.5, int(cores * 1000), 0, 0.0, 0) for p, cores in used.items()]
             traffic = [t for t in self.traffic if t[0] in worker.owned]
-            report = m.Report(0.5, loads, traffic, sum(used.values()) * 0.5, 1, 0, 1, True, len(worker.owned))
+            cpu_s = (sum(used.values()) + self.base(worker.name)) * 0.5
+            report = m.Report(0.5, loads, traffic, cpu_s, 1, 0, 1, True, len(worker.owned))
             self.said(worker, report)
 
     # -- looking ------------------------------------------------------------------------------------------

@@ -397,6 +397,19 @@ def test_requests_that_come_at_random_are_not_followed_about(seed: int, even_bef
     assert unevenness(world, true) <= 0.15
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_what_no_partition_accounts_for_wanders_by_chance_and_nothing_moves(seed: int) -> None:
+    """The load that is there has been the same for long, and is nearly even."""
+    world, dice = cluster(3, graph(partitions=32)), random.Random(seed)
+    true = {p: (0.135 if owner == "node1" else 0.12) * 3 / len(world.owners()) for p, owner in world.owners().items()}
+    world.loads = lambda name, now_ms: true
+    world.base = lambda name: 0.02 * dice.randint(2, 4)  # in half a second; the kernel counts in hundredths
+    world.run(30_000)
+    rounds = len(world.events("rebalance"))
+    world.run(300_000)
+    assert len(world.events("rebalance")) == rounds
+
+
 def test_a_decision_says_why_and_then_what_it_brought() -> None:
     world, _ = skewed(0, 0.1)
     world.run(20_000)
