@@ -426,7 +426,7 @@ class Fields(Heap):
 
     def _write_request(self, holder: Value, part: Part, name: str, values: Values, node: Node) -> None:
         own = self.extra("request")
-        if holder.via is not None:
+        if holder.via is not None or part.path:
             self.touch(holder, Mode.WRITE, node)
         if part.path == ():
             if name in KINDS or name in ("url", "originalUrl", "path", "method"):

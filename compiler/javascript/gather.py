@@ -38,7 +38,7 @@ class Gather:
         self._todo: list[Func] = []
         self._links = self._shared()
         self._changed = self._changed_roots()
-        self._late = Late(flow, self._is_state)
+        self._late = Late(flow, self._may_be_state)
         self._unanswered = Unanswered(flow, self._late.responds)
         self._handlers = self._handling()
         self._at_requests = self._called_from(self._handlers)
@@ -309,7 +309,8 @@ class Gather:
             return False
         if event.after is None:
             return True
-        return not self._late.answers(event.after) and self._touches_state(event.after, set())
+        touches = self._late.touches(event.after) or self._touches_state(event.after, set())
+        return touches and not self._late.answers(event.after)
 
     def _touches_state(self, function: Function, seen: set[Function]) -> bool:
         if function in seen:
@@ -336,6 +337,13 @@ class Gather:
             data = any(not isinstance(v.target, Lib | Func | Cls) for v in values)
             return data and self.owners.of_binding.get(base) in self._changed
         return any(root in self._changed for root in self.owners.owners(base))
+
+    def _may_be_state(self, base: Obj | Binding | Word) -> bool:
+        """Whether requests change it, or have put it where it is: for the request that made it, it is no state."""
+        if isinstance(base, Word):
+            return bool(self._changed)
+        held = isinstance(base, Obj) and any(root in self._changed for root in self.owners.holding(base))
+        return held or self._is_state(base)
 
     def _changed_roots(self) -> set[Root]:
         """What is changed by functions; what modules do themselves is done when requests come."""
@@ -366,6 +374,8 @@ class Gather:
                 for event in record.events:
                     if isinstance(event, Danger) and event.at_start and self._counts_at_start(event):
                         found.append(Hazard(event.harm, event.what, event.place, event.remedy))
+                for place in self._late.endless(function) if not function.module else ():
+                    found.append(Hazard(Harm.TIMER, "works on at times (a loop that waits)", place))
         return found
 
     def _counts_at_start(self, event: Danger) -> bool:

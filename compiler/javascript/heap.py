@@ -40,6 +40,9 @@ DEEP_MAX = 20_000
 
 DECLARED = ("class_declaration", "function_declaration", "generator_function_declaration")
 
+GIVEN = Word("given")
+"""What a request brought, or something made of it: it may have been put into a variable as it is."""
+
 PATH_MAX = 4
 """So deep a path into the request or a library is told apart."""
 
@@ -128,7 +131,7 @@ class Heap:
         self.spent = 0
         self.chance: frozenset[Value] = frozenset()
         """Of the conditions under which code runs, what differs from run to run."""
-        self.touched_at: dict[Node, dict[Obj | Binding, None]] = {}
+        self.touched_at: dict[Node, dict[Obj | Binding | Word, None]] = {}
         """What is touched where, in the code of any function."""
         self.called_at: dict[Node, dict[Function, None]] = {}
         """Own functions, where they are called."""
@@ -161,6 +164,8 @@ class Heap:
         if isinstance(target, Obj):
             self.note(Touched(target, mode, node.place, key))
             at[target] = None
+        if isinstance(target, Part | Plain) and value.via is None and mode is Mode.WRITE:
+            at[GIVEN] = None
         if value.via is not None and mode in (Mode.WRITE, Mode.ESCAPE):
             at[value.via.base] = None
             self.note(Touched(value.via.base, mode, node.place, value.via.key))

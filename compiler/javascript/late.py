@@ -14,7 +14,7 @@ from compiler.javascript.calling import CALLS_BACK
 from compiler.javascript.flow import Flow
 from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.syntax import FUNCTIONS, Node
-from compiler.javascript.values import PROMISE, Func, Obj
+from compiler.javascript.values import PROMISE, Func, Obj, Word
 
 SETTLES = ("then", "catch", "finally")
 CALLS_DEEP_MAX = 32
@@ -48,7 +48,7 @@ class _Walk:
 class Late:
     """Of a flow that has run. `matters`: whether a touch is one of state that requests change."""
 
-    def __init__(self, flow: Flow, matters: Callable[[Obj | Binding], bool]) -> None:
+    def __init__(self, flow: Flow, matters: Callable[[Obj | Binding | Word], bool]) -> None:
         self.flow = flow
         self.matters = matters
         self._known: dict[tuple[Function, bool], tuple[Place, ...]] = {}
@@ -290,11 +290,11 @@ class Late:
 
     def _touched_in(self, function: Function) -> Place:
         """Where it touches state first, or calls what does."""
-        for node in function.node.walk():
-            own = any(self.matters(base) for base in self.flow.touched_at.get(node, ()))
-            if own or any(self.touches(f) for f in self.flow.called_at.get(node, ())):
-                return node.place
-        return function.node.place
+        return next((node.place for node in function.node.walk() if self._touches_at(node)), function.node.place)
+
+    def _touches_at(self, node: Node) -> bool:
+        own = any(self.matters(base) for base in self.flow.touched_at.get(node, ()))
+        return own or any(self.touches(f) for f in self.flow.called_at.get(node, ()))
 
     def _named(self, node: Node) -> Iterator[Function]:
         """Functions that are handed on by their name."""
@@ -333,6 +333,21 @@ class Late:
             if at.answered and not (said == word or (word == "false" and said in nothing)):
                 return False
         return True
+
+    def endless(self, function: Function) -> Iterator[Place]:
+        """Loops that wait at each round, and touch state: as a timer does."""
+        todo = list(function.node.kids)
+        while todo:
+            node = todo.pop()
+            if node.type in FUNCTIONS:
+                continue
+            todo += node.kids
+            head = node.get("condition")
+            if node.type not in ("while_statement", "do_statement") and (node.type != "for_statement" or head):
+                continue
+            inside = list(node.walk())
+            if any(n.type == "await_expression" for n in inside) and any(self._touches_at(n) for n in inside):
+                yield node.place
 
     # What functions do
 

@@ -86,8 +86,8 @@ class Linking(Frameworks):
         package = package_of(name)
         if package == "process":
             return one(Lib("process"))
-        if package in ("timers",):
-            return one(Lib("global", ("timers",)))
+        if package == "timers":
+            return one(Lib("global", ("timers",) if name.endswith("promises") else ()))
         rest = name.removeprefix("node:").removeprefix(package).strip("/")
         return one(Lib(package, tuple(rest.split("/")) if rest else ()))
 

@@ -71,6 +71,11 @@ class Owners:
             return named
         return found
 
+    def holding(self, obj: Obj) -> list[Root]:
+        """The roots that an object made while a request is handled may be put in: what is done to it then is the
+        request's own, and once that has been answered it is not."""
+        return [] if self.flow.starts(obj.function) else list(self._reached.get(obj, []))
+
     def keyed(self, obj: Obj) -> bool:
         """Whether it is a collection that its variable holds itself, always this one."""
         root = self._direct.get(obj)

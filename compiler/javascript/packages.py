@@ -35,6 +35,8 @@ from compiler.javascript.values import (
 )
 
 TIMERS = {"setTimeout", "setInterval", "setImmediate", "queueMicrotask"}
+AT_ONCE = {"setImmediate", "queueMicrotask", "nextTick"}
+"""Given no time: what they call it with is next to the function."""
 COLLECTIONS = {"Map": "map", "Set": "set", "WeakMap": "weak", "WeakSet": "weak", "WeakRef": "weak", "Array": "array"}
 BUFFERS = {"ArrayBuffer", "SharedArrayBuffer", "DataView"}
 FILLS = libraries.names("randomFillSync randomFill getRandomValues encodeInto readSync read")
@@ -238,7 +240,9 @@ class Packages(Calling):
         return DATA | (NOTHING if name.endswith("Sync") else PROMISED)
 
     def _process(self, name: str, arguments: list[Values], node: Node) -> Values:
-        if name in ("on", "once", "nextTick"):
+        if name == "nextTick":
+            return self._timer(name, arguments, node, [])
+        if name in ("on", "once"):
             for values in arguments:
                 self.call_back(values, [DATA, DATA], node)
         elif name == "chdir":
@@ -432,13 +436,14 @@ class Packages(Calling):
 
     def _timer(self, name: str, arguments: list[Values], node: Node, nodes: list[Node]) -> Values:
         for values in arguments[:1]:
-            self.call_back(values, arguments[2:], node)
+            self.call_back(values, arguments[1 if name in AT_ONCE else 2 :], node)
             for value in values:
-                if isinstance(value.target, Func):
+                target = value.target.function.target if isinstance(value.target, Bound) else value.target
+                if isinstance(target, Func):
                     what = (
                         "works on after the answer" if not self.starts(self.function) else f"works on at times ({name})"
                     )
-                    self.note(Danger(Harm.TIMER, what, node.place, "", at_start=True, after=value.target.function))
+                    self.note(Danger(Harm.TIMER, what, node.place, "", at_start=True, after=target.function))
                 elif isinstance(value.target, Word):
                     self.record.answers = True
         self.record.waits = True
