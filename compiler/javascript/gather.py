@@ -272,6 +272,8 @@ class Gather:
                 return "hkeeps what continues a request for others to use"
             if target.kind in ("weak", "iterator", "remembers", THING):
                 return "okeeps what cannot be stored"
+            if target.kind == "date" and target.label:
+                return f"okeeps an object of {target.label}"
             new = target.function in self._at_requests or not self.owners.owners(target)
             if target not in seen and new:
                 seen.add(target)

@@ -474,7 +474,8 @@ class Packages(Calling):
             return every | one(Word("proxy"))
         self.walk(every, node)
         if name in ("Date", "Object", "URLSearchParams", "URL"):
-            return one(self.obj(node, "object" if name == "Object" else "date")) | self.plain(every) - DATA
+            kind, label = ("object", "") if name == "Object" else ("date", "" if name == "Date" else name)
+            return one(self.obj(node, kind, label)) | self.plain(every) - DATA
         if name == "RegExp":
             return self.plain(every) | one(self.obj(node, "regex", _flags(arguments)))
         self._made_by = node
