@@ -108,7 +108,7 @@ def call(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> Atom
         return copied(m, name, args, node)
     if name and name[0].isupper():  # exceptions
         _look(m, args, where, node)
-        return PLAIN
+        return PLAIN if m.loading else frozenset({Foreign(f"builtins.{name}", True)})
     _look(m, args, where, node)
     m_functions(m, args)
     return PLAIN
@@ -171,8 +171,9 @@ def copied(m: Machine, name: str, args: Args, node: ast.AST) -> Atoms:
     if name == "dict":  # of pairs
         pairs = [a.obj for a in inside if isinstance(a, Ref) and a.obj.kind in ("tuple", "list")]
         inside = inside.union(*(pair.attrs.get("1", NOTHING) | pair.elements for pair in pairs))
-    lazy = m.loading and name in ("iter", "zip", "filter", "reversed", "enumerate")
-    made = memory.fresh(m, "iterator" if lazy else "dict" if name == "dict" else "list", node)
+    lazy = name in ("iter", "zip", "filter", "reversed", "enumerate")
+    kind = "iterator" if lazy and m.loading else "dict" if name == "dict" else "list"
+    made = memory.fresh(m, kind, node, memory.lazy(m) if lazy else "")
     memory.store(m, made, inside if name != "enumerate" else _pairs(m, inside, node), where)
     for key, value in args.named:
         if key not in ("key", "reverse"):
@@ -197,7 +198,7 @@ def _map(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
 
     where = m.here(node)
     items = [memory.walk(m, value, where) for value in args.positional[1:]]
-    made = memory.fresh(m, "list", node)
+    made = memory.fresh(m, "list", node, memory.lazy(m))
     memory.store(m, made, call_any(m, args.get(0), Arguments(tuple(items)), node, frame), where)
     return frozenset({Ref(made)})
 
@@ -210,7 +211,7 @@ def _filter(m: Machine, args: Args, node: ast.AST, frame: Frame) -> Atoms:
     items = memory.walk(m, args.get(1), where)
     if not all(isinstance(a, Const) for a in args.get(0)):
         call_any(m, args.get(0), Arguments((items,)), node, frame)
-    made = memory.fresh(m, "list", node)
+    made = memory.fresh(m, "list", node, memory.lazy(m))
     memory.store(m, made, items, where)
     return frozenset({Ref(made)})
 
@@ -525,7 +526,8 @@ def container_method(m: Machine, obj: Obj, name: str, args: Args, node: ast.AST,
         return frozenset({Part(obj)}) | args.get(1)
     if name in ("index", "count", "__len__", "join"):
         return SCALAR
-    made = memory.fresh(m, "dict" if obj.kind == "dict" and name == "copy" else "list", node)
+    kind = "dict" if obj.kind == "dict" and name == "copy" else "list"
+    made = memory.fresh(m, kind, node, memory.lazy(m) if name in ("items", "keys", "values") else "")
     inside = memory.elements(of)
     if name == "keys":
         inside = SCALAR

@@ -17,6 +17,7 @@ from compiler.program import Fluxion, Kept, Role, Sort, Sorted, Stream
 from compiler.python import memory, statements
 from compiler.python.evaluate import Machine
 from compiler.python.model import (
+    LAZY,
     NOTHING,
     Atom,
     Atoms,
@@ -38,6 +39,7 @@ from compiler.python.model import Part as Inside
 from compiler.python.pieces import Line, Piece, Uncut
 from compiler.python.read import place
 from compiler.python.stateful import Touches, joined, united
+from compiler.python.twice import Twice
 from compiler.python.used import Called, Names
 
 PIECES_MAX = 32
@@ -90,6 +92,8 @@ class Cutter:
         self._imports: list[list[str]] = []
         self.stateful: set[int] = set()
         """Indices of the pieces that touch state."""
+        self._kept: set[str] = set()
+        """Parameters of the handler that its last part gets from the others."""
         self.together: list[tuple[Place, str]] = []
         """Where state is touched again, for which pieces stay together."""
 
@@ -398,6 +402,9 @@ class Cutter:
         for piece in self.pieces:
             self._check_piece(piece)
         self._check_stored(touches)
+        twice = Twice(self._m, self._names, self._handler, self.pieces)
+        twice.check()
+        self._kept = twice.travelling(touches)
         self._travel(*self._flow())
         self._imports = [self._imported(piece) for piece in self.pieces]
 
@@ -599,7 +606,8 @@ class Cutter:
         """What each piece sends to the next."""
         own = [a.arg for a in (*self._handler.node.args.posonlyargs, *self._handler.node.args.args)]
         own += [a.arg for a in self._handler.node.args.kwonlyargs]
-        changed = set().union(*gives)
+        lines = [line for piece in self.pieces for line in piece.lines]
+        changed = self._kept.union(*[statements.stored(line.node) for line in lines])
         sent: list[list[str]] = []
         wanted = [name for name in needs[-1] if name not in own or name in changed]
         for i in range(len(self.pieces) - 2, -1, -1):
@@ -667,6 +675,8 @@ def _plain(atom: Atom, depth: int) -> bool:
         return True
     if isinstance(atom, Req):
         return len(atom.path) > 1
+    if isinstance(atom, Ref) and atom.obj.name == LAZY:
+        return False
     if isinstance(atom, Ref) and atom.obj.kind in ("list", "dict", "set", "tuple") and depth < 8:
         inner = [*atom.obj.elements, *(a for value in atom.obj.attrs.values() for a in value)]
         return all(_plain(a, depth + 1) for a in inner if not (isinstance(a, Ref) and a.obj is atom.obj))
@@ -687,6 +697,8 @@ def _objects(atoms: Iterable[Atom]) -> set[Obj]:
 
 
 def _words(atom: Atom) -> str:
+    if isinstance(atom, Ref) and atom.obj.name == LAZY:
+        return "made as it is looked at"
     if isinstance(atom, Ref):
         return f"a {atom.obj.cls.name}" if atom.obj.cls is not None else f"a {atom.obj.name or atom.obj.kind}"
     if isinstance(atom, Req):

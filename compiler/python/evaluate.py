@@ -126,6 +126,8 @@ class Machine:
         """Classes whose statements are through, and whose metaclass or parents have not done their part."""
         self.values: dict[tuple[ast.AST, str], Atoms] = {}
         """What the names of functions were given, and as "return" what they gave back."""
+        self.injected: set[tuple[ast.AST, str]] = set()
+        """Parameters of functions that a dependency of a framework gives."""
         self.runs: dict[str, int] = {}
         """How often own functions were called while the service loaded."""
         self.changed = False
@@ -348,7 +350,7 @@ class Machine:
         finally:
             self.frames.pop()
         if frame.yields:
-            made = memory.fresh(self, "iterator" if self.loading else "list", info.node)
+            made = memory.fresh(self, "iterator" if self.loading else "list", info.node, memory.lazy(self))
             made.elements |= frame.yields
             return frozenset({Ref(made)})
         self.note_value(info, "return", frame.returns)

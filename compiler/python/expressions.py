@@ -457,7 +457,8 @@ def _comprehension(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
         m.assign(generator.target, items, inner)
         for condition in generator.ifs:
             truth(m, condition, inner)
-    made = memory.fresh(m, "dict" if isinstance(node, ast.DictComp) else "list", node)
+    name = memory.lazy(m) if isinstance(node, ast.GeneratorExp) else ""
+    made = memory.fresh(m, "dict" if isinstance(node, ast.DictComp) else "list", node, name)
     if isinstance(node, ast.DictComp):
         key = evaluate(m, node.key, inner)
         memory.hashed(m, key)

@@ -44,6 +44,7 @@ ROUNDS_MAX = 12
 
 _CHANGES = (Mode.WRITE, Mode.ESCAPE)
 _EMBEDDED = re.compile(r"sqlite(\+\w+)?://|SqliteDatabase|engines?\.sqlite")
+_HOLDERS = ("list", "dict", "set", "sequence", "mapping", "mutablemapping", "iterable", "any", "object", "bytearray")
 _SETTINGS = (".env", ".ini", ".cfg", ".toml", ".yaml", ".yml", ".json", ".py")
 
 
@@ -281,7 +282,8 @@ def _injected(m: Machine, info: Function, parameters: dict[str, Atoms], depth: i
     bodies = [a for a in every if _model(m, info, a) is not None]
     for argument in every:
         default = info.defaults.get(argument.arg, NOTHING)
-        named[argument.arg] = _parameter(m, info, argument, default, parameters, len(bodies), depth)
+        value = _parameter(m, info, argument, default, parameters, len(bodies), depth)
+        named[argument.arg] = PLAIN if value == SCALAR and _may_hold(argument) else value
     return Args((), tuple(sorted(named.items())))
 
 
@@ -292,6 +294,7 @@ def _parameter(
     base, extra = _annotation(m, info, argument)
     for atom in default | extra:
         if isinstance(atom, Special) and atom.kind == "depends":
+            m.injected.add((info.node, name))
             given = atom.data[0]
             assert isinstance(given, frozenset)
             wanted = given or frozenset(a for a in base if isinstance(a, ClassAtom | Func))
@@ -315,6 +318,12 @@ def _parameter(
     if default:
         return SCALAR
     return _typed(frozenset({Req(("query", name), "", name)}), base)
+
+
+def _may_hold(argument: ast.arg) -> bool:
+    """Whether what is declared so may be changed in place."""
+    names = ast.walk(argument.annotation) if argument.annotation is not None else ()
+    return any(isinstance(n, ast.Name) and n.id.lower() in _HOLDERS for n in names)
 
 
 def _annotation(m: Machine, info: Function, argument: ast.arg) -> tuple[Atoms, Atoms]:

@@ -386,7 +386,7 @@ UNSIGNED = (
 
 def gives_data(name: str) -> bool:
     """Whether a library's function gives plain data."""
-    return name.startswith(_DATA)
+    return name.startswith(_DATA) and not name.startswith(ITERATES)
 
 
 _UNCHANGING = (

@@ -14,6 +14,7 @@ from compiler.facts import NOWHERE, Harm, Initial, KeyOf, Mode, Place, Variable
 from compiler.python import keys
 from compiler.python.libraries import ITERATES, Kind, about, gives_data, may_change
 from compiler.python.model import (
+    LAZY,
     NOTHING,
     PLAIN,
     SCALAR,
@@ -69,6 +70,11 @@ def fresh(m: Machine, kind: str, node: ast.AST, name: str = "", cls: Class | Non
     if obj is None:
         obj = m.objects[key] = Obj(kind, where, m.loading, name, cls)
     return obj
+
+
+def lazy(m: Machine) -> str:
+    """The name of a generator, a view or the like that a request makes."""
+    return "" if m.loading else LAZY
 
 
 def own(m: Machine, obj: Obj, variable: str, name: str, value: Atoms) -> None:

@@ -112,6 +112,9 @@ class ModuleAtom:
     info: Module
 
 
+LAZY = "what is made as it is looked at"
+"""Name of an object that is a generator, a view or the like."""
+
 Atom = (
     Const | Scalar | Plain | Once | Req | Foreign | Lib | LibMethod | Special | Ref | Part | Method | Func | ClassAtom
     | ModuleAtom

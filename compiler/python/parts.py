@@ -123,7 +123,7 @@ def _function(fluxion: Fluxion, given: list[str], known: set[str], emit: str) ->
     names = dict.fromkeys(fluxion.reads)
     sent = [name for stream in fluxion.streams for name in stream.variables]
     # Whatever else has these names: in the handler they are its parameters.
-    names |= dict.fromkeys(name for name in given if name in body.used or name in sent)
+    names |= dict.fromkeys(name for name in given if name in body.used or name in body.assigned or name in sent)
     names |= dict.fromkeys(name for name in body.used if name not in known and name not in body.assigned)
     names |= dict.fromkeys(name for name in sent if name not in body.assigned and name not in known)
     entries = ", ".join(f"{e.method} {e.path}" for e in fluxion.entries)

@@ -61,6 +61,11 @@ def stores(function: Function) -> set[str]:
     return found - declared
 
 
+def stored(node: ast.AST) -> set[str]:
+    """Names that a statement may give a value."""
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
 def locals_of(function: Function) -> set[str]:
     node = function.node.args
     parameters = [a.arg for a in (*node.posonlyargs, *node.args, *node.kwonlyargs)]

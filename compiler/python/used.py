@@ -28,9 +28,10 @@ from compiler.python.model import (
 )
 
 _FRAMEWORKS = (
-    *("flask", "quart", "fastapi", "starlette", "aiohttp", "werkzeug", "jinja2", "flask_restful", "flask_restx"),
-    *("flask_login", "flask_httpauth", "sanic", "bottle", "microdot", "tornado"),
+    *("flask", "quart", "fastapi", "starlette", "aiohttp", "werkzeug", "jinja2", "sanic", "bottle", "microdot"),
+    "tornado",
 )
+_EXTENSIONS = ("flask_", "quart_", "fastapi_", "starlette_", "aiohttp_")
 _ERRORS = (
     *("flask.abort", "werkzeug.exceptions.", "fastapi.HTTPException", "fastapi.exceptions.HTTPException"),
     "starlette.exceptions.HTTPException",
@@ -134,14 +135,18 @@ class Names:
         """Whether it uses the framework, itself or through what it calls."""
         return any(self._framework_directly(each) for each in self.reached(info))
 
+    def meaning(self, function: Function, node: ast.AST) -> Atoms:
+        """What a name stands for that is none of the function's own, or an attribute of one."""
+        return self._global(function, node)
+
     def is_framework(self, function: Function, node: ast.AST) -> bool:
         atoms = self._global(function, node)
-        return any(_of_framework(a) or (isinstance(a, Func) and self.framework(a.info)) for a in atoms)
+        return any(of_framework(a) or (isinstance(a, Func) and self.framework(a.info)) for a in atoms)
 
     def _framework_directly(self, info: Function) -> bool:
         if info not in self._framed:
             nodes = ast.walk(info.node)
-            self._framed[info] = any(_of_framework(a) for node in nodes for a in self._global(info, node))
+            self._framed[info] = any(of_framework(a) for node in nodes for a in self._global(info, node))
         return self._framed[info]
 
     def touches(self, function: Function, node: ast.AST) -> bool:
@@ -203,12 +208,18 @@ def _around(function: Function, name: str) -> Scope | None:
     return None
 
 
-def _of_framework(atom: Atom) -> bool:
+def of_framework(atom: Atom) -> bool:
+    """Whether it is the request, or of the framework or what extends it."""
     if isinstance(atom, Req | Special):
         return not (isinstance(atom, Special) and atom.kind == "path")
     if isinstance(atom, Lib):
-        return atom.name.split(".")[0] in _FRAMEWORKS and not atom.name.startswith(_ERRORS)
-    return isinstance(atom, Ref) and atom.obj.kind == "lib" and atom.obj.name.split(".")[0] in _FRAMEWORKS
+        return _is_frameworks(atom.name) and not atom.name.startswith(_ERRORS)
+    return isinstance(atom, Ref) and atom.obj.kind == "lib" and _is_frameworks(atom.obj.name)
+
+
+def _is_frameworks(name: str) -> bool:
+    package = name.split(".")[0]
+    return package in _FRAMEWORKS or package.startswith(_EXTENSIONS)
 
 
 def _functions(atom: Atom) -> list[Function]:

@@ -7,12 +7,16 @@ A handler is known by several names: its endpoint (Flask, Quart), and module and
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from liquefy.liquid.servers import Dropped, current
+
+DEFAULTS_MAX = 10_000
+"""Handlers whose defaults are remembered."""
 
 Names = list[str]
 Ask = Callable[[Names, str, Mapping[str, Any]], bool]
@@ -72,6 +76,13 @@ def _view(application: Any, request: Any) -> tuple[bool, list[str]] | None:
     return automatic, _named(rule.endpoint, application.view_functions.get(rule.endpoint), request.method)
 
 
+@functools.lru_cache(DEFAULTS_MAX)
+def _defaults(handler: Any) -> dict[str, Any]:
+    """What its parameters are that the route does not give."""
+    parameters = inspect.signature(handler).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
 def flask(_: Any, module: Any) -> None:
     dispatch = module.Flask.dispatch_request
 
@@ -82,7 +93,8 @@ def flask(_: Any, module: Any) -> None:
             automatic, names = view
             if not automatic and not _allowed(names, request.method, request.view_args or {}):
                 raise Dropped
-            part = None if automatic else _part(request.view_args or {})
+            defaults = _defaults(self.view_functions[request.url_rule.endpoint])
+            part = None if automatic else _part(defaults | (request.view_args or {}))
             if part is not None:
                 result = self.ensure_sync(part)()
                 if _took(result):

@@ -24,6 +24,7 @@ from liquefy import streaming
 from liquefy.fluxion import Answer, Emit, Message, answer, emit
 from liquefy.liquid import capture, guard, raised
 from liquefy.liquid.binding import Fields, Keyed, Whole
+from liquefy.liquid.carried import FIELD, Carrier
 from liquefy.liquid.http import Request, Response, request_of
 from liquefy.liquid.keys import forwarded, key_in, original
 from liquefy.liquid.needs import missing
@@ -70,6 +71,7 @@ class Service:
         self._names: dict[str, str] = {}
         self.bindings: dict[str, Whole | Keyed] = {}
         self._codec: Codec | None = None
+        self._carrier: Carrier | None = None
         self.watch: Watch | None = None
         self._pinned_ran = False
         self.parts = Parts(self.folder, {name: fluxion["file"] for name, fluxion in self.fluxions.items()})
@@ -134,7 +136,7 @@ class Service:
             return asyncio.run_coroutine_threadsafe(self._step(name, message, context), server.loop).result()
         with self._bound(name, message, context):
             try:
-                result = self.parts.call(name, message.body)
+                result = self.parts.call(name, self.brought(message))
             except Exception as error:
                 return self._raised(name, message, error)
             return self._stepped(name, message, result)
@@ -150,7 +152,7 @@ class Service:
     async def _step(self, name: str, message: Message, context: Fields | None) -> Any:
         with self._bound(name, message, context):
             try:
-                result = self.parts.call(name, message.body)
+                result = self.parts.call(name, self.brought(message))
                 if inspect.isawaitable(result):
                     result = await result
             except Exception as error:
@@ -191,7 +193,20 @@ class Service:
             raise NotSent(
                 f"'{name}' returned a {type(result).__name__} before its end: nobody would answer the request"
             )
-        return [emit(to, variables | {"request": message.body["request"]}) for to, variables in sent]
+        return [emit(to, variables | {"request": message.body["request"]}) for to, variables in self.carried(sent)]
+
+    def brought(self, message: Message) -> Mapping[str, Any]:
+        """The variables that the part before sent. Raises BadFrame."""
+        body: Mapping[str, Any] = message.body
+        if FIELD not in body:
+            return body
+        assert self._carrier is not None
+        return self._carrier.unpacked(body)
+
+    def carried(self, sent: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+        """The same, as it travels."""
+        assert self._carrier is not None
+        return [(to, self._carrier.packed(variables)) for to, variables in sent]
 
     def _raised(self, name: str, message: Message, error: Exception) -> Any:
         """The last part raises it, where the framework sees it; what the part changed before is kept, as it would be.
@@ -262,6 +277,7 @@ class Service:
         }
         codec = self._codec = Codec(modules)
         codec.remember({slot.id: slot.get() for each in slots.values() for slot in each})
+        self._carrier = Carrier(modules)
         for name, each in slots.items():
             kind: type[Whole] | type[Keyed] = Whole if self.groups[name]["keeping"] == "whole" else Keyed
             self.bindings[name] = kind(codec, each)
@@ -429,7 +445,8 @@ class Work:
             return None
         if self._role == "end" and raised.FIELD in self._message.body:
             return self._raise
-        brought = {name: value for name, value in self._message.body.items() if name != "request"}
+        body = self._service.brought(self._message)
+        brought = {name: value for name, value in body.items() if name != "request"}
         variables = {**given, **brought} if self._role == "end" else given
         return lambda: self._service.parts.call(self._name, variables)
 
@@ -438,7 +455,7 @@ class Work:
 
     def took(self, result: Any) -> bool:
         """What the part returned. Whether the request ends with that, as it goes on in another fluxion."""
-        self.sent = sendings(result)
+        self.sent = self._service.carried(sendings(result))
         return bool(self.sent)
 
     def _key_of(self, fluxion: str, params: Mapping[str, Any]) -> str | None:
