@@ -23,6 +23,9 @@ APP = "app"
 
 RESERVED = {APP, "input", "output"}
 
+_TEXTS = ("", "text")
+"""Conversions whose results are found under the same key as what is not converted."""
+
 _KEY_PART = re.compile(r"[A-Za-z0-9_-]+")
 _CHANGES = (Mode.WRITE, Mode.ESCAPE)
 _VERBS = {Mode.READ: "reads", Mode.WRITE: "writes", Mode.WALK: "goes through all of", Mode.ESCAPE: "hands on"}
@@ -330,10 +333,12 @@ def _against(
         written = use.key.text or use.key.parameter
         why = f"line {use.place.line} finds an entry of {name} by {written}, which is not a part of the request"
         return why, remedies.NO_PART
-    if own is not None and (own.path, own.convert) != (key.path, key.convert):
+    if own is not None and own.path == key.path and own.convert != key.convert:
+        return f"{line} finds an entry of {name} by a key of another type", remedies.OTHER_TYPE
+    if own is not None and own.path != key.path:
         why = f"{line} finds an entry of {name} by another part of the request: {'.'.join(key.path)}"
         return why, remedies.OTHER_PART
-    if any_key is not None and any_key.convert != key.convert:
+    if any_key is not None and (any_key.convert in _TEXTS) != (key.convert in _TEXTS):
         return f"{line} finds an entry of {name} by a key of another type", remedies.OTHER_TYPE
     return None
 

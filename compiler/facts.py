@@ -77,7 +77,8 @@ class Mode(StrEnum):
 class KeyOf:
     """By what a collection is indexed: `parameter` is a parameter of the unit, or "request" in a handler; `path` what
     is taken of it, such as ("params", "id"). For ("request", ("params", "id")) the kinds are params, query, headers,
-    body, cookies. `convert`: "" or "int". `text`: the expression as written."""
+    body, cookies. `convert`: what is made of it, "" for nothing: "int"; in JavaScript also "parseInt" (of any base that
+    the text says), "number" and "text". `text`: the expression as written."""
 
     parameter: str
     path: tuple[str, ...]

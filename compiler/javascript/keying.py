@@ -16,6 +16,9 @@ from compiler.javascript.values import (
     one,
 )
 
+TEXTS = ("params", "headers", "cookies")
+"""What is text in a request."""
+
 
 class Keying(Linking):
     """Expressions as keys and paths."""
@@ -46,22 +49,24 @@ class Keying(Linking):
                 return None
             return Key(outer.root, (*outer.path, node["property"].text), "", "")
         if node.type == "template_string" and len(node.kids) == 1 and node.kids[0].type == "template_substitution":
-            return self.key_of(node.kids[0].kids[0], depth + 1)
+            return self._converted(node.kids[0].kids[0], "text", depth)
         if node.type == "unary_expression" and node["operator"].text == "+":
-            return self._converted(node["argument"], depth)
+            return self._converted(node["argument"], "number", depth)
         if node.type == "call_expression":
             callee, given = node["function"], node["arguments"].kids
             if callee.type == "identifier" and callee.binding is None and given:
-                if callee.text in ("parseInt", "Number") and self._decimal(given):
-                    return self._converted(given[0], depth)
-                if callee.text == "String":
-                    return self.key_of(given[0], depth + 1)
+                to = self._to(callee.text, given)
+                if to:
+                    return self._converted(given[0], to, depth)
             if callee.type == "member_expression":
                 return self._request_part(self._header(node), node)
         return None
 
-    def _decimal(self, given: list[Node]) -> bool:
-        return len(given) == 1 or (given[1].type == "number" and given[1].text == "10")
+    def _to(self, called: str, given: list[Node]) -> str:
+        """What a function of the language makes of a key; "" for others. `0x1f` is 31 or 0, with no base or with ten."""
+        if called == "parseInt" and len(given) > 1:
+            return "int" if given[1].type == "number" and given[1].text == "10" else ""
+        return {"parseInt": "parseInt", "Number": "number", "String": "text"}.get(called, "")
 
     def _header(self, node: Node) -> Values:
         """`req.get("x-user")`."""
@@ -72,9 +77,13 @@ class Keying(Linking):
             return one(Part(("headers", string_value(given[0]).lower())))
         return NOTHING
 
-    def _converted(self, node: Node, depth: int) -> Key | None:
+    def _converted(self, node: Node, to: str, depth: int) -> Key | None:
         inner = self.key_of(node, depth + 1)
-        return Key(inner.root, inner.path, "int", inner.text) if inner is not None else None
+        if inner is None or inner.convert not in ("", to):
+            return None
+        if to == "text" and inner.root == "request" and inner.path[0] in TEXTS:
+            return inner
+        return Key(inner.root, inner.path, to, inner.text)
 
     def _key_of_name(self, node: Node, depth: int) -> Key | None:
         binding: Binding | None = node.binding

@@ -4,7 +4,14 @@ import { createHash } from "node:crypto";
 import { IncomingMessage } from "node:http";
 
 const KEY_BYTES_MAX = 512;
-const isInt = /^[+-]?\d{1,15}$/;
+// What the code makes of what the request brings.
+const CONVERT = {
+  "": (value) => value,
+  int: (value) => parseInt(value, 10),
+  parseInt: (value) => parseInt(value),
+  number: Number,
+  text: String,
+};
 
 // The request in the body of a message; one that was sent on carries its key where the key is looked for.
 export function requestIn(body) {
@@ -39,8 +46,7 @@ export function keyIn(given, path, convert) {
   else if (kind === "body") value = ctx ? ctx.request.body : given.body;
   else if (kind === "cookies") value = ctx ? { [rest[0]]: ctx.cookies.get(rest[0]) } : given.cookies;
   for (const name of rest) value = value?.[name];
-  if (convert !== "int") return value;
-  return isInt.test(String(value)) ? Number(value) : value;
+  return CONVERT[convert ?? ""](value);
 }
 
 // The key of the context in which the entries under this value are. Two values that are one property have one key.

@@ -77,6 +77,7 @@ export class Keyed {
     for (const { id, get, initial } of this.collections) {
       const held = get();
       const at = place(held, key);
+      if (isOnce(at)) continue;
       const text = fields[fieldOf(id, at)] ?? initial.get(at);
       if (text !== undefined && text !== GONE) put(held, at, restore(text, this.base).get(ROOT));
     }
@@ -88,6 +89,7 @@ export class Keyed {
     for (const { id, get, initial } of this.collections) {
       const held = get();
       const at = place(held, key);
+      if (isOnce(at)) continue;
       const field = fieldOf(id, at);
       const text = has(held, at) ? this.text(id, held, at) : initial.has(at) ? GONE : undefined;
       if (text !== (fields[field] ?? initial.get(at))) changed[field] = text;
@@ -146,6 +148,11 @@ const watching = new WeakSet();
 // The key as the collection has it: names of properties are texts.
 function place(held, key) {
   return held instanceof Map || held instanceof Set ? key : String(key);
+}
+
+// An object that a request brought finds nothing in a Map, and nobody finds what is put there under it.
+function isOnce(at) {
+  return typeof at === "object" && at !== null;
 }
 
 // 1 and "1" are two keys of a Map, in one context.
