@@ -63,7 +63,7 @@ class Keying(Linking):
         return None
 
     def _to(self, called: str, given: list[Node]) -> str:
-        """What a function of the language makes of a key; "" for others. `0x1f` is 31 or 0, with no base or with ten."""
+        """What a function of the language makes of a key; "" for others. `0x1f` is 31, with ten as base 0."""
         if called == "parseInt" and len(given) > 1:
             return "int" if given[1].type == "number" and given[1].text == "10" else ""
         return {"parseInt": "parseInt", "Number": "number", "String": "text"}.get(called, "")
