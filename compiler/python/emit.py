@@ -230,6 +230,9 @@ def streams_of(program: Program, fluxion: Fluxion) -> list[str]:
             if door is not None and (group.name != fluxion.group or group.keeping is Keeping.KEYED):
                 found.append(door.name)
         found += [f.name for f in program.fluxions if f.role is Role.START and f.name != fluxion.name]
+    if fluxion.role is Role.WHOLE:  # it answers what no route leads to
+        reached = {to for _, _, to in inputs_of(program)}
+        found += [f.name for f in program.fluxions if f.entries and f.name not in reached]
     if fluxion.role is Role.STEP and (end := chain_end(program, fluxion)):
         found.append(end)  # what it raises is raised there
     return list(dict.fromkeys(found))

@@ -569,7 +569,8 @@ def _views_given(m: Machine, cls: object, call: Args) -> None:
     if any(isinstance(atom, Ref) for atom in call.every()):
         remedy = "reach it by the name of a module's variable in the class"
         m.hazard(Harm.OPAQUE, "hands objects to the views of a class", m.call_place, remedy)
-    if isinstance(cls, Class) and any(c.scope.names.get("init_every_request") for c in cls.lineage()):
+    told = cls.find("init_every_request") if isinstance(cls, Class) else NOTHING
+    if told and told != frozenset({Const(True)}):
         m.hazard(Harm.OPAQUE, "answers all requests with one view of a class", m.call_place)
 
 

@@ -21,6 +21,7 @@ from random_services import Service
 
 from compiler.compile import compile_source, emit
 from compiler.program import Fluxion, Keeping, Program, Role
+from liquefy import graphfile
 from liquefy.values import pack, unpack
 
 HERE = Path(__file__).parent
@@ -205,6 +206,7 @@ def compiled(file: Path, requests: tuple[str, ...], folder: Path) -> list[Answer
     program = compile_source(file)
     folder.mkdir()
     emit(program, folder)
+    graphfile.read(folder / "graph.yaml")
     if program.language == "python":
         command = [sys.executable, str(HERE / "random_node.py"), "node", str(folder)]
     else:
