@@ -137,6 +137,8 @@ class Heap:
         """Own functions, where they are called."""
         self.calls_of: dict[Function, dict[Function, None]] = {}
         """Own functions that each function calls."""
+        self.loads: dict[str, set[Function]] = {}
+        """Which functions load a file of the service, by a call."""
         self.handed_at: set[Node] = set()
         """Where functions are handed to a package that calls them when it is done."""
         self.answered_at: set[Node] = set()

@@ -56,6 +56,9 @@ class Linking(Frameworks):
             )
             return one(Lib("a module whose name is computed"))
         values = self.module_values(node.file, name)
+        led = self.service.sources[node.file].leads.get(name)
+        if led is not None:
+            self.loads.setdefault(led, set()).add(self.function)
         if not dynamic:
             return values
         self.record.waits = True

@@ -13,12 +13,13 @@ from compiler.javascript.flow import Flow
 from compiler.javascript.libraries import Sort, sort_of
 from compiler.javascript.modules import Source
 from compiler.javascript.scopes import Binding, Class, Function
-from compiler.javascript.syntax import Node
+from compiler.javascript.syntax import Node, string_value
 from compiler.javascript.values import BYTES, THING, Bound, Cls, Func, Lib, Obj, Once, Plain, Value, Word
 
 ERRORS = {"Error", "TypeError", "RangeError", "Object", "EvalError", "SyntaxError"}
 
 PROMISE_HELD = "a promise"
+LOADED_LATE = "of a file that is loaded when a request needs it"
 
 DATA_KINDS = {"object", "array", "map", "set", "instance"}
 
@@ -49,6 +50,7 @@ class Owners:
         self._ids: set[str] = set()
         self._direct: dict[Obj, Root] = {}
         self._reached: dict[Obj, list[Root]] = {}
+        self._loaded = self._at_start()
         self._applications: dict[Obj, Root] = {}
         """With data in their properties."""
         self._variables()
@@ -234,12 +236,37 @@ class Owners:
                 there.append(root)
             todo += [v.target for values in obj.fields.values() for v in values if isinstance(v.target, Obj)]
 
+    def _at_start(self) -> set[str]:
+        """The files that are loaded when the service starts."""
+        sources = self.flow.service.sources
+        found: set[str] = set()
+        todo = [self.flow.service.entry]
+        called = {
+            (function.file, led): None
+            for led, functions in self.flow.loads.items()
+            for function in functions
+            if self.flow.starts(function)
+        }
+        while todo:
+            file = todo.pop()
+            if file in found:
+                continue
+            found.add(file)
+            todo += [led for of, led in called if of == file]
+            root = sources[file].root if file in sources else None
+            for node in root.kids if root is not None else ():
+                named = node.get("source") if node.type in ("import_statement", "export_statement") else None
+                if named is not None and string_value(named) in sources[file].leads:
+                    todo.append(sources[file].leads[string_value(named)])
+        return found
+
     # Variables
 
     def variable(self, root: Root, written: bool) -> Variable:
         """`written`: a request may assign it."""
         initial, detail = self._initial(root, written)
-        return Variable(root.id, root.name, root.place, initial, root.constant, detail)
+        remedy = "load that file when the service starts" if detail == LOADED_LATE else ""
+        return Variable(root.id, root.name, root.place, initial, root.constant, detail, remedy=remedy)
 
     def _initial(self, root: Root, written: bool) -> tuple[Initial, str]:
         found: dict[Initial, str] = {}
@@ -248,6 +275,8 @@ class Owners:
             return Initial.OPAQUE, PROMISE_HELD
         if written and THING in found.values():
             return Initial.OPAQUE, "an object of a library, which calls may change"
+        if written and root.place.file not in self._loaded:
+            return Initial.OPAQUE, LOADED_LATE
         if root.opaque and (written or Initial.ONCE in found):
             return Initial.OPAQUE, root.opaque
         for initial in (Initial.OPAQUE, Initial.ONCE, Initial.VALUE):

@@ -57,6 +57,7 @@ export class Service {
     const raw = role === "end" ? message.body.request : message.body;
     const request = requestIn(raw);
     const keeping = this.groups[group].keeping;
+    registry.checkUndeclared();
     const run = keeping === "whole" ? this.whole : keeping === "keyed" ? this.keyed : this.free;
     const { to, key, error, streamed, unanswered, variables, ...answer } = await run.call(this, pass, request, stream);
     if (error) throw error;

@@ -10,6 +10,7 @@ export class Registry {
   constructor() {
     this.loading = true;
     this.variables = new Map(); // id -> [{name, get, set}], one for each time that its function ran
+    this.undeclared = []; // of those that are state, what had not been declared when the service began
     this.steps = new Map(); // name of a fluxion that is a function of its message -> the function
     this.parts = new AsyncLocalStorage(); // what a handler that was cut is to run, for the request that it is called for
     this.hidden = new Map(); // class -> {read, assign} of its private fields
@@ -129,7 +130,9 @@ export class Registry {
   // The variables that an id means; a property, where what is before the last dot is one. Raises Error.
   find(id) {
     const found = this.variables.get(id) ?? this.ofFunction(id) ?? this.property(id);
-    if (found.length) return found;
+    const there = found.filter(isDeclared);
+    this.undeclared.push(...found.filter((each) => !there.includes(each)));
+    if (there.length) return there;
     throw new Error(`there is no variable ${id} in what the program loaded; compile it again`);
   }
 
@@ -151,6 +154,13 @@ export class Registry {
         },
       },
     ];
+  }
+
+  // Raises Error if something is declared by now that was not when the service began, so that it is in no context. What
+  // a function declares that has returned before never will be.
+  checkUndeclared() {
+    const late = this.undeclared.find(isDeclared);
+    if (late) throw new Error(`${late.name} was declared when the service had begun; declare it before it listens`);
   }
 
   property(id) {
@@ -206,6 +216,15 @@ function read(get) {
   } catch (error) {
     if (error instanceof ReferenceError) return undefined; // its declaration has not been reached
     throw error;
+  }
+}
+
+function isDeclared({ get }) {
+  try {
+    get();
+    return true;
+  } catch (error) {
+    return !(error instanceof ReferenceError);
   }
 }
 
