@@ -482,6 +482,8 @@ def _foreign_decorator(m: Machine, atom: Atom, value: Atoms, node: ast.expr) -> 
         library = f"{atom.of.name}.{atom.name}"
     elif isinstance(atom, Foreign):
         library = atom.library
+    elif isinstance(atom, Ref) and atom.obj.kind == "lib":  # `@cached(cache={})`
+        library = atom.obj.name
     kind, words = about(library) if library else (Kind.PURE, "")
     if library.startswith(("builtins.", "functools.", "dataclasses.", "contextlib.", "abc.", "typing.", "enum.")):
         return value

@@ -274,6 +274,7 @@ _TABLE: dict[str, tuple[Kind, str]] = {
             *("flask_talisman", "flask_paginate", "email_validator", "phonenumbers", "colorlog", "rich", "tqdm"),
             *("python_multipart", "asgiref", "anyio", "sse_starlette", "pickle", "pymemcache", "neo4j", "cassandra"),
             *("kafka", "confluent_kafka", "nats", "minio", "ldap3", "paramiko", "psutil", "wtforms", "mistune"),
+            *("tenacity", "backoff", "deprecated", "wrapt", "pyotp", "pendulum", "more_itertools"),
             *("pygments", "babel", "flask_babel", "tzlocal", "isodate", "inflection", "shortuuid", "nanoid", "hashids"),
         ),
         (Kind.PURE, ""),

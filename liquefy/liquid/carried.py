@@ -36,7 +36,7 @@ class Carrier:
 
     def unpacked(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The variables of a message. Raises BadFrame."""
-        return {**body, **self._codec.restore(body[FIELD])}
+        return {**body, **(self._codec.restore(body[FIELD]) if FIELD in body else {})}
 
 
 def _plain(value: Any) -> bool:

@@ -24,7 +24,7 @@ from liquefy import streaming
 from liquefy.fluxion import Answer, Emit, Message, answer, emit
 from liquefy.liquid import capture, guard, raised
 from liquefy.liquid.binding import Fields, Keyed, Whole
-from liquefy.liquid.carried import FIELD, Carrier
+from liquefy.liquid.carried import Carrier
 from liquefy.liquid.http import Request, Response, request_of
 from liquefy.liquid.keys import forwarded, key_in, original
 from liquefy.liquid.needs import missing
@@ -197,11 +197,8 @@ class Service:
 
     def brought(self, message: Message) -> Mapping[str, Any]:
         """The variables that the part before sent. Raises BadFrame."""
-        body: Mapping[str, Any] = message.body
-        if FIELD not in body:
-            return body
         assert self._carrier is not None
-        return self._carrier.unpacked(body)
+        return self._carrier.unpacked(message.body)
 
     def carried(self, sent: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
         """The same, as it travels."""
@@ -212,7 +209,8 @@ class Service:
         """The last part raises it, where the framework sees it; what the part changed before is kept, as it would be.
         Raises what cannot travel."""
         assert self._codec is not None
-        value, end = raised.told(self._codec, error), self.fluxions[name].get("end")
+        assert self._carrier is not None
+        value, end = raised.told(self._codec, self._carrier, error), self.fluxions[name].get("end")
         if value is None or not end:
             raise error
         return [emit(end, {raised.FIELD: value, "request": message.body["request"]})]
@@ -220,7 +218,8 @@ class Service:
     def again(self, value: Mapping[str, Any]) -> Exception:
         """What a part of a handler raised."""
         assert self._codec is not None
-        return raised.again(self._codec, value)
+        assert self._carrier is not None
+        return raised.again(self._codec, self._carrier, value)
 
     def _job(self, name: str, message: Message, context: Fields | None) -> Job:
         body = original(message.body)
