@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,14 +18,17 @@ from typing import Any
 
 import psutil
 
-from bench import report
-from bench.clusters import GRAPHS, Spent, cluster
-from bench.services import packages, redis, serving
+from bench import judging, report
+from bench.clusters import GRAPHS, LiveCluster, Spent, cluster, graph
+from bench.services import packages, redis, serving, visits
 from liquefy.errors import UserError
 
 CONNECTIONS = (1, 16, 64, 256)
 USERS = 5_000
 WARM_S = 1
+LOOK_S, LOOKS_MAX = 0.2, 20
+"""Between two looks at what is stored, and how many at most."""
+
 PLAIN = (("express", 1), ("fastapi", 1), ("fastapi", 2), ("flask", 2))
 """Framework, and processes."""
 
@@ -35,16 +39,19 @@ def run(plan: report.Plan) -> dict[str, Any]:
     with ExitStack() as stack:
         services = {**_liquid(stack, plan), **_plain(stack, plan)}
         cases = {
-            _name(service, n): functools.partial(asked, url, processes, plan.seconds, n, script)
+            _name(service, n): functools.partial(asked, url, processes, plan.seconds, n, script, stored)
             for n in CONNECTIONS
-            for service, (url, processes, script) in services.items()
+            for service, (url, processes, script, stored) in services.items()
         }
         measured = report.rounds(plan, cases)
     return report.result(plan, measured, users=USERS, redis_sync="everysec", client="wrk -t1")
 
 
-Service = tuple[str, Callable[[], list[psutil.Process]], Path]
-"""Its address, its processes, and the script of who asks it."""
+Stored = Callable[[], list[int]]
+"""How many requests each of the steps that count has counted, as it is stored."""
+
+Service = tuple[str, Callable[[], list[psutil.Process]], Path, Stored]
+"""Its address, its processes, the script of who asks it, and what it has counted."""
 
 
 def _liquid(stack: ExitStack, plan: report.Plan) -> dict[str, Service]:
@@ -52,12 +59,13 @@ def _liquid(stack: ExitStack, plan: report.Plan) -> dict[str, Service]:
     services: dict[str, Service] = {}
     for nodes in (1, 3):
         name = f"{nodes} node{'s' * (nodes > 1)}"
-        both = ((name, "/u"), (f"{name}, speculative", "/ahead/u"))
-        ways = {label: path for label, path in both if _any(plan, label)}
+        both = ((name, "/u", "store"), (f"{name}, speculative", "/ahead/u", "storeAhead"))
+        ways = {label: (path, group) for label, path, group in both if _any(plan, label)}
         if ways:
             running = stack.enter_context(cluster(GRAPHS / "chain", nodes=nodes))
-            for label, path in ways.items():
-                services[label] = (running.http, running.processes, stack.enter_context(users(path)))
+            for label, (path, group) in ways.items():
+                script = stack.enter_context(users(path))
+                services[label] = (running.http, running.processes, script, counted(running, group))
     return services
 
 
@@ -69,7 +77,7 @@ def _plain(stack: ExitStack, plan: report.Plan) -> dict[str, Service]:
         folder, store, script = (stack.enter_context(each) for each in (packages(), redis(), users("/u")))
         for name, (framework, workers) in wanted.items():
             url, processes = stack.enter_context(serving(folder, framework, store, workers))
-            services[name] = (url, functools.partial(list, processes), script)
+            services[name] = (url, functools.partial(list, processes), script, functools.partial(visits, store))
     return services
 
 
@@ -95,15 +103,65 @@ def users(path: str) -> Iterator[Path]:
         yield script
 
 
+def counted(running: LiveCluster, *groups: str) -> Stored:
+    """What these groups have counted of all users, in Redis."""
+    name = graph(running).name
+    keys = [f"u{number}" for number in range(1, USERS + 1)]
+    return lambda: [sum(map(judging.visits, running.contexts(name, group, keys).values())) for group in groups]
+
+
+def nothing() -> list[int]:
+    """Of a service that stores nothing, or only in its own memory: nobody else can look there."""
+    return []
+
+
 def asked(
-    url: str, processes: Callable[[], list[psutil.Process]], seconds: float, connections: int, script: Path
+    url: str,
+    processes: Callable[[], list[psutil.Process]],
+    seconds: float,
+    connections: int,
+    script: Path,
+    stored: Stored,
 ) -> dict[str, float]:
     """Figures of one case; processor time of these processes, `wrk` apart."""
-    wrk(url, WARM_S, connections, script)
-    spent = Spent(processes())
+    figures, roles = measured(url, processes, seconds, connections, script, stored)
+    answered = figures.pop("answered")
+    right = figures.pop("right")
+    return {**figures, "CPU-s/10k": sum(roles.values()) / max(1.0, answered) * 10_000, "right": right}
+
+
+def measured(
+    url: str,
+    processes: Callable[[], list[psutil.Process]],
+    seconds: float,
+    connections: int,
+    script: Path,
+    stored: Stored,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Figures, `answered` too, and the seconds of each kind of process."""
+    before = _settled(stored)
+    warm, warm_answered = wrk(url, WARM_S, connections, script)
+    spent = Spent(processes)
     figures, answered = wrk(url, seconds, connections, script)
-    cpu_s = sum(spent.seconds().values())
-    return {**figures, "CPU-s/10k": cpu_s / max(1, answered) * 10_000, "right": figures["bad"] == 0}
+    roles = spent.seconds()
+    grown = [now - then for then, now in zip(before, _settled(stored), strict=True)]
+    bad = int(warm["bad"] + figures["bad"])
+    wrong = [] if answered else ["nothing was answered"]
+    wrong += judging.requests(warm_answered + answered, bad, 2 * connections, grown)
+    return {**figures, "answered": answered, "right": report.right(wrong)}, roles
+
+
+def _settled(stored: Stored) -> list[int]:
+    """When what was open as `wrk` stopped has ended too: two looks see the same."""
+    now = stored()
+    for _ in range(LOOKS_MAX):
+        if not now:
+            break
+        time.sleep(LOOK_S)
+        before, now = now, stored()
+        if now == before:
+            break
+    return now
 
 
 def wrk(url: str, seconds: float, connections: int, script: Path) -> tuple[dict[str, float], int]:

@@ -7,12 +7,14 @@ It keeps the gateway's promises (order, acknowledgement, sending again), as its 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bench.judging import Book
 from liquefy.graph import Graph
 from liquefy.messages import (
     Ack,
@@ -40,14 +42,22 @@ PACE_S = 0.001
 
 READY_S = 20.0
 
+ANSWER_S = DEADLINE_MS / 1_000 + 10.0
+"""A message that has no answer by then is lost."""
+
+LOOK_S = 1.0
+"""Between two looks whether one is lost."""
+
 DESTINATIONS_MAX = 10_000
 """Keys whose partition need not be worked out again."""
 
 
 class Client:
-    """One session with the broker. `graph`: whose input is asked; used within a running loop."""
+    """One session with the broker. `graph`: whose input is asked; used within a running loop. `book`: where it is
+    kept what was sent and answered."""
 
-    def __init__(self, broker: str, graph: Graph, fluxion: str) -> None:
+    def __init__(self, broker: str, graph: Graph, fluxion: str, book: Book) -> None:
+        self.book = book
         self._name = f"bench-{secrets.token_hex(3)}"
         self._graph, self._fluxion = graph, fluxion
         group = graph.group_by_name[graph.fluxion_by_name[fluxion].group]
@@ -66,9 +76,6 @@ class Client:
         self.begun: list[tuple[float, str]] = []
         """When each of them was due (`time.perf_counter`), and its key."""
         self.answers = 0
-        self.last: dict[str, Any] = {}
-        """The highest answer for each key; answers are numbers."""
-        self.errors: list[str] = []
 
     async def __aenter__(self) -> Client:
         self._link.open()
@@ -91,7 +98,7 @@ class Client:
         for _ in range(outstanding):
             self._send()
         self._flush_soon()
-        await self._idle.wait()
+        await self._all_answered()
         return time.perf_counter() - begin
 
     async def each(self, outstanding: int, messages: Iterator[tuple[str, Any]]) -> None:
@@ -102,16 +109,16 @@ class Client:
         for _ in range(outstanding):
             self._send()
         self._flush_soon()
-        await self._idle.wait()
+        await self._all_answered()
 
-    async def paced(self, rate: float, seconds: float, next_: Callable[[], tuple[str, Any]]) -> float:
-        """Sends so many a second, whatever comes back, and waits for the last answer. What could not be sent in time
-        counts as late."""
+    async def paced(self, rate: float, next_: Callable[[], tuple[str, Any]], ended: asyncio.Event) -> None:
+        """Sends so many a second until `ended`, whatever comes back, and waits for the last answer. What could not be
+        sent in time counts as late."""
         self._forget()
         self._next = lambda: None
         begin = now = time.perf_counter()
         sent = 0
-        while now < begin + seconds:
+        while not ended.is_set():
             for number in range(sent, sent := int((now - begin) * rate)):
                 self._post(*next_(), begin + number / rate)
             self._flush_soon()
@@ -119,8 +126,23 @@ class Client:
             now = time.perf_counter()
         self._idle.clear()
         if self._waiting:
-            await self._idle.wait()
-        return time.perf_counter() - begin
+            await self._all_answered()
+
+    async def _all_answered(self) -> None:
+        while not self._idle.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), LOOK_S)
+            self._give_up(time.perf_counter() - ANSWER_S)
+
+    def _give_up(self, before_s: float) -> None:
+        """What was due before then and has no answer is waited for no more; the next one takes its place."""
+        while self._waiting:
+            root, (began_s, key) = next(iter(self._waiting.items()))
+            if began_s > before_s:
+                break
+            del self._waiting[root]
+            self.book.error(f"{key}: no answer in {ANSWER_S:g} s")
+            self._send()
 
     def _forget(self) -> None:
         self.latencies_s, self.begun, self.answers = [], [], 0
@@ -142,6 +164,7 @@ class Client:
         packed = body if type(body) is bytes else pack(body)
         message = Message(root, self._fluxion, key, packed, now_ms, root, self._name, deadline_ms=now_ms + DEADLINE_MS)
         self._waiting[root] = (began_s, key)
+        self.book.send(key)
         self._outgoing.post(self._destination_of(key), message, None)
 
     def _destination(self, key: str) -> str:
@@ -155,13 +178,7 @@ class Client:
         self.latencies_s.append(time.perf_counter() - began)
         self.begun.append(found)
         self.answers += 1
-        if message.status not in (0, 200):
-            self.errors.append(f"{key}: {message.status} {unpack(message.body)}")
-        else:
-            count = unpack(message.body)
-            if count <= self.last.get(key, 0):
-                self.errors.append(f"{key}: {count} was answered after {self.last[key]}")
-            self.last[key] = count
+        self.book.answer(key, message.status, unpack(message.body))
         self._send()
 
     # -- the link ----------------------------------------------------------------------------------------------
@@ -185,7 +202,7 @@ class Client:
                 if all(self._outgoing.route(each) for each in self._destinations):
                     self._ready.set()
             elif type(message) is Fenced:
-                self.errors.append("the broker does not know us any more")
+                self.book.error("the broker does not know us any more")
         self._flush_soon()
 
     def _flush_soon(self) -> None:

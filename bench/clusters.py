@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 
+from bench import judging
 from bench.report import ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "cluster"))
@@ -18,11 +20,17 @@ sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 from live_cluster import LiveCluster, wait_for
 
 from controller import batches
+from liquefy.contexts import Contexts
 from liquefy.graph import Graph
 
 GRAPHS = ROOT / "bench" / "graphs"
+READ_BYTES = 2_000_000
+"""Of contexts that are read at once, about."""
 
-__all__ = ["GRAPHS", "LiveCluster", "Spent", "cluster", "graph", "quantile", "wait_for", "with_children"]
+__all__ = [
+    "GRAPHS", "LiveCluster", "Spent", "cluster", "contexts_kept", "graph", "quantile", "wait_for", "with_children",
+    "wrong",
+]  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -43,24 +51,70 @@ def graph(running: LiveCluster) -> Graph:
     return found
 
 
+def contexts_kept(running: LiveCluster, group: str) -> int:
+    """How many contexts a group has in Redis."""
+    known = graph(running)
+    names = [f"{known.name}/{group}/{index}" for index in range(known.group_by_name[group].partitions)]
+
+    async def count(contexts: Contexts) -> int:
+        return sum(await asyncio.gather(*map(contexts.context_count, names)))
+
+    return running.store(count)
+
+
+def wrong(
+    running: LiveCluster,
+    group: str,
+    book: judging.Book,
+    answers: int,
+    keys: Sequence[str],
+    expected: judging.Expected,
+    size: int = 100,
+) -> list[str]:
+    """What is wrong with the book, the contexts of these keys (of `size` bytes each) and the number of all contexts."""
+    found = book.wrong(answers)
+    known, at_once = graph(running), max(1, READ_BYTES // size)
+    for first in range(0, len(keys), at_once):
+        some = keys[first : first + at_once]
+        found += judging.stored(book, some, running.contexts(known.name, group, some), expected)
+    return found + judging.same("contexts", contexts_kept(running, group), len(book.answered))
+
+
 def quantile(values: list[float], share: float) -> float:
     """0.0 of none."""
     return batches.quantile(sorted(values), share)
 
 
 class Spent:
-    """Processor time of all processes of a system, from here on."""
+    """Processor time of all processes of a system, from here on; of those too that begin later, or end: of these what
+    they had used when last looked at."""
 
-    def __init__(self, processes: list[psutil.Process]) -> None:
-        self._before = {process: _cpu_s(process) for process in with_children(processes)}
+    def __init__(self, processes: Callable[[], list[psutil.Process]]) -> None:
+        self._processes = processes
+        self._kinds: dict[psutil.Process, str] = {}
+        self._used_s: dict[psutil.Process, float] = {}
+        self.look()
+        self._before_s = dict(self._used_s)
+
+    def look(self) -> None:
+        """Now; before one is killed. Those that are known first, as it takes a while to find others."""
+        self._read(list(self._used_s))
+        self._read([process for process in with_children(self._processes()) if process not in self._used_s])
+
+    def _read(self, processes: list[psutil.Process]) -> None:
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                self._kinds[process] = _kind(process)
+                self._used_s[process] = float(times.user + times.system)
 
     def seconds(self) -> dict[str, float]:
         """By kind of process, those that descend from the ones given included."""
+        self.look()
         spent: dict[str, float] = {}
-        for process, before in self._before.items():
-            with contextlib.suppress(psutil.Error):
-                kind = _kind(process)
-                spent[kind] = spent.get(kind, 0.0) + _cpu_s(process) - before
+        for process, used_s in self._used_s.items():
+            kind = self._kinds[process]
+            spent[kind] = spent.get(kind, 0.0) + used_s - self._before_s.get(process, 0.0)
         return spent
 
 
@@ -71,13 +125,6 @@ def with_children(processes: list[psutil.Process]) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             found += process.children(recursive=True)
     return list(dict.fromkeys(found))
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    with contextlib.suppress(psutil.Error):
-        times = process.cpu_times()
-        return float(times.user + times.system)
-    return 0.0
 
 
 def _kind(process: psutil.Process) -> str:

@@ -1,7 +1,7 @@
 """A counter per key: what one message costs that changes a context, is committed, and is answered.
 
 1,000 keys, uniform or Zipf(1.0); a closed loop of one client that speaks to the broker (no HTTP). After each case the
-contexts must hold exactly what was answered.
+contexts must hold exactly what was answered: how many, their sum, and the last ten in order.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 
 import uvloop
 
-from bench import report
+from bench import judging, report
 from bench.closed_loop import Client
-from bench.clusters import GRAPHS, LiveCluster, Spent, cluster, graph, quantile
+from bench.clusters import GRAPHS, LiveCluster, Spent, cluster, graph, quantile, wrong
+from bench.judging import Book
 from liquefy.values import pack
 
 KEYS = 1_000
@@ -27,10 +28,10 @@ WARM_S = 1.0
 
 def run(plan: report.Plan) -> dict[str, Any]:
     with cluster(GRAPHS / "counter", nodes=1) as running:
-        counts: dict[str, int] = {}
+        book = Book()
         cases = {
             f"{shape}, {outstanding} outstanding": functools.partial(
-                _case, running, plan.seconds, outstanding, shape == "zipf", counts
+                _case, running, plan.seconds, outstanding, shape == "zipf", book
             )
             for shape in ("uniform", "zipf")
             for outstanding in OUTSTANDING
@@ -38,18 +39,17 @@ def run(plan: report.Plan) -> dict[str, Any]:
         return report.result(plan, report.rounds(plan, cases), nodes=1, keys=KEYS, redis_sync="everysec")
 
 
-def _case(
-    running: LiveCluster, seconds: float, outstanding: int, zipf: bool, counts: dict[str, int]
-) -> dict[str, float]:
+def _case(running: LiveCluster, seconds: float, outstanding: int, zipf: bool, book: Book) -> dict[str, float]:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_measure(running, seconds, outstanding, zipf, counts))
+        return runner.run(_measure(running, seconds, outstanding, zipf, book))
 
 
-async def _measure(
-    running: LiveCluster, seconds: float, outstanding: int, zipf: bool, counts: dict[str, int]
-) -> dict[str, float]:
+async def _measure(running: LiveCluster, seconds: float, outstanding: int, zipf: bool, book: Book) -> dict[str, float]:
     keys = [f"key-{i}" for i in range(KEYS)]
-    bodies = {key: pack({"body": {"key": key, "n": 1, "pad": PAD}}) for key in keys}
+    bodies = {
+        key: [pack({"body": {"key": key, "n": judging.n_of(place), "pad": PAD}}) for place in range(judging.NUMBERS)]
+        for key in keys
+    }
     weights = list(accumulate(1 / (i + 1) for i in range(KEYS))) if zipf else None
     chance = random.Random(outstanding)
     drawn = iter(())
@@ -60,21 +60,18 @@ async def _measure(
         if key is None:
             drawn = iter(chance.choices(keys, cum_weights=weights, k=4_096))
             key = next(drawn)
-        return key, bodies[key]
+        return key, bodies[key][book.sent.get(key, 0) % judging.NUMBERS]
 
-    async with Client(running.broker, await asyncio.to_thread(graph, running), "count") as client:
-        client.last = counts
+    async with Client(running.broker, await asyncio.to_thread(graph, running), "count", book) as client:
         await client.run(outstanding, WARM_S, next_)
-        spent = Spent(running.processes())
+        spent = Spent(running.processes)
         took_s = await client.run(outstanding, seconds, next_)
         cpu_s = sum(spent.seconds().values())
-    contexts = await asyncio.to_thread(running.contexts, "counter", "count", keys)
-    right = not client.errors and all(contexts.get(key, {}).get("count") == count for key, count in counts.items())
-    right = right and all(context.get("sum") == context.get("count") for context in contexts.values())
+    found = await asyncio.to_thread(wrong, running, "count", book, client.answers, keys, judging.counter_context)
     shares = {"p50 ms": 0.5, "p99 ms": 0.99, "p99.9 ms": 0.999}
     return {
         "messages/s": client.answers / took_s,
-        "CPU-s/10k": cpu_s / client.answers * 10_000,
+        "CPU-s/10k": cpu_s / max(1, client.answers) * 10_000,
         **{name: quantile(client.latencies_s, share) * 1_000 for name, share in shares.items()},
-        "right": right,
+        "right": report.right(found),
     }

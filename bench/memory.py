@@ -1,5 +1,5 @@
-"""Bytes for each context, idle graph, node and message that waits: what the processes of a cluster have more of memory
-(RSS) for so many more of each, and what Redis says it uses.
+"""Bytes for each context, idle graph, node and message that waits: what the processes of a cluster, Redis among them,
+have more of memory (RSS) for so many more of each. What there is more of is counted.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
-from bench import report
+from bench import judging, report
 from bench.closed_loop import Client
-from bench.clusters import GRAPHS, LiveCluster, cluster, graph, with_children
+from bench.clusters import GRAPHS, LiveCluster, cluster, graph, with_children, wrong
+from bench.judging import Book
 
 CONTEXTS, CONTEXT_BYTES = 50_000, 100
 GRAPHS_MORE = 4
@@ -37,13 +39,17 @@ def run(plan: report.Plan) -> dict[str, Any]:
     return report.result(plan, report.rounds(plan, called), contexts=CONTEXTS, graphs=GRAPHS_MORE, messages=MESSAGES)
 
 
-def _case(measure: Any) -> dict[str, float]:
+def _case(measure: Callable[[LiveCluster], Measured]) -> dict[str, float]:
     with cluster(GRAPHS / "keep", nodes=1) as running:
         time.sleep(SETTLE_S)
         before = _sizes(running)
-        of, after = measure(running)
-    return {f"{kind} B": max(0, after.get(kind, 0) - before.get(kind, 0)) / of for kind in ("all", *_KINDS)}
+        of, after, wrong = measure(running)
+    grown = {f"{kind} B": max(0, after.get(kind, 0) - before.get(kind, 0)) / of for kind in ("all", *_KINDS)}
+    return {**grown, "right": report.right(wrong)}
 
+
+Measured = tuple[int, dict[str, int], list[str]]
+"""How many more there are, the sizes then, and what is wrong with that."""
 
 _KINDS = ("worker", "host", "broker", "controller", "gateway", "redis")
 
@@ -59,23 +65,26 @@ def _sizes(running: LiveCluster) -> dict[str, int]:
     return sizes
 
 
-def _talk(running: LiveCluster, keys: int, size: int) -> None:
+def _contexts(running: LiveCluster) -> Measured:
     async def body() -> None:
-        async with Client(running.broker, known, "keep") as client:
-            await client.each(LOAD_AT_ONCE, ((f"key-{i}", {"body": {"bytes": size}}) for i in range(keys)))
+        async with Client(running.broker, known, "keep", book) as client:
+            messages = ((key, {"body": {"bytes": CONTEXT_BYTES}}) for key in keys)
+            await client.each(LOAD_AT_ONCE, messages)
 
-    known = graph(running)
+    known, book, keys = graph(running), Book(), [f"key-{i}" for i in range(CONTEXTS)]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(body())
-
-
-def _contexts(running: LiveCluster) -> tuple[int, dict[str, int]]:
-    _talk(running, CONTEXTS, CONTEXT_BYTES)
     time.sleep(SETTLE_S)
-    return CONTEXTS, _sizes(running)
+    sizes = _sizes(running)
+    return CONTEXTS, sizes, wrong(running, "keep", book, CONTEXTS, keys, _kept(CONTEXT_BYTES))
 
 
-def _graphs(running: LiveCluster) -> tuple[int, dict[str, int]]:
+def _kept(size: int) -> judging.Expected:
+    """What `keep` makes of messages that want so many bytes."""
+    return lambda count: {"count": count, "pad": "x" * size}
+
+
+def _graphs(running: LiveCluster) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(GRAPHS_MORE):
             app = Path(folder) / f"keep{number}"
@@ -86,34 +95,39 @@ def _graphs(running: LiveCluster) -> tuple[int, dict[str, int]]:
             )
             running.ctl("deploy", str(app), "--wait")
     time.sleep(SETTLE_S)
-    return GRAPHS_MORE, _sizes(running)
+    ready = [known for known in running.ask("status")["graphs"] if not known["unplaced"]]
+    return GRAPHS_MORE, _sizes(running), judging.same("graphs", len(ready), 1 + GRAPHS_MORE)
 
 
-def _nodes(running: LiveCluster) -> tuple[int, dict[str, int]]:
+def _nodes(running: LiveCluster) -> Measured:
     """Another cluster, of two."""
     with cluster(GRAPHS / "keep", nodes=2) as larger:
         time.sleep(SETTLE_S)
-        return 1, _sizes(larger)
+        up = sum(node["state"] == "up" for node in larger.ask("nodes"))
+        return 1, _sizes(larger), judging.same("nodes", up, 2)
 
 
-def _queued(running: LiveCluster) -> tuple[int, dict[str, int]]:
+def _queued(running: LiveCluster) -> Measured:
     """The host is stopped; what comes waits in front of it. Then it goes on, and all are answered."""
     sizes: dict[str, int] = {}
+    found: list[str] = []
 
     async def body() -> None:
-        async with Client(running.broker, known, "keep") as client:
+        async with Client(running.broker, known, "keep", book) as client:
             os.kill(host, signal.SIGSTOP)
             try:
                 pad = "x" * MESSAGE_BYTES
-                messages = ((f"key-{i}", {"body": {"bytes": 0, "pad": pad}}) for i in range(MESSAGES))
+                messages = ((key, {"body": {"bytes": 0, "pad": pad}}) for key in keys)
                 sent = asyncio.create_task(client.each(MESSAGES, messages))
                 await asyncio.sleep(2 * SETTLE_S)
                 sizes.update(await asyncio.to_thread(_sizes, running))
+                waiting = len(book.sent) - len(book.answered)
+                found.extend(judging.same("messages that wait", waiting, MESSAGES))
             finally:
                 os.kill(host, signal.SIGCONT)
             await sent
 
-    known, host = graph(running), running.pid("node1/host")
+    known, host, book, keys = graph(running), running.pid("node1/host"), Book(), [f"key-{i}" for i in range(MESSAGES)]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(body())
-    return MESSAGES, sizes
+    return MESSAGES, sizes, found + wrong(running, "keep", book, MESSAGES, keys, _kept(0))

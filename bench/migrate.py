@@ -18,9 +18,10 @@ from typing import Any
 
 import uvloop
 
-from bench import report
+from bench import judging, report
 from bench.closed_loop import Client
-from bench.clusters import GRAPHS, LiveCluster, cluster, graph, quantile
+from bench.clusters import GRAPHS, LiveCluster, Spent, cluster, graph, quantile, wrong
+from bench.judging import Book
 
 SHAPES = (
     (1_000, 100),
@@ -52,25 +53,25 @@ def run(plan: report.Plan) -> dict[str, Any]:
         names = {f"{rate:,}/s, {shape}": rate for rate in rates}
         if any(map(plan.wanted, names)):
             with cluster(GRAPHS / "keep", nodes=2) as running:
-                counts = _loaded(running, keys, size)
-                called = {n: functools.partial(_case, running, r, keys, size, counts) for n, r in names.items()}
+                book = _loaded(running, keys, size)
+                called = {n: functools.partial(_case, running, r, keys, size, book) for n, r in names.items()}
                 cases += report.rounds(plan, called)
         control = f"control, {shape}"
         cases += report.rounds(plan, {control: functools.partial(_control, keys, size)})
     return report.result(plan, cases, nodes=2, partitions=16, moves_a_round=MOVES)
 
 
-def _loaded(running: LiveCluster, keys: int, size: int) -> dict[str, int]:
+def _loaded(running: LiveCluster, keys: int, size: int) -> Book:
     """Makes a context for each key."""
 
-    async def body() -> dict[str, int]:
+    async def body() -> Book:
         left = iter(range(keys))
         outstanding = max(1, min(LOAD_AT_ONCE, LOADING_BYTES // size))
-        client = Client(running.broker, graph_, "keep")
+        client = Client(running.broker, graph_, "keep", Book())
         async with client:
             await client.each(outstanding, ((f"key-{i}", {"body": {"bytes": size}}) for i in left))
-        assert client.answers == keys, client.errors[:3]
-        return client.last
+        assert client.answers == keys, client.book.errors[:3]
+        return client.book
 
     graph_ = graph(running)
     return _run(body())
@@ -81,42 +82,47 @@ def _run(body: Any) -> Any:
         return runner.run(body)
 
 
-def _case(running: LiveCluster, rate: int, keys: int, size: int, counts: dict[str, int]) -> dict[str, float]:
-    return _run(_measure(running, rate, keys, size, counts, graph(running)))
+def _case(running: LiveCluster, rate: int, keys: int, size: int, book: Book) -> dict[str, float]:
+    return _run(_measure(running, rate, keys, size, book, graph(running)))
 
 
-async def _measure(
-    running: LiveCluster, rate: int, keys: int, size: int, counts: dict[str, int], known: Any
-) -> dict[str, float]:
+async def _measure(running: LiveCluster, rate: int, keys: int, size: int, book: Book, known: Any) -> dict[str, float]:
     chance = random.Random(rate + keys)
     body = {"body": {"bytes": size}}
-    async with Client(running.broker, known, "keep") as client:
-        client.last = counts
-        load = asyncio.create_task(
-            client.paced(rate, MOVES * 3 * GAP_S, lambda: (f"key-{chance.randrange(keys)}", body))
-        )
+    async with Client(running.broker, known, "keep", book) as client:
+        spent, over = await asyncio.to_thread(Spent, running.processes), asyncio.Event()
+        load = asyncio.create_task(client.paced(rate, lambda: (f"key-{chance.randrange(keys)}", body), over))
         await asyncio.sleep(2 * GAP_S)
         results, spans = [], []
-        for _ in range(MOVES):
-            places = await asyncio.to_thread(running.placements, "keep", "keep")
-            owners = [owner for owner, _ in places.values()]
-            target = min(("node1", "node2"), key=owners.count)
-            began_s = time.perf_counter()
-            results.append(await asyncio.to_thread(running.ask, "migrate", what="keep", node=target))
-            spans.append((began_s, time.perf_counter()))
-            await asyncio.sleep(GAP_S)
-        await load
+        try:
+            for _ in range(MOVES):
+                places = await asyncio.to_thread(running.placements, "keep", "keep")
+                owners = [owner for owner, _ in places.values()]
+                target = min(("node1", "node2"), key=owners.count)
+                began_s = time.perf_counter()
+                results.append(await asyncio.to_thread(running.ask, "migrate", what="keep", node=target))
+                spans.append((began_s, time.perf_counter()))
+                await asyncio.sleep(GAP_S)
+        finally:
+            over.set()
+            await load
+        cpu_s = sum((await asyncio.to_thread(spent.seconds)).values())
     moved = [move for result in results for move in result["moves"]]
     pauses = [move["pause_ms"] for move in moved if move["held"] and not move["error"]]
     during, steady = [], []
     for (began_s, _), latency_s in zip(client.begun, client.latencies_s, strict=True):
         inside = any(begin - latency_s <= began_s <= end for begin, end in spans)
         (during if inside else steady).append(latency_s * 1_000)
-    failed = sum(result["failed"] for result in results)
+    touched, pad = sorted({key for _, key in client.begun}), "x" * size
+    found = await asyncio.to_thread(
+        wrong, running, "keep", book, client.answers, touched, lambda count: {"count": count, "pad": pad}, size
+    )
+    found += judging.same("moves that failed", sum(result["failed"] for result in results), 0)
     return {
         "pause p50 ms": quantile(pauses, 0.5), "pause p99 ms": quantile(pauses, 0.99), "paused": len(pauses),
         "moved": len(moved), "p50 ms": quantile(steady, 0.5), "p99 ms": quantile(steady, 0.99),
-        "p99 in moves ms": quantile(during, 0.99), "right": not client.errors and not failed,
+        "p99 in moves ms": quantile(during, 0.99), "CPU-s/10k": cpu_s / max(1, client.answers) * 10_000,
+        "right": report.right(found),
     }  # fmt: skip
 
 

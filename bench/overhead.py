@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 
 from bench import report
-from bench.chain import asked, users
+from bench.chain import Stored, asked, counted, nothing, users
 from bench.clusters import GRAPHS, cluster
-from bench.services import packages, redis, serving
+from bench.services import packages, redis, serving, visits
 
 CONNECTIONS = (1, 64)
 Cases = dict[str, Callable[[], dict[str, float]]]
@@ -29,15 +29,25 @@ def run(plan: report.Plan) -> dict[str, Any]:
         named: Cases = {}
         if any(plan.wanted(f"{kind}, {n} connections") for kind in _HOPS for n in CONNECTIONS):
             hops = stack.enter_context(cluster(GRAPHS / "hops"))
-            for kind, path in _HOPS.items():
-                named |= _cases(stack, plan, kind, hops.http, hops.processes, path)
+            for kind, (path, groups) in _HOPS.items():
+                stored = counted(hops, *groups)
+                named |= _cases(stack, plan, kind, hops.http, hops.processes, path, stored)
         cases += report.rounds(plan, named)
     with ExitStack() as stack:
         cases += report.rounds(plan, _services(stack, plan, stack.enter_context(packages())))
     return report.result(plan, cases, nodes=1, redis_sync="everysec", client="wrk -t1")
 
 
-_HOPS = {f"{kind}, {n} hop{'s' * (n > 1)}": f"/{kind}/{n}/u" for kind in ("stateless", "stateful") for n in (1, 2)}
+_HOPS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "stateless, 1 hop": ("/stateless/1/u", ()),
+    "stateless, 2 hops": ("/stateless/2/u", ()),
+    "stateful, 1 hop": ("/stateful/1/u", ("stateful_only",)),
+    "stateful, 2 hops": ("/stateful/2/u", ("stateful_first", "stateful_second")),
+}
+"""The path of each, and the groups that count on it."""
+
+_VISITING = {"flask": "visit", "fastapi": "visit", "express": "get_user"}
+"""The group that the compiler makes of each service's route."""
 
 
 def _services(stack: ExitStack, plan: report.Plan, folder: Path) -> Cases:
@@ -49,20 +59,28 @@ def _services(stack: ExitStack, plan: report.Plan, folder: Path) -> Cases:
             label = f"{name}, {workers} process{'es' * (workers > 1)}"
             if any(plan.wanted(f"{label}, {n} connections") for n in CONNECTIONS):
                 url, processes = stack.enter_context(serving(folder, framework, kept, workers))
-                named |= _cases(stack, plan, label, url, functools.partial(list, processes), "/u")
+                counts = functools.partial(visits, kept) if kept else nothing
+                named |= _cases(stack, plan, label, url, functools.partial(list, processes), "/u", counts)
         label = f"{framework} liquid"
         if any(plan.wanted(f"{label}, {n} connections") for n in CONNECTIONS):
             source = folder / framework / ("app.js" if framework == "express" else "app.py")
             running = stack.enter_context(cluster(source))
-            named |= _cases(stack, plan, label, running.http, running.processes, "/u")
+            counts = counted(running, _VISITING[framework])
+            named |= _cases(stack, plan, label, running.http, running.processes, "/u", counts)
     return named
 
 
 def _cases(
-    stack: ExitStack, plan: report.Plan, label: str, url: str, processes: Callable[[], list[psutil.Process]], path: str
+    stack: ExitStack,
+    plan: report.Plan,
+    label: str,
+    url: str,
+    processes: Callable[[], list[psutil.Process]],
+    path: str,
+    stored: Stored,
 ) -> Cases:
     script = stack.enter_context(users(path))
     return {
-        f"{label}, {n} connections": functools.partial(asked, url, processes, plan.seconds, n, script)
+        f"{label}, {n} connections": functools.partial(asked, url, processes, plan.seconds, n, script, stored)
         for n in CONNECTIONS
     }

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from bench import report, views
+from bench import judging, report, views
 from bench.clusters import LiveCluster, cluster, wait_for
 from controller import balance
 from controller.trial import View
@@ -60,7 +60,8 @@ def _plan(view: View, moves_max: int) -> dict[str, float]:
     took, cpu = time.perf_counter() - began, time.process_time() - spent
     return {
         "s": took, "CPU-s": cpu, "moves": len(found.moves),
-        "highest/bound": found.expected / views.lower_bound(view),
+        "highest/bound": views.highest(view, [*found.required, *found.moves]) / views.lower_bound(view),
+        "right": report.right(judging.planned(view, found)),
     }  # fmt: skip
 
 

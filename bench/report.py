@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from liquefy import sending
 
 ROOT = Path(__file__).resolve().parents[1]
+WRONG_SHOWN_MAX = 5
 
 
 class Plan(NamedTuple):
@@ -59,6 +60,15 @@ def merged(figures: list[dict[str, float]]) -> dict[str, Any]:
         else:
             result[key] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
     return result
+
+
+def right(wrong: list[str]) -> bool:
+    """Whether nothing is wrong; says what is, if anything."""
+    for line in wrong[:WRONG_SHOWN_MAX]:
+        print(f"wrong: {line}", file=sys.stderr, flush=True)
+    if len(wrong) > WRONG_SHOWN_MAX:
+        print(f"wrong: and {len(wrong) - WRONG_SHOWN_MAX:,} more", file=sys.stderr, flush=True)
+    return not wrong
 
 
 def result(plan: Plan, cases: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from typing import Any
 import psutil
 import uvloop
 
-from bench import report
-from bench.chain import users, wrk
+from bench import judging, report
+from bench.chain import counted, measured, users
 from bench.closed_loop import Client
-from bench.clusters import GRAPHS, LiveCluster, Spent, cluster, graph, quantile
+from bench.clusters import GRAPHS, LiveCluster, Spent, cluster, graph, quantile, wrong
+from bench.judging import Book
 
 ROUNDS_OF_WORK = 100_000
 """Some milliseconds of Python a message."""
@@ -40,9 +41,10 @@ def run(plan: report.Plan) -> dict[str, Any]:
         name = f"burning, {nodes} node{'s' * (nodes > 1)} of one core"
         if plan.wanted(name):
             with cluster(GRAPHS / "burn", nodes=nodes) as running:
+                book = Book()
                 for index in range(nodes):
                     _pin(running.pid(f"node{index + 1}"), index % (os.cpu_count() or 1))
-                cases += report.rounds(plan, {name: functools.partial(_burn, running, plan.seconds)})
+                cases += report.rounds(plan, {name: functools.partial(_burn, running, plan.seconds, book)})
     if plan.wanted("model"):
         cases += _model(plan)
     return report.result(plan, cases, work=ROUNDS_OF_WORK, outstanding=OUTSTANDING, fitted=FITTED, checked=CHECKED)
@@ -55,30 +57,39 @@ def _pin(pid: int, core: int) -> None:
             os.sched_setaffinity(thread.id, {core})
 
 
-def _burn(running: LiveCluster, seconds: float) -> dict[str, float]:
-    return _asked(running, "burn", OUTSTANDING, seconds, {"rounds": ROUNDS_OF_WORK})[0]
+def _burn(running: LiveCluster, seconds: float, book: Book) -> dict[str, float]:
+    body = {"rounds": ROUNDS_OF_WORK}
+    return _asked(running, "burn", OUTSTANDING, seconds, body, book, lambda count: {"count": count})[0]
 
 
 def _asked(
-    running: LiveCluster, fluxion: str, outstanding: int, seconds: float, body: dict[str, Any]
+    running: LiveCluster,
+    fluxion: str,
+    outstanding: int,
+    seconds: float,
+    body: dict[str, Any],
+    book: Book,
+    expected: judging.Expected,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Figures, and microseconds of each role a message."""
+    """Figures, and microseconds of each role a message. The message says `n` as the judge wants it."""
     known = graph(running)
     chance = random.Random(outstanding)
 
     def next_() -> tuple[str, Any]:
         key = f"key-{chance.randrange(KEYS)}"
-        return key, {"body": {"key": key, **body}}
+        return key, {"body": {"key": key, "n": judging.n_of(book.sent.get(key, 0)), **body}}
 
     async def measure() -> tuple[dict[str, float], dict[str, float]]:
-        async with Client(running.broker, known, fluxion) as client:
+        async with Client(running.broker, known, fluxion, book) as client:
             await client.run(outstanding, WARM_S, next_)
-            spent = Spent(running.processes())
+            spent = Spent(running.processes)
             took_s = await client.run(outstanding, seconds, next_)
-            roles = {role: cpu_s / client.answers * 1e6 for role, cpu_s in spent.seconds().items()}
+            roles = {role: cpu_s / max(1, client.answers) * 1e6 for role, cpu_s in spent.seconds().items()}
+        keys = [f"key-{i}" for i in range(KEYS)]
+        found = await asyncio.to_thread(wrong, running, fluxion, book, client.answers, keys, expected)
         figures = {
             "messages/s": client.answers / took_s, "p50 ms": quantile(client.latencies_s, 0.5) * 1_000,
-            "CPU-s/10k": sum(roles.values()) / 100, "right": not client.errors,
+            "CPU-s/10k": sum(roles.values()) / 100, "right": report.right(found),
         }  # fmt: skip
         return figures, roles
 
@@ -90,9 +101,12 @@ def _model(plan: report.Plan) -> list[dict[str, Any]]:
     """A case for each role, one for the gateway and one for each check."""
     with cluster(GRAPHS / "counter", nodes=1) as running:
         taken: dict[int, list[dict[str, float]]] = {}
+        book, right = Book(), dict.fromkeys((*FITTED, *CHECKED), True)
         for number in range(plan.rounds):
             for n in (*FITTED, *CHECKED):
-                roles = _asked(running, "count", n, plan.seconds, {"n": 1, "pad": "x" * 64})[1]
+                body = {"pad": "x" * 64}
+                figures, roles = _asked(running, "count", n, plan.seconds, body, book, judging.counter_context)
+                right[n] = right[n] and bool(figures["right"])
                 taken.setdefault(n, []).append(roles)
                 plan.tell(
                     f"{plan.bench} model {number + 1}/{plan.rounds} {n} outstanding: {sum(roles.values()):.1f} us"
@@ -105,7 +119,7 @@ def _model(plan: report.Plan) -> list[dict[str, Any]]:
     cases: list[dict[str, Any]] = []
     for role, (message_us, batch_us) in sorted(fitted.items()):
         if message_us > 0 and role in ("broker", "worker", "host", "redis-server"):
-            cases.append(_saturates(role, message_us, batch_us))
+            cases.append(_saturates(role, message_us, batch_us, all(right[n] for n in FITTED)))
     for n in CHECKED:
         told = sum(message_us + batch_us / n for message_us, batch_us in fitted.values())
         measured = sum(known[n].values())
@@ -115,6 +129,7 @@ def _model(plan: report.Plan) -> list[dict[str, Any]]:
                 "us": _one(measured),
                 "model us": _one(told),
                 "ratio": _one(told / measured),
+                "right": right[n],
             }
         )
     return [*cases, _gateway(plan)]
@@ -127,25 +142,25 @@ def fit(measured: dict[int, float]) -> tuple[float, float]:
     return of_many - batch_us / many, batch_us
 
 
-def _saturates(role: str, message_us: float, batch_us: float) -> dict[str, Any]:
+def _saturates(role: str, message_us: float, batch_us: float, right: bool) -> dict[str, Any]:
     most = 1e6 / (message_us + batch_us / FITTED[-1])
     return {
         "case": f"model, {role}", "us": _one(message_us), "us a batch": _one(batch_us), "saturates at/s": _one(most),
-        f"for {WANTED:,}/s": _one(-(-WANTED // most)),
+        f"for {WANTED:,}/s": _one(-(-WANTED // most)), "right": right,
     }  # fmt: skip
 
 
 def _gateway(plan: report.Plan) -> dict[str, Any]:
     """By HTTP, as that is what it costs."""
     costs: list[float] = []
+    right = True
     with cluster(GRAPHS / "chain", nodes=1) as running, users("/u") as script:
-        wrk(running.http, WARM_S, 256, script)
-
+        stored = counted(running, "store")
         for _ in range(plan.rounds):
-            spent = Spent(running.processes())
-            answered = wrk(running.http, plan.seconds, 256, script)[1]
-            costs.append(spent.seconds().get("gateway", 0.0) / max(1, answered) * 1e6)
-    return _saturates("gateway", quantile(costs, 0.5), 0.0)
+            figures, roles = measured(running.http, running.processes, plan.seconds, 256, script, stored)
+            costs.append(roles.get("gateway", 0.0) / max(1.0, figures["answered"]) * 1e6)
+            right = right and bool(figures["right"])
+    return _saturates("gateway", quantile(costs, 0.5), 0.0, right)
 
 
 def _one(value: float) -> dict[str, float]:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import redis as client
 
 from bench.report import ROOT
 from liquefy.errors import UserError
@@ -50,6 +51,12 @@ def redis() -> Iterator[RedisServer]:
             yield server
         finally:
             server.stop()
+
+
+def visits(store: RedisServer) -> list[int]:
+    """How many requests are counted there."""
+    with client.Redis.from_url(store.url) as connection:
+        return [sum(map(int, connection.hvals("visits")))]
 
 
 @contextlib.contextmanager
