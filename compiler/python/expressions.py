@@ -255,6 +255,9 @@ def _missing(m: Machine, obj: Obj, name: str, node: ast.AST) -> Atoms:
     if obj.cls is not None and obj.cls.find("__getattr__") and not name.startswith("__"):
         return memory.special(m, Ref(obj), "__getattr__", frozenset({Const(name)}))
     if obj.cls is not None and (set(obj.cls.libraries()) & _CONTAINERS):
+        if name == "data":  # of a UserList, a UserDict: what it holds
+            memory.record(m, obj, Mode.READ, m.here(node))
+            return frozenset({Part(obj)})
         return frozenset({Method(Ref(obj), name)})
     if obj.cls is not None and (libraries := obj.cls.libraries()):
         holder = Obj("lib", obj.place, obj.live, libraries[0], owner=obj.root())
@@ -304,14 +307,17 @@ def _subscript(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
         return _annotated(key)
     if any(isinstance(atom, Lib) and atom.name == "sys.modules" for atom in of):
         return _module_named(m, key, node)
+    missing: Atoms = NOTHING
     for atom in of:
         if isinstance(atom, Part):
             memory.special(m, atom, "__getitem__", key)
+        if isinstance(atom, Part) or (isinstance(atom, Ref) and atom.obj.cls is not None):
+            missing |= memory.special(m, atom, "__missing__", key)
         if isinstance(atom, Ref) and atom.obj.kind == "instance" and atom.obj.cls is not None:
             methods = _through_class(m, atom.obj.cls, frozenset({atom}), "__getitem__", node)
             if methods:
                 return calls.call(m, methods, calls.Args((key,)), node, frame)
-    return memory.get_item(m, of, key, where)
+    return memory.get_item(m, of, key, where) | missing
 
 
 def _module_named(m: Machine, key: Atoms, node: ast.AST) -> Atoms:
