@@ -380,6 +380,10 @@ class ControllerState:
     # -- what the broker says ------------------------------------------------------------------------------
 
     def _landed(self, landed: Landed, link: int) -> None:
+        node = self._cluster.nodes.get(landed.node)
+        if node is None or link not in node.sessions:  # another broker has told that this process is no more
+            self._placing.heard(landed.partition, landed.epoch)
+            return
         self._migrations.on_landed(landed, link)
         self._placing.on_landed(landed)
         self._deploying.on_landed(landed.partition)

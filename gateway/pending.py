@@ -109,7 +109,7 @@ class GatewayState:
         self._storing: dict[bytes, Storing] = {}
         self._strays = Strays()
         self._streams = Streams(config.stream_silence_ms_max, self._claim, self.links)
-        self._graphs: set[str] = set()
+        self._graphs: dict[str, Graph] = {}
         self._in_force: list[Graph] = []
         self._beat_ms = 0
         self._handlers: dict[type, Any] = {
@@ -216,7 +216,7 @@ class GatewayState:
                 return []  # once more, by another broker
             self._in_force = message.graphs
             self.router = Router(message.graphs)
-            self._graphs = {graph.name for graph in message.graphs}
+            self._graphs = {graph.name: graph for graph in message.graphs}
             conflicts = self.router.conflicts
             lines: list[Effect] = [Log("error", f"route left out: {line}", "route") for line in conflicts]
             names = ", ".join(f"{graph.name} version {graph.version}" for graph in message.graphs)
@@ -540,11 +540,16 @@ class GatewayState:
             if not request.waits and request.acked:
                 self._release(request)
 
+    def _exists(self, partition: str) -> bool:
+        graph, group, index = partition.split("/")
+        found = self._graphs[graph].group_by_name.get(group) if graph in self._graphs else None
+        return found is not None and int(index) < found.partitions
+
     def _abandon(self) -> None:
-        """What goes to a graph that is undeployed, or that the store has lost, nobody will ever take; who waits for an
-        answer does so until the deadline."""
+        """What goes to a graph that is undeployed, or that the store has lost, or to a partition that a later version
+        has not, nobody will ever take; who waits for an answer does so until the deadline."""
         for destination in self._outgoing.homeless():
-            if destination[: destination.index("/")] not in self._graphs:
+            if not self._exists(destination):
                 for request in self._outgoing.abandon(destination, lambda request: not request.waits):
                     request.acked = True
                     self._release(request)

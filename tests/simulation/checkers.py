@@ -310,6 +310,7 @@ def unsettled(world: World) -> list[str]:
             flow, ownership = worker.state.flow, worker.state.ownership
             left += [f"{worker.name}: {p.name} has {len(p.working)}" for p in flow.partitions.values() if p.working]
             left += [f"{worker.name}: {p} is moving" for p in ownership._moving]
+            left += [f"{worker.name} is about to stop"] if worker.state.leaving_since_ms else []
             if len(flow.outgoing):
                 left.append(f"{worker.name}: {len(flow.outgoing)} unacknowledged")
     for gateway in world.gateways.values():

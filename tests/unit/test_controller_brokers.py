@@ -145,6 +145,26 @@ def test_what_was_passed_over_and_is_gone_is_not_taken_up() -> None:
     assert world.states()["node1"] == ("gone", 0)
 
 
+def test_what_a_broker_says_of_a_process_that_is_no_more_does_not_count() -> None:
+    """The other broker has told of the next process, which loads its code yet."""
+    world = two(nodes=1)
+    owned = dict(world.workers["node1"].owned)
+    world.workers["node1"].owned.clear()
+    world.workers["node1"].prepares = False
+    world.unreached("node1", 1)
+    world.started["node1"] += 5_000
+    world.reached("node1", 1)
+    for partition, epoch in owned.items():
+        world.feed(ev.FromBroker(m.Landed(partition, epoch, "node1"), 0))
+    world.unreached("node1", 0)
+    world.reached("node1", 0)
+    world.workers["node1"].prepares = True
+    for name in sorted({partition.split("/")[0] for partition in owned}):
+        world.said(world.workers["node1"], m.Prepared(name, 1, ""))
+    world.run(3_000)
+    assert world.workers["node1"].owned.keys() == owned.keys()
+
+
 def test_a_node_that_one_broker_has_not_is_not_gone_and_its_code_is_asked_for_by_the_other() -> None:
     world = two()
     world.effects.clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from gateway.events import (
     Answer,
     Begin,
@@ -352,6 +354,20 @@ def test_a_request_that_is_answered_is_forgotten_with_its_graph_but_not_while_th
     gateway.do(Tick())
     assert gateway.state.figures()["messages_unacknowledged"] == 1
     gateway.do(FromBroker(Routes([Route("g/plain/0", "", b"", 1, 1)])))
+    gateway.do(Tick())
+    assert gateway.state.figures()["messages_unacknowledged"] == 0
+
+
+def test_a_request_that_is_answered_is_forgotten_with_its_partition() -> None:
+    """Undeployed, and deployed again with fewer."""
+    gateway = Gateway()
+    _, posted = gateway.post()
+    gateway.answer(posted.message)
+    gateway.do(FromBroker(Routes([Route("g/plain/0", "", b"", 1, 1)])))
+    gateway.do(Tick())
+    assert gateway.state.figures()["messages_unacknowledged"] == 1
+    without = replace(GRAPH, groups=(Group("plain", False, 0), Group("keyed", True, 4)))
+    gateway.do(FromPeer(b"controller#1", Graphs([without])))
     gateway.do(Tick())
     assert gateway.state.figures()["messages_unacknowledged"] == 0
 
