@@ -17,6 +17,9 @@ from compiler.javascript.syntax import FUNCTIONS, Node
 from compiler.javascript.values import PROMISE, Func, Obj, Word
 
 SETTLES = ("then", "catch", "finally")
+GIVES_PROMISES = ("map", "flatMap", "reduce", "reduceRight")
+"""Methods whose result has what the functions they are given have returned."""
+
 CALLS_DEEP_MAX = 32
 """Own functions that call each other so deep are followed; deeper ones are taken not to go on."""
 
@@ -55,6 +58,7 @@ class Late:
         self._answers: dict[Function, bool] = {}
         self._responds: dict[Function, bool] = {}
         self._touches: dict[Function, bool] = {}
+        self._throws: dict[Function, bool] = {}
 
     def places(self, function: Function, *, handles: bool) -> tuple[Place, ...]:
         """Where the function touches state late. `handles`: a framework calls it, and does not wait for it."""
@@ -233,6 +237,7 @@ class Late:
                 if self._of(callee, here, False, walk.depth + 1):
                     walk.found[node.place] = None
         here = self._handed(node, here, walk)
+        self._left(node, callees, walk)
         if node in self.flow.answered_at or any(self.responds(callee) for callee in callees):
             here = _At(True, here.late)
         return here
@@ -287,6 +292,27 @@ class Late:
         for function in functions:
             if self.touches(function):
                 walk.found[self._touched_in(function)] = None
+
+    def _left(self, node: Node, callees: list[Function], walk: _Walk) -> None:
+        """What the call begins and nobody waits for, or not for all of it: `items.forEach(async ...)`, a promise in a
+        variable that is not looked at, those that lose a race, the others where one of several fails."""
+        callee = node.get("function")
+        name = callee["property"].text if callee is not None and callee.type == "member_expression" else ""
+        each = [*_written(node), *self._named(node)] if name in CALLS_BACK else []
+        begun = [f for f in (*each, *callees) if f.asynchronous or PROMISE in self.flow.returned.get(f, ())]
+        if not begun or any(self.responds(f) for f in begun):
+            return
+        left = True if each and name not in GIVES_PROMISES else unwaited(node, self._answers_then)
+        if isinstance(left, Node):
+            beside = (f for at in left.walk() for f in self.flow.called_at.get(at, ()))
+            left = any(self.throws(f) for f in (*begun, *beside))
+        if left:
+            for function in begun:
+                for place in self._of(function, _At(answered=True), False, walk.depth + 1):
+                    walk.found[place] = None
+
+    def _answers_then(self, call: Node) -> bool:
+        return any(self.answers(f) for f in (*_written(call), *self._named(call)))
 
     def _touched_in(self, function: Function) -> Place:
         """Where it touches state first, or calls what does."""
@@ -386,6 +412,14 @@ class Late:
             self._responds[function] = own or self._calls(function, self.responds)
         return self._responds[function]
 
+    def throws(self, function: Function) -> bool:
+        """It, or what it calls, has a `throw`."""
+        if function not in self._throws:
+            self._throws[function] = False
+            own = any(node.type == "throw_statement" for node in function.node.walk())
+            self._throws[function] = own or self._calls(function, self.throws)
+        return self._throws[function]
+
     def touches(self, function: Function) -> bool:
         """It, or what it calls, touches state."""
         if function not in self._touches:
@@ -422,3 +456,52 @@ def _with_inner(function: Function) -> Iterator[Function]:
 def _written(node: Node) -> list[Function]:
     there = node.get("arguments")
     return [kid.info for kid in there.kids if kid.type in FUNCTIONS] if there is not None else []
+
+
+_THROUGH = ("parenthesized_expression", "unary_expression", "binary_expression", "ternary_expression", "array")
+
+
+def unwaited(call: Node, answers: Callable[[Node], bool]) -> bool | Node:
+    """Whether nobody waits for the promise that a call gives; the call of `Promise.all` if it is one of several that
+    are waited for until the first fails. What is handed on or kept counts as waited for. `answers`: whether what a
+    `.then(...)` is given does."""
+    at = call
+    together: Node | None = None
+    while at.parent is not None:
+        parent = at.parent
+        if parent.type == "expression_statement":
+            return True
+        if parent.type == "await_expression":
+            return together or False
+        if parent.type == "variable_declarator":
+            return not _looked_at(parent["name"])
+        if parent.type == "arguments":
+            called = parent.parent.get("function") if parent.parent is not None else None
+            if called is None or called.type != "member_expression" or called["object"].text != "Promise":
+                return False
+            way = called["property"].text
+            if way in ("race", "any"):
+                return True
+            at = parent.parent or at
+            together = at if way == "all" else together
+        elif parent.type == "member_expression" and parent["property"].text in SETTLES and parent.parent is not None:
+            at = parent.parent
+            if answers(at):
+                return together or False
+        elif parent.type in _THROUGH:
+            at = parent
+        else:
+            return False
+    return False
+
+
+def _looked_at(name: Node) -> bool:
+    """Whether a variable is used anywhere but where it is declared; a pattern is."""
+    binding = name.binding
+    if name.type != "identifier" or not isinstance(binding, Binding):
+        return True
+    around = binding.scope.function.node
+    return any(node.binding is binding and node is not name for node in around.walk() if node.type in _NAMES)
+
+
+_NAMES = ("identifier", "shorthand_property_identifier")
