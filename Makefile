@@ -12,7 +12,7 @@
 # make prove-migration            20 migrations in a row at 2,000 requests/s: answers, counters, pauses
 # make fuzz [MINUTES=5]           garbage for every parser, and whatever peers may say for every state
 # make bench [BENCH=counter]      what is measured, with the figures that docs/PERFORMANCE.md has
-# make bench-compare BASE=commit  the same of two commits, in turns
+# make bench-compare BASE=commit  two commits in turns, of [BENCH=counter] (all: of all)
 # make equivalence CORPUS=folder  services as they are and compiled: the same answers
 # make prove-balance              a skew on one node: even within 15 s, and quiet for five minutes
 # make docker-check               what README.md says about Docker, tried on the engine that is there (four minutes)
@@ -89,7 +89,8 @@ bench: $(DEV)
 	$(PY) -m bench $(BENCH)
 
 bench-compare: $(DEV)
-	$(PY) -m bench.compare $(BASE) $(filter-out all,$(BENCH))
+	$(if $(BASE),,$(error say which commit to compare with: make bench-compare BASE=commit))
+	$(PY) -m bench.compare $(BASE) $(if $(filter file,$(origin BENCH)),counter,$(BENCH))
 
 prove-migration: $(DEV)
 	$(PY) tests/chaos/migration.py

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import re
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ import psutil
 
 from bench import judging, report
 from bench.clusters import GRAPHS, LiveCluster, Spent, cluster, graph
-from bench.services import packages, redis, serving, visits
+from bench.services import packages, redis, serving, versions, visits
 from liquefy.errors import UserError
 
 CONNECTIONS = (1, 16, 64, 256)
@@ -33,18 +34,26 @@ PLAIN = (("express", 1), ("fastapi", 1), ("fastapi", 2), ("flask", 2))
 """Framework, and processes."""
 
 
+def names() -> list[str]:
+    services = [name for nodes in (1, 3) for name in _ways(nodes)]
+    return [_name(service, n) for service in (*services, *_PLAIN) for n in CONNECTIONS]
+
+
 def run(plan: report.Plan) -> dict[str, Any]:
     """All are up at once, and idle but for the one that is asked; of each round, what has as many connections follows
     one another, so that what else the machine does falls on all alike."""
     with ExitStack() as stack:
-        services = {**_liquid(stack, plan), **_plain(stack, plan)}
+        plain, versions = _plain(stack, plan)
+        services, seconds = {**_liquid(stack, plan), **plain}, whole(plan.seconds)
         cases = {
-            _name(service, n): functools.partial(asked, url, processes, plan.seconds, n, script, stored)
+            _name(service, n): functools.partial(asked, url, processes, seconds, n, script, stored)
             for n in CONNECTIONS
             for service, (url, processes, script, stored) in services.items()
         }
         measured = report.rounds(plan, cases)
-    return report.result(plan, measured, users=USERS, redis_sync="everysec", client="wrk -t1")
+    return report.result(
+        plan, measured, versions, seconds=seconds, users=USERS, redis_sync="everysec", client="wrk -t1"
+    )
 
 
 Stored = Callable[[], list[int]]
@@ -58,9 +67,7 @@ def _liquid(stack: ExitStack, plan: report.Plan) -> dict[str, Service]:
     """The graph has the chain twice: behind `/ahead/`, all that follows the context is speculative."""
     services: dict[str, Service] = {}
     for nodes in (1, 3):
-        name = f"{nodes} node{'s' * (nodes > 1)}"
-        both = ((name, "/u", "store"), (f"{name}, speculative", "/ahead/u", "storeAhead"))
-        ways = {label: (path, group) for label, path, group in both if _any(plan, label)}
+        ways = {label: way for label, way in _ways(nodes).items() if _any(plan, label)}
         if ways:
             running = stack.enter_context(cluster(GRAPHS / "chain", nodes=nodes))
             for label, (path, group) in ways.items():
@@ -69,16 +76,27 @@ def _liquid(stack: ExitStack, plan: report.Plan) -> dict[str, Service]:
     return services
 
 
-def _plain(stack: ExitStack, plan: report.Plan) -> dict[str, Service]:
-    named = {f"{framework} with Redis x {workers}": (framework, workers) for framework, workers in PLAIN}
-    wanted = {name: what for name, what in named.items() if _any(plan, name)}
+def _ways(nodes: int) -> dict[str, tuple[str, str]]:
+    """The path of each, and the group that counts on it."""
+    name = f"{nodes} node{'s' * (nodes > 1)}"
+    return {name: ("/u", "store"), f"{name}, speculative": ("/ahead/u", "storeAhead")}
+
+
+_PLAIN = {f"{framework} with Redis x {workers}": (framework, workers) for framework, workers in PLAIN}
+
+
+def _plain(stack: ExitStack, plan: report.Plan) -> tuple[dict[str, Service], dict[str, str]]:
+    """And the versions of what they are made with."""
+    wanted = {name: what for name, what in _PLAIN.items() if _any(plan, name)}
     services: dict[str, Service] = {}
+    made_with: dict[str, str] = {}
     if wanted:
         folder, store, script = (stack.enter_context(each) for each in (packages(), redis(), users("/u")))
+        made_with = versions(folder)
         for name, (framework, workers) in wanted.items():
             url, processes = stack.enter_context(serving(folder, framework, store, workers))
             services[name] = (url, functools.partial(list, processes), script, functools.partial(visits, store))
-    return services
+    return services, made_with
 
 
 def _name(service: str, connections: int) -> str:
@@ -164,9 +182,14 @@ def _settled(stored: Stored) -> list[int]:
     return now
 
 
+def whole(seconds: float) -> int:
+    """`wrk` measures for whole seconds."""
+    return math.ceil(seconds)
+
+
 def wrk(url: str, seconds: float, connections: int, script: Path) -> tuple[dict[str, float], int]:
     """Figures, and how many requests were answered."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script), url + "/"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{whole(seconds)}s", "--latency", "-s", str(script), url + "/"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     answered = int(_found(r"(\d+) requests in", text))
     bad = int(_found(r"Non-2xx or 3xx responses: (\d+)", text)) + sum(

@@ -5,75 +5,158 @@ that what else the machine does falls on both; what counts is the ratio of the m
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.__main__ import NAMES
+from bench import __main__ as bench
 from bench.report import ROOT
+from liquefy.errors import UserError
+
+END_S = 60.0
+"""A benchmark that is told to end has so long to end its clusters."""
+
+OURS, THEIRS = "this tree", "BASE"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description="Measures two commits in turns.")
     parser.add_argument("base", help="commit to compare this tree with")
-    parser.add_argument("names", nargs="*", help=f"benchmarks [counter]: {', '.join(NAMES)}")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("names", nargs="*", help=f"benchmarks [counter]: {', '.join(bench.NAMES)}, or all")
+    parser.add_argument("--rounds", type=bench.rounds, default=5)
+    parser.add_argument("--seconds", type=bench.seconds, default=5.0)
     parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--plain", action="store_true", help="measure plain Python instead of compiled copies")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="liquefy-base-") as folder:
-        base = Path(folder) / "base"
-        added = subprocess.run(["git", "worktree", "add", "-q", "--detach", str(base), options.base], cwd=ROOT)
-        if added.returncode:
-            print(f"error: {options.base} is no commit here\n  remedy: give one that `git log` shows", file=sys.stderr)
-            return 2
-        try:
-            for name in options.names or ["counter"]:
-                print(_compared(name, base, options), flush=True)
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(base)], cwd=ROOT, check=False)
-    return 0
+    names = bench.NAMES if "all" in options.names else tuple(options.names or ["counter"])
+    if unknown := set(names) - set(bench.NAMES):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(bench.NAMES)}, and all")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(bench.ENDED))
+    fine = True
+    try:
+        names = tuple(bench.fitting(names, options.only))
+        with _tree(options.base) as base:
+            for name in names:
+                runs: dict[str, list[Run]] = {OURS: [], THEIRS: []}
+                for _ in range(options.rounds):
+                    for label, tree in ((OURS, ROOT), (THEIRS, base)):
+                        runs[label].append(_measured(name, tree, options))
+                lines, right = compared(runs)
+                print(f"{name}: this tree against {options.base}, {options.rounds} rounds in turns", *lines, sep="\n")
+                sys.stdout.flush()
+                fine = fine and right
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0 if fine else 1
 
 
-def _compared(name: str, base: Path, options: argparse.Namespace) -> str:
-    taken: dict[Path, list[dict[str, Any]]] = {ROOT: [], base: []}
-    for _ in range(options.rounds):
-        for tree, documents in taken.items():
-            documents.append(_measured(name, tree, options))
-    lines = [f"{name}: this tree against {options.base}, medians of {options.rounds} rounds in turns"]
-    ours, theirs = (_medians(taken[tree]) for tree in (ROOT, base))
-    for (case, figure), value in ours.items():
-        before = theirs.get((case, figure))
-        if before:
-            lines.append(f"  {case:32} {figure:12} {value:12,.3f} against {before:12,.3f}: {value / before:.2f}")
-    return "\n".join(lines)
+@contextlib.contextmanager
+def _tree(commit: str) -> Iterator[Path]:
+    """The commit in a folder, which is there for so long. Raises UserError."""
+    folder = Path(tempfile.mkdtemp(prefix="liquefy-base-"))
+    base = folder / "base"
+    try:
+        words = ["git", "worktree", "add", "-q", "--detach", str(base), commit]
+        if subprocess.run(words, cwd=ROOT).returncode:
+            raise UserError(f"{commit} is no commit here\n  remedy: give one that `git log` shows")
+        yield base
+    finally:
+        _ignore_signals()
+        if base.exists():
+            # Twice: one whose making was broken off is locked.
+            words = ["git", "worktree", "remove", "--force", "--force", str(base)]
+            subprocess.run(words, cwd=ROOT, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run(["git", "worktree", "prune"], cwd=ROOT, check=False)
 
 
-def _measured(name: str, tree: Path, options: argparse.Namespace) -> dict[str, Any]:
+Run = tuple[dict[str, Any] | None, str]
+"""The document of one run, and how it ended if it has none."""
+
+
+def _measured(name: str, tree: Path, options: argparse.Namespace) -> Run:
+    """One round. In a session of its own, so that a Ctrl-C comes to us alone, and we end it."""
     words = ["--rounds", "1", "--seconds", f"{options.seconds:g}", "--only", options.only, "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", name, *words],
-        cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True,
+    words += ["--plain"] if options.plain else []
+    child = subprocess.Popen(
+        [sys.executable, "-m", "bench", name, *words], cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"error: {name} in {tree} ended with {done.returncode}\n{done.stderr}")
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
+    try:
+        shown, errors = child.communicate()
+    except BaseException:
+        _ended(child)
+        raise
+    try:
+        document: dict[str, Any] = json.loads(shown)
+    except ValueError:
+        return None, f"ended with {child.returncode}: {errors.strip() or 'said nothing'}"
+    return document, ""
 
 
-def _medians(documents: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
+def _ended(child: subprocess.Popen[str]) -> None:
+    _ignore_signals()
+    child.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.communicate(timeout=END_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _ignore_signals() -> None:
+    """From when we end: what is cleaned up then is not to be broken off."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def compared(runs: dict[str, list[Run]]) -> tuple[list[str], bool]:
+    """Lines for people, and whether all runs were right."""
+    lines = []
+    for label, taken in runs.items():
+        for number, (document, end) in enumerate(taken, 1):
+            if document is None:
+                lines.append(f"  {label}, round {number}: {end}")
+            else:
+                wrong = [case["case"] for case in document["cases"] if not case.get("right", True)]
+                lines += [f"  {label}, round {number}: {case}: right NO" for case in wrong]
+    right = not lines
+    ours, theirs = (_figures(runs[label]) for label in (OURS, THEIRS))
+    for (case, figure), values in ours.items():
+        before = theirs.get((case, figure))
+        if before and (median := statistics.median(before)):
+            lines.append(
+                f"  {case:32} {figure:12} {_shown(values)} against {_shown(before)}: "
+                f"{statistics.median(values) / median:.2f}"
+            )
+    return lines, right
+
+
+def _shown(values: list[float]) -> str:
+    return f"{statistics.median(values):10,.3f} [{min(values):,.3f}..{max(values):,.3f}]"
+
+
+def _figures(taken: list[Run]) -> dict[tuple[str, str], list[float]]:
+    """Of each case and figure what the rounds gave."""
     values: dict[tuple[str, str], list[float]] = {}
-    for document in documents:
-        for case in document["cases"]:
+    for document, _ in taken:
+        for case in document["cases"] if document else ():
             for figure, value in case.items():
                 if isinstance(value, dict):
                     values.setdefault((case["case"], figure), []).append(value["median"])
-    return {place: statistics.median(found) for place, found in values.items()}
+    return values
 
 
 if __name__ == "__main__":

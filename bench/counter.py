@@ -22,21 +22,32 @@ from liquefy.values import pack
 
 KEYS = 1_000
 OUTSTANDING = (1, 16, 64, 256, 1_024)
+SHAPES = ("uniform", "zipf")
 PAD = "x" * 64
 WARM_S = 1.0
+
+
+def names() -> list[str]:
+    return [_name(shape, outstanding) for shape in SHAPES for outstanding in OUTSTANDING]
+
+
+def _name(shape: str, outstanding: int) -> str:
+    return f"{shape}, {outstanding} outstanding"
 
 
 def run(plan: report.Plan) -> dict[str, Any]:
     with cluster(GRAPHS / "counter", nodes=1) as running:
         book = Book()
         cases = {
-            f"{shape}, {outstanding} outstanding": functools.partial(
+            _name(shape, outstanding): functools.partial(
                 _case, running, plan.seconds, outstanding, shape == "zipf", book
             )
-            for shape in ("uniform", "zipf")
+            for shape in SHAPES
             for outstanding in OUTSTANDING
         }
-        return report.result(plan, report.rounds(plan, cases), nodes=1, keys=KEYS, redis_sync="everysec")
+        return report.result(
+            plan, report.rounds(plan, cases), nodes=1, seconds=plan.seconds, keys=KEYS, redis_sync="everysec"
+        )
 
 
 def _case(running: LiveCluster, seconds: float, outstanding: int, zipf: bool, book: Book) -> dict[str, float]:

@@ -29,13 +29,17 @@ TIMES = 3
 """In each round."""
 
 
+SIGNALS = {"kill -9": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}
+
+
+def names() -> list[str]:
+    return list(SIGNALS)
+
+
 def run(plan: report.Plan) -> dict[str, Any]:
     with cluster(GRAPHS / "counter", nodes=3) as running:
         book = Book()
-        cases = {
-            name: functools.partial(_case, running, number, book)
-            for name, number in (("kill -9", signal.SIGKILL), ("SIGSTOP", signal.SIGSTOP))
-        }
+        cases = {name: functools.partial(_case, running, number, book) for name, number in SIGNALS.items()}
         return report.result(plan, report.rounds(plan, cases), nodes=3, rate=RATE, keys=KEYS, times_a_round=TIMES)
 
 

@@ -29,13 +29,13 @@ SETTLE_S = 2.0
 LOAD_AT_ONCE = 256
 
 
+def names() -> list[str]:
+    return list(_cases())
+
+
 def run(plan: report.Plan) -> dict[str, Any]:
     """Each case is a cluster of its own, as memory once used is seldom given back."""
-    cases = {
-        f"context of {CONTEXT_BYTES} B": _contexts, "idle graph, 1 node": _graphs, "node": _nodes,
-        f"queued message of {MESSAGE_BYTES} B": _queued,
-    }  # fmt: skip
-    called = {name: functools.partial(_case, measure) for name, measure in cases.items()}
+    called = {name: functools.partial(_case, measure) for name, measure in _cases().items()}
     return report.result(plan, report.rounds(plan, called), contexts=CONTEXTS, graphs=GRAPHS_MORE, messages=MESSAGES)
 
 
@@ -46,6 +46,13 @@ def _case(measure: Callable[[LiveCluster], Measured]) -> dict[str, float]:
         of, after, wrong = measure(running)
     grown = {f"{kind} B": max(0, after.get(kind, 0) - before.get(kind, 0)) / of for kind in ("all", *_KINDS)}
     return {**grown, "right": report.right(wrong)}
+
+
+def _cases() -> dict[str, Callable[[LiveCluster], Measured]]:
+    return {
+        f"context of {CONTEXT_BYTES} B": _contexts, "idle graph, 1 node": _graphs, "node": _nodes,
+        f"queued message of {MESSAGE_BYTES} B": _queued,
+    }  # fmt: skip
 
 
 Measured = tuple[int, dict[str, int], list[str]]

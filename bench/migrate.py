@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +47,42 @@ LOADING_BYTES = 16_000_000
 """How much may be outstanding while contexts are made."""
 
 
+def names() -> list[str]:
+    return [name for shape in SHAPES for name in (*_rates(*shape), _control_name(*shape))]
+
+
 def run(plan: report.Plan) -> dict[str, Any]:
-    cases = []
+    cases: list[dict[str, Any]] = []
     for keys, size in SHAPES:
-        rates = RATES if (keys, size) == MAIN else (5_000,)
-        shape = f"{keys:,} keys of {size:,} B"
-        names = {f"{rate:,}/s, {shape}": rate for rate in rates}
-        if any(map(plan.wanted, names)):
-            with cluster(GRAPHS / "keep", nodes=2) as running:
+        rates, control = _rates(keys, size), _control_name(keys, size)
+        with ExitStack() as stack:
+            called: dict[str, Callable[[], dict[str, float]]] = {}
+            if any(map(plan.wanted, rates)):
+                running = stack.enter_context(cluster(GRAPHS / "keep", nodes=2))
                 book = _loaded(running, keys, size)
-                called = {n: functools.partial(_case, running, r, keys, size, book) for n, r in names.items()}
-                cases += report.rounds(plan, called)
-        control = f"control, {shape}"
-        cases += report.rounds(plan, {control: functools.partial(_control, keys, size)})
+                called = {n: functools.partial(_case, running, r, keys, size, book) for n, r in rates.items()}
+            called[control] = functools.partial(_control, keys, size)
+            cases += _compared(report.rounds(plan, called), control)
     return report.result(plan, cases, nodes=2, partitions=16, moves_a_round=MOVES)
+
+
+def _rates(keys: int, size: int) -> dict[str, int]:
+    """The cases of a shape."""
+    rates = RATES if (keys, size) == MAIN else (5_000,)
+    return {f"{rate:,}/s, {keys:,} keys of {size:,} B": rate for rate in rates}
+
+
+def _control_name(keys: int, size: int) -> str:
+    return f"control, {keys:,} keys of {size:,} B"
+
+
+def _compared(cases: list[dict[str, Any]], control: str) -> list[dict[str, Any]]:
+    """With how many times longer the control's pause is."""
+    found = next((case for case in cases if case["case"] == control), None)
+    for case in cases if found else ():
+        if case is not found and (factor := report.ratio(found["pause p50 ms"], case["pause p50 ms"])):
+            case["control/pause"] = factor
+    return cases
 
 
 def _loaded(running: LiveCluster, keys: int, size: int) -> Book:

@@ -13,14 +13,25 @@ from typing import Any
 import psutil
 
 from bench import report
-from bench.chain import Stored, asked, counted, nothing, users
+from bench.chain import Stored, asked, counted, nothing, users, whole
 from bench.clusters import GRAPHS, cluster
-from bench.services import packages, redis, serving, visits
+from bench.services import packages, redis, serving, versions, visits
 
 CONNECTIONS = (1, 64)
 Cases = dict[str, Callable[[], dict[str, float]]]
 PLAIN = (("flask", 1, 2), ("fastapi", 1, 2), ("express", 1, 1))
 """Framework, processes that keep everything in memory (it is one's own), processes that keep it in Redis."""
+
+
+def names() -> list[str]:
+    labels = [*_HOPS, *(label for each in PLAIN for label in _labels(*each))]
+    return [f"{label}, {n} connections" for label in labels for n in CONNECTIONS]
+
+
+def _labels(framework: str, alone: int, stored: int) -> tuple[str, str, str]:
+    """Plain, plain with Redis, liquid."""
+    some = {workers: f"{workers} process{'es' * (workers > 1)}" for workers in (alone, stored)}
+    return f"{framework}, {some[alone]}", f"{framework} with Redis, {some[stored]}", f"{framework} liquid"
 
 
 def run(plan: report.Plan) -> dict[str, Any]:
@@ -34,8 +45,12 @@ def run(plan: report.Plan) -> dict[str, Any]:
                 named |= _cases(stack, plan, kind, hops.http, hops.processes, path, stored)
         cases += report.rounds(plan, named)
     with ExitStack() as stack:
-        cases += report.rounds(plan, _services(stack, plan, stack.enter_context(packages())))
-    return report.result(plan, cases, nodes=1, redis_sync="everysec", client="wrk -t1")
+        folder = stack.enter_context(packages())
+        cases += report.rounds(plan, _services(stack, plan, folder))
+        beside = versions(folder)
+    return report.result(
+        plan, cases, beside, seconds=whole(plan.seconds), nodes=1, redis_sync="everysec", client="wrk -t1"
+    )
 
 
 _HOPS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -55,13 +70,14 @@ def _services(stack: ExitStack, plan: report.Plan, folder: Path) -> Cases:
     named: Cases = {}
     store = stack.enter_context(redis())
     for framework, alone, stored in PLAIN:
-        for name, kept, workers in ((framework, None, alone), (f"{framework} with Redis", store, stored)):
-            label = f"{name}, {workers} process{'es' * (workers > 1)}"
+        for label, kept, workers in zip(
+            _labels(framework, alone, stored), (None, store), (alone, stored), strict=False
+        ):
             if any(plan.wanted(f"{label}, {n} connections") for n in CONNECTIONS):
                 url, processes = stack.enter_context(serving(folder, framework, kept, workers))
                 counts = functools.partial(visits, kept) if kept else nothing
                 named |= _cases(stack, plan, label, url, functools.partial(list, processes), "/u", counts)
-        label = f"{framework} liquid"
+        label = _labels(framework, alone, stored)[-1]
         if any(plan.wanted(f"{label}, {n} connections") for n in CONNECTIONS):
             source = folder / framework / ("app.js" if framework == "express" else "app.py")
             running = stack.enter_context(cluster(source))
@@ -81,6 +97,6 @@ def _cases(
 ) -> Cases:
     script = stack.enter_context(users(path))
     return {
-        f"{label}, {n} connections": functools.partial(asked, url, processes, plan.seconds, n, script, stored)
+        f"{label}, {n} connections": functools.partial(asked, url, processes, whole(plan.seconds), n, script, stored)
         for n in CONNECTIONS
     }

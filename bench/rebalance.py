@@ -33,23 +33,41 @@ SHARES = (0.9, 0.7, 0.5)
 SIZES = ((10, 1_000), (1_000, 100_000), (10_000, 1_000_000))
 
 
+CHAINS = balance.Limits().moves_max
+"""As many are moved in one plan: partitions that belong together, each of them a move."""
+
+
+def names() -> list[str]:
+    plans = [
+        name for nodes, partitions in SIZES for skew in views.SKEWS for name in _plan_names(nodes, partitions, skew)
+    ]
+    return [*plans, *map(_even_name, SHARES)]
+
+
+def _plan_names(nodes: int, partitions: int, skew: str) -> tuple[str, str]:
+    """Of one plan, and of all that would follow it in one."""
+    name = f"plan {nodes:,} nodes, {partitions:,} partitions, {skew}"
+    return f"{name}, at most {CHAINS} chains", f"{name}, all moves"
+
+
+def _even_name(share: float) -> str:
+    return f"even after {share:.0%} on one of 3 nodes"
+
+
 def run(plan: report.Plan) -> dict[str, Any]:
     cases = []
     for nodes, partitions in SIZES:
         for skew in views.SKEWS:
-            names = {
-                moves: f"plan {nodes:,} nodes, {partitions:,} partitions, {skew}, {moves} moves"
-                for moves in (16, "all")
-            }
-            if not any(map(plan.wanted, names.values())):
+            called_so = _plan_names(nodes, partitions, skew)
+            if not any(map(plan.wanted, called_so)):
                 continue
             view = views.view(nodes, partitions, skew, seed=1)
             called = {
-                name: functools.partial(_plan, view, moves if isinstance(moves, int) else partitions)
-                for moves, name in names.items()
+                name: functools.partial(_plan, view, chains)
+                for name, chains in zip(called_so, (CHAINS, partitions), strict=True)
             }
             cases += report.rounds(plan, called)
-    live = {f"even after {share:.0%} on one of 3 nodes": functools.partial(_even, share) for share in SHARES}
+    live = {_even_name(share): functools.partial(_even, share) for share in SHARES}
     cases += report.rounds(plan, live)
     return report.result(plan, cases, rate=RATE, work_ms=WORK_MS, even=EVEN)
 

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from liquefy import sending
+from liquefy import redis_server, sending
 
 ROOT = Path(__file__).resolve().parents[1]
 WRONG_SHOWN_MAX = 5
@@ -71,14 +72,27 @@ def right(wrong: list[str]) -> bool:
     return not wrong
 
 
-def result(plan: Plan, cases: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
-    """The document of one benchmark."""
+def ratio(above: dict[str, float], below: dict[str, float]) -> dict[str, float]:
+    """Of two figures; least and most are what they may have been in one round. {} if the lower one was 0."""
+    if below["min"] <= 0:
+        return {}
+    return {
+        "median": above["median"] / below["median"],
+        "min": above["min"] / below["max"],
+        "max": above["max"] / below["min"],
+    }
+
+
+def result(
+    plan: Plan, cases: list[dict[str, Any]], beside: Mapping[str, str] | None = None, **settings: Any
+) -> dict[str, Any]:
+    """The document of one benchmark. `beside`: versions of what it is compared with."""
     return {
         "bench": plan.bench,
         "commit": commit(),
         "machine": machine(),
-        "versions": versions(),
-        "settings": {"rounds": plan.rounds, "seconds": plan.seconds, "compiled": is_compiled(), **settings},
+        "versions": {**versions(), **(beside or {})},
+        "settings": {"rounds": plan.rounds, "compiled": is_compiled(), **settings},
         "cases": cases,
     }
 
@@ -138,6 +152,23 @@ def machine() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what the figures depend on."""
+    """Of what the figures depend on; without the programs that are not there."""
     packages = ("pyzmq", "msgspec", "uvloop", "hiredis", "httptools")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+    programs = {"redis-server": str(redis_server.find_server()), "node": "node", "wrk": "wrk"}
+    found = {name: _version(path) for name, path in programs.items()}
+    return {
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+        **{name: version for name, version in found.items() if version},
+    }
+
+
+def _version(program: str) -> str:
+    """The first that it says which looks like one; `wrk` says it and fails."""
+    try:
+        shown = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    except OSError:
+        return ""
+    match = re.search(r"\d+\.\d+[\w.+-]*", shown)
+    return match[0] if match else ""

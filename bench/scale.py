@@ -11,6 +11,8 @@ import asyncio
 import functools
 import os
 import random
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import psutil
@@ -35,19 +37,31 @@ WANTED = 100_000
 """Messages a second, for which it is said how many of a role are needed."""
 
 
+BURNING = {1: "burning, 1 node of one core", 2: "burning, 2 nodes of one core"}
+MODEL = "model"
+
+
+def names() -> list[str]:
+    """The model's cases are not measured one without the others."""
+    return [*BURNING.values(), MODEL]
+
+
 def run(plan: report.Plan) -> dict[str, Any]:
-    cases = []
-    for nodes in (1, 2):
-        name = f"burning, {nodes} node{'s' * (nodes > 1)} of one core"
-        if plan.wanted(name):
-            with cluster(GRAPHS / "burn", nodes=nodes) as running:
-                book = Book()
-                for index in range(nodes):
-                    _pin(running.pid(f"node{index + 1}"), index % (os.cpu_count() or 1))
-                cases += report.rounds(plan, {name: functools.partial(_burn, running, plan.seconds, book)})
-    if plan.wanted("model"):
+    with ExitStack() as stack:
+        called: dict[str, Callable[[], dict[str, float]]] = {}
+        for nodes, name in filter(lambda each: plan.wanted(each[1]), BURNING.items()):
+            running = stack.enter_context(cluster(GRAPHS / "burn", nodes=nodes))
+            for index in range(nodes):
+                _pin(running.pid(f"node{index + 1}"), index % (os.cpu_count() or 1))
+            called[name] = functools.partial(_burn, running, plan.seconds, Book())
+        cases = report.rounds(plan, called)
+    if len(cases) == len(BURNING) and (factor := report.ratio(cases[1]["messages/s"], cases[0]["messages/s"])):
+        cases[1]["to 1 node"] = factor
+    if plan.wanted(MODEL):
         cases += _model(plan)
-    return report.result(plan, cases, work=ROUNDS_OF_WORK, outstanding=OUTSTANDING, fitted=FITTED, checked=CHECKED)
+    return report.result(
+        plan, cases, seconds=plan.seconds, work=ROUNDS_OF_WORK, outstanding=OUTSTANDING, fitted=FITTED, checked=CHECKED
+    )
 
 
 def _pin(pid: int, core: int) -> None:

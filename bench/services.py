@@ -5,6 +5,7 @@ started, and not what is asked of them.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -39,6 +41,15 @@ def packages() -> Iterator[Path]:
         except (OSError, subprocess.CalledProcessError) as error:
             raise UserError(f"npm cannot install Express: {error}\n  remedy: look at `npm ping`") from None
         yield folder
+
+
+def versions(folder: Path) -> dict[str, str]:
+    """Of the frameworks and their servers; `folder`: that of `packages`."""
+    express = json.loads((folder / "express/node_modules/express/package.json").read_text())["version"]
+    return {
+        "express": express,
+        **{name: metadata.version(name) for name in ("flask", "gunicorn", "fastapi", "uvicorn")},
+    }
 
 
 @contextlib.contextmanager

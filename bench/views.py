@@ -16,6 +16,9 @@ MEAN = 0.5
 GRAPH_PARTITIONS = 8_192
 """Two groups of as many as a group may have."""
 
+MESSAGES_A_CORE = 5_000.0
+"""A second, where a core does nothing else: from a partition of one group to the same of the other."""
+
 
 def chance(dice: random.Random, nodes: int) -> tuple[int, float]:
     """Placed at random, loads that differ as times between requests do."""
@@ -43,7 +46,7 @@ SKEWS: dict[str, Callable[[random.Random, int], tuple[int, float]]] = {
 
 
 def view(nodes: int, partitions: int, skew: str, seed: int, capacities: tuple[float, ...] = (1.0,)) -> View:
-    """So many of both; node and load of each partition as `skew` draws them."""
+    """So many of both; node and load of each partition as `skew` draws them. Partitions of the same index talk."""
     dice = random.Random(seed)
     names = [f"node{i}" for i in range(nodes)]
     owned: dict[str, list[str]] = {name: [] for name in names}
@@ -58,9 +61,13 @@ def view(nodes: int, partitions: int, skew: str, seed: int, capacities: tuple[fl
     capacity = {name: dice.choice(capacities) for name in names}
     factor = MEAN * sum(capacity.values()) / sum(drawn.values())
     loads = {partition: load * factor for partition, load in drawn.items()}
+    names_of, traffic = list(where), dict[str, dict[str, float]]()
+    for one, other in zip(names_of[::2], names_of[1::2], strict=False):
+        rate = MESSAGES_A_CORE * min(loads[one], loads[other])
+        traffic[one], traffic[other] = {other: rate}, {one: rate}
     graphs = frozenset(partition.partition("/")[0] for partition in where)
     shapes = [NodeView(name, capacity[name], 0.0, True, False, graphs) for name in names]
-    return View(shapes, owned, where, loads, {}, {}, {}, {}, {})
+    return View(shapes, owned, where, loads, traffic, {}, {}, {}, {})
 
 
 def highest(of: View, moves: list[Step]) -> float:
