@@ -176,6 +176,7 @@ def _of_class(m: Machine, atom: ClassAtom, name: str, node: ast.AST) -> Atoms:
         if cls.libraries():
             return frozenset({Lib(f"{cls.libraries()[0]}.{name}")})
         return SCALAR if name.startswith("__") else PLAIN
+    _may_run(m, cls, name, node)
     bound: set[Atom] = set()
     for inner in _of_homes(m, homes, name, node):
         if isinstance(inner, Ref) and inner.obj.cls is not None and inner.obj.cls.find("__get__"):
@@ -185,6 +186,19 @@ def _of_class(m: Machine, atom: ClassAtom, name: str, node: ast.AST) -> Atoms:
         else:
             bound.add(inner)
     return frozenset(bound)
+
+
+def _may_run(m: Machine, cls: Class, name: str, node: ast.AST) -> None:
+    """A member of an Enum is told as its value: what its methods do is taken to be done where it is named."""
+    if m.loading or name.startswith("_") or not any(n.startswith("enum.") for n in cls.libraries()):
+        return
+    if any(isinstance(a, Func) for a in cls.find(name)):
+        return
+    member: Atoms = frozenset({Ref(memory.fresh(m, "instance", node, cls.path, cls))})
+    for one in cls.lineage():
+        for method in (a for value in list(one.scope.names.values()) for a in value if isinstance(a, Func)):
+            count = max(len(method.info.node.args.args) - 1, 0)
+            m.call(Func(method.info, member), calls.Args((PLAIN,) * count))
 
 
 def _of_homes(m: Machine, homes: list[Scope], name: str, node: ast.AST) -> Atoms:

@@ -395,7 +395,7 @@ def consume(
                 record(m, atom.obj, mode, where)
             elif atom.obj.live:
                 read_entries(m, atom.obj, where)
-                if mode is Mode.ESCAPE:
+                if mode is not Mode.READ:
                     touch_library(m, atom.obj, where)
             if not (atom.obj.live and atom.obj.kind == "lib"):
                 _inside(m, atom.obj, mode, where, depth, seen)
@@ -423,7 +423,7 @@ def touch_library(m: Machine, obj: Obj, where: Place) -> None:
     if kind is Kind.LOCAL or (kind is Kind.DATABASE and m.embedded):
         shown = "an embedded database (SQLite)" if kind is Kind.DATABASE else words
         m.hazard(Harm.LOCAL, f"uses {shown}", where, "use a database that is elsewhere")
-    elif kind not in (Kind.PURE, Kind.DATABASE):
+    elif kind is not Kind.DATABASE and (kind is not Kind.PURE or may_change(obj.name)):
         record(m, obj, Mode.READ, where)
 
 
