@@ -11,12 +11,14 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import shutil
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import NamedTuple
 
 from liquefy.errors import UserError
 
@@ -26,7 +28,18 @@ BUNDLE_BYTES_MAX = 64 * 1024 * 1024
 BUNDLE_FILES_MAX = 20_000
 
 NAME_BYTES_MAX = 64 * 1024
-"""What an archive may say about one file: its long name and the like, which are read as a whole."""
+"""What an archive may say about one file beside its header, which is read as a whole."""
+
+PATH_BYTES_MAX = 1_024
+PATH_DEPTH_MAX = 64
+"""Folders above one file of a bundle."""
+
+PIECE_BYTES = 256 * 1024
+"""So much of a file is in memory at once."""
+
+_PATH_SAID = re.compile(
+    rb"(21 hdrcharset=BINARY\n)?(?P<record>(?P<length>[1-9][0-9]{0,5}) path=(?P<path>[^\0]+)\n)", re.DOTALL
+)
 
 IGNORED_FOLDERS = frozenset((
     *("__pycache__", "node_modules", ".venv", ".liquefy", ".git", ".hg", ".svn", ".idea", ".vscode"),
@@ -49,7 +62,7 @@ def build(folder: Path) -> bytes:
     files = _files(folder)
     if not files:
         raise UserError(f"{folder}: no files to deploy\n  remedy: give the folder that holds graph.yaml and its code")
-    _check_size(folder, files)
+    _check_limits(folder, files)
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in files:
@@ -109,7 +122,10 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
     return sorted(found)
 
 
-def _check_size(folder: Path, files: list[tuple[str, Path]]) -> None:
+def _check_limits(folder: Path, files: list[tuple[str, Path]]) -> None:
+    for name, path in files:
+        if problem := _path_problem(name):
+            raise UserError(f"{path}: the path {problem}, more than a bundle may have\n  remedy: give it a shorter one")
     sizes = sorted(((path.stat().st_size, name) for name, path in files), reverse=True)
     total = sum(size for size, _ in sizes)
     if total > BUNDLE_BYTES_MAX:
@@ -129,54 +145,106 @@ def _mib(size: int) -> str:
     return f"{size / 1024 / 1024:.1f} MiB"
 
 
-class _Entry(tarfile.TarInfo):
-    """One that refuses words about a file that are longer than NAME_BYTES_MAX before they are read."""
+class _Entry(NamedTuple):
+    """`mode` is that of a file, None for a folder; `size` is what follows in the archive."""
 
-    _SAYS_MORE = frozenset((
-        *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-        *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-    ))  # fmt: skip
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        entry = super().frombuf(buf, encoding, errors)
-        if entry.type == tarfile.GNUTYPE_SPARSE:
-            raise _bad(f"{entry.name[:80]!r} is neither a file nor a folder")
-        if entry.size < 0 or (entry.type in cls._SAYS_MORE and entry.size > NAME_BYTES_MAX):
-            raise _bad("what it says about a file is longer than it may be")
-        return entry
+    path: str
+    size: int
+    mode: int | None
 
 
 def _extract(bundle: bytes, folder: Path) -> None:
     total = 0
     try:
         # As a stream: what is beyond a limit is never unpacked.
-        with tarfile.open(fileobj=io.BytesIO(bundle), mode="r|gz", tarinfo=_Entry) as tar:
-            for count, entry in enumerate(tar):
+        with gzip.GzipFile(fileobj=io.BytesIO(bundle)) as stream:
+            for count, entry in enumerate(_entries(stream)):
                 total += entry.size
                 if total > BUNDLE_BYTES_MAX or count >= BUNDLE_FILES_MAX:
                     raise _bad("it is larger than a bundle may be")
-                _extract_one(tar, entry, folder)
+                _extract_one(stream, entry, folder)
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise _bad(str(error)) from None
 
 
-def _extract_one(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
-    name = PurePosixPath(entry.name)
+def _entries(stream: gzip.GzipFile) -> Iterator[_Entry]:
+    """What the archive says is in it; whoever asks for the next one has read the content of the last.
+
+    Read here and not by `tarfile`, which makes much more of an archive than `build` puts into one: words that come
+    later make other things of sizes that were checked, it reads maps of sparse files whole, however long, and calls
+    itself for each word before a file. Sizes are those of the headers alone, and nothing changes them afterwards."""
+    while (header := _header(stream)) is not None:
+        path = header.name
+        if header.type == tarfile.XHDTYPE:
+            path = _long_path(_exactly(stream, header.size))
+            _exactly(stream, -header.size % tarfile.BLOCKSIZE)
+            header = _header(stream)
+            if header is None or header.type == tarfile.XHDTYPE:
+                raise _bad("it says more about a file than a bundle does")
+        is_folder = header.type == tarfile.DIRTYPE
+        if is_folder and header.size:
+            raise _bad(f"the folder {_shown(path)} has a size")
+        yield _Entry(path, header.size, None if is_folder else header.mode)
+        _exactly(stream, -header.size % tarfile.BLOCKSIZE)
+
+
+def _header(stream: gzip.GzipFile) -> tarfile.TarInfo | None:
+    """None at the end, after which there is nothing."""
+    block = _exactly(stream, tarfile.BLOCKSIZE)
+    if not any(block):
+        rest = stream.read(tarfile.RECORDSIZE + 1)
+        if len(rest) < tarfile.BLOCKSIZE or len(rest) > tarfile.RECORDSIZE or any(rest):
+            raise _bad("its end is not one")
+        return None
+    header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.XHDTYPE):
+        raise _bad(f"{_shown(header.name)} is neither a file nor a folder")
+    if header.size < 0 or (header.type == tarfile.XHDTYPE and header.size > NAME_BYTES_MAX):
+        raise _bad("what it says about a file is longer than it may be, or shorter")
+    return header
+
+
+def _long_path(words: bytes) -> str:
+    """All that `build` says about a file beside its header: a path that is long, or not of ASCII."""
+    found = _PATH_SAID.fullmatch(words)
+    if found is None or int(found["length"]) != len(found["record"]):
+        raise _bad("it says more about a file than a bundle does")
+    return found["path"].decode("utf-8", "surrogateescape")
+
+
+def _extract_one(stream: gzip.GzipFile, entry: _Entry, folder: Path) -> None:
+    if problem := _path_problem(entry.path):
+        raise _bad(f"the path {_shown(entry.path)} {problem}")
+    name = PurePosixPath(entry.path)
     if name.is_absolute() or ".." in name.parts or not name.parts:
-        raise _bad(f"the path {entry.name!r} leads out of its folder")
+        raise _bad(f"the path {_shown(entry.path)} leads out of its folder")
     path = folder.joinpath(*name.parts)
-    if entry.isdir():
+    if entry.mode is None:
         path.mkdir(parents=True, exist_ok=True)
-    elif entry.isreg():
-        source = tar.extractfile(entry)
-        assert source is not None  # it is a regular file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as target:
-            shutil.copyfileobj(source, target)
-        path.chmod(0o755 if entry.mode & 0o100 else 0o644)
-    else:
-        raise _bad(f"{entry.name!r} is neither a file nor a folder")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as target:
+        for at in range(0, entry.size, PIECE_BYTES):
+            target.write(_exactly(stream, min(PIECE_BYTES, entry.size - at)))
+    path.chmod(0o755 if entry.mode & 0o100 else 0o644)
+
+
+def _path_problem(path: str) -> str:
+    """"" if it may be in a bundle, as far as its length goes. For each folder in it a call may wait for the next."""
+    if len(os.fsencode(path)) > PATH_BYTES_MAX:
+        return f"is longer than {PATH_BYTES_MAX} bytes"
+    return f"is more than {PATH_DEPTH_MAX} folders deep" if path.count("/") > PATH_DEPTH_MAX else ""
+
+
+def _exactly(stream: gzip.GzipFile, size: int) -> bytes:
+    data = stream.read(size) if size else b""
+    if len(data) != size:
+        raise _bad("it ends too early")
+    return data
+
+
+def _shown(path: str) -> str:
+    return repr(path[:80])
 
 
 def _bad(why: str) -> UserError:

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -277,6 +278,11 @@ class Service:
             node = await asyncio.to_thread(nodejs.find) if effect.language == "javascript" else None
         except (LiquefyError, OSError) as error:  # a full disk, too
             self._step(ev.HostFailed(name, str(error)))
+            return
+        except Exception as error:  # of ours: it costs this host. No state has half an event, so the worker goes on
+            told = traceback.format_exc()
+            self._log(Log("error", f"an error of ours while {name} was prepared\n{told}", "host"))
+            self._step(ev.HostFailed(name, f"an error of ours, {type(error).__name__}: the worker's log has more"))
             return
         self._prepared[name] = prepared
         try:

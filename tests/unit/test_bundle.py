@@ -156,12 +156,99 @@ def test_a_long_word_about_a_file_is_not_read(tmp_path, monkeypatch, kind):
     said.type, said.size = kind, 64 * 1024 * 1024
     data = gzip.compress(said.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
     asked = []
-    read = tarfile._Stream.read
-    monkeypatch.setattr(tarfile._Stream, "read", lambda self, size: asked.append(size) or read(self, size))
+    read = gzip.GzipFile.read
+    monkeypatch.setattr(gzip.GzipFile, "read", lambda self, size: asked.append(size) or read(self, size))
     with pytest.raises(UserError, match=r"longer than it may be|neither a file"):
         bundle.unpack(data, tmp_path / "target")
-    assert max(asked) <= bundle.NAME_BYTES_MAX
+    assert asked == [tarfile.BLOCKSIZE]
     assert list(tmp_path.iterdir()) == []
+
+
+def entry_of(name, kind=tarfile.REGTYPE, size=0, words=()):
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.size, entry.pax_headers = kind, size, dict(words)
+    return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape") + bytes(size + -size % 512)
+
+
+def archive_of(*entries):
+    return gzip.compress(b"".join(entries) + bytes(1024), compresslevel=1)
+
+
+def sized(entry, size):
+    """The same header with these 12 bytes for its size, and a sum that is right."""
+    block = bytearray(entry)
+    block[124:136], block[148:156] = size, b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block[:512])
+    return bytes(block)
+
+
+NEGATIVE = (-(10**12)).to_bytes(12, "big", signed=True)
+"""As GNU's tar writes a number."""
+
+SPARSE = {"GNU.sparse.size": "-1000000000000", "GNU.sparse.map": "", "GNU.sparse.numblocks": "0"}
+SPARSE_1 = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "b", "GNU.sparse.realsize": "5"}
+
+SAID = {
+    "a negative size of a folder": (entry_of("a", tarfile.DIRTYPE, words={"size": "-1000000000000"}), "says more"),
+    "a size of a folder": (entry_of("a", tarfile.DIRTYPE, words={"size": "5"}), "says more"),
+    "a time": (entry_of("a", words={"mtime": "nan"}), "says more"),
+    "a path and more": (entry_of("a", words={"path": "b", "ctime": "1"}), "says more"),
+    "a hole": (entry_of("a", words=SPARSE), "says more"),
+    "another hole": (entry_of("a", words=SPARSE_1), "says more"),
+    "words about words": (entry_of("a", words={"path": "b"})[:1024] * 2_000 + entry_of("a"), "says more"),
+    "words about all files": (entry_of("x", tarfile.XGLTYPE), "neither a file"),
+    "a length that is not": (entry_of("a", words={"path": "bb"}).replace(b"11 path=", b"12 path="), "says more"),
+    "a size in a folder's header": (sized(entry_of("a", tarfile.DIRTYPE), b"00000000005\0"), "has a size"),
+    "a negative size in a header": (sized(entry_of("a"), NEGATIVE), "longer than it may be, or shorter"),
+    "a negative size of words": (sized(entry_of("a", words={"path": "b"}), NEGATIVE), "longer than it may be, or"),
+    "a long name of GNU's": (entry_of("x", tarfile.GNUTYPE_LONGNAME, 512) + entry_of("a"), "neither a file"),
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_an_archive_that_says_more_than_a_bundle_does_is_refused(tmp_path, what):
+    entry, words = SAID[what]
+    with pytest.raises(UserError, match=words):
+        bundle.unpack(archive_of(entry, entry_of("z")), tmp_path / "x" / "target")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "x"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE])
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("a/" * 1900 + "x", "longer than 1024 bytes"), ("a/" * 65 + "x", "64 folders deep"), ("é" * 513, "longer than")],
+)
+def test_a_path_that_is_too_long_or_deep_is_refused_before_anything_is_made(tmp_path, path, kind, words):
+    with pytest.raises(UserError, match=words):
+        bundle.unpack(archive_of(entry_of(path, kind)), tmp_path / "x" / "target")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "x"]
+
+
+def test_a_path_may_be_as_deep_as_the_limit_and_not_of_ascii(tmp_path):
+    deep = "é/" * bundle.PATH_DEPTH_MAX + "ü"
+    odd = "x\udcff"  # a name that is no UTF-8
+    for name in (deep, odd):
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / name).write_text("1")
+    bundle.unpack(bundle.build(tmp_path / "source"), tmp_path / "target")
+    assert contents(tmp_path / "target") == {deep: b"1", odd: b"1"}
+
+
+def test_a_path_that_would_be_refused_is_not_deployed(tmp_path):
+    file = tmp_path / ("a/" * (bundle.PATH_DEPTH_MAX + 1) + "x")
+    file.parent.mkdir(parents=True)
+    file.write_text("1")
+    with pytest.raises(UserError, match=r"64 folders deep.*\n  remedy"):
+        bundle.build(tmp_path)
+
+
+def test_what_follows_the_end_of_an_archive_is_refused(tmp_path):
+    end = gzip.compress(entry_of("a") + bytes(1024) + entry_of("b"))
+    endless = gzip.compress(entry_of("a") + bytes(10_000_000))
+    cut = gzip.compress(entry_of("a"))
+    for data in (end, endless, cut):
+        with pytest.raises(UserError, match="cannot be unpacked"):
+            bundle.unpack(data, tmp_path / "target")
 
 
 def test_more_than_the_limit_is_not_unpacked(tmp_path, monkeypatch):
