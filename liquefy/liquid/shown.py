@@ -58,6 +58,10 @@ class _Reader:
         found = self.each(node[2])
         return {str(key): value for key, value in zip(found[::2], found[1::2], strict=True)}
 
+    def attributes(self, children: dict[str, Any]) -> list[Any]:
+        """None where there are none."""
+        return [{name: self.child(child) for name, child in children.items()}] if children else []
+
     def object(self, node: list[Any]) -> dict[str, Any]:
         """Under the name of its class its attributes, and what it has as a list or dict."""
         inside: dict[str, Any] = {name: self.child(child) for name, child in node[3].items()}
@@ -82,5 +86,7 @@ _SHOW: dict[int, Callable[[_Reader, list[Any]], Any]] = {
     kinds.SLICE: lambda r, n: f"slice({', '.join(str(each) for each in r.each(n[2:5]))})",
     kinds.RANDOM: lambda r, n: "<random numbers>",
     kinds.FUNCTION: lambda r, n: f"<{n[2]}:{n[3].partition(':')[0]}>",
+    kinds.ERROR: lambda r, n: {f"<{n[2].partition(':')[2]}>": [*r.each(n[3]), *r.attributes(n[4])]},
+    kinds.FLAG: lambda r, n: {f"<{n[2].partition(':')[2]}>": n[3]},
     kinds.LOCK: lambda r, n: f"<{n[2]}>",
 }

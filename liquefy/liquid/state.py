@@ -19,21 +19,24 @@ import re
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
+from enum import Enum, Flag
 from pathlib import PosixPath, PurePosixPath
 from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from liquefy.errors import BadFrame
-from liquefy.liquid import kinds
+from liquefy.liquid import exceptions, kinds
 from liquefy.liquid.made import Made
 from liquefy.liquid.slots import ABSENT
 from liquefy.values import IMMUTABLE, pack, unpack
 
-_CONTENT = (list, dict, set, deque, OrderedDict, defaultdict, Counter)
+_CONTENT = (list, set, deque, OrderedDict, defaultdict, Counter, dict)
 """Built-in containers; instances of classes derived from one have its content as well as attributes."""
 
 _REFERABLE = (FunctionType, BuiltinFunctionType, type, ModuleType)
+TUPLES_MAX = 100
+"""Tuples inside each other: they are read all at once, and have to be readable wherever they were written."""
+
 _LOCKS = {"lock": "threading", "RLock": "threading"}
 
 
@@ -66,6 +69,8 @@ class Codec:
         self._places: dict[int, str] = {}
         self._loaded: dict[str, Any] = {}
         self._made = Made(own)
+        self._proven: set[type] = set()
+        """Classes of which something that was captured has been read back."""
 
     # -- what is there after loading -----------------------------------------------------------------------
 
@@ -119,20 +124,38 @@ class Codec:
             except RecursionError:
                 raise Unstorable("nested too deep").at(name) from None
         try:
-            return pack({"v": found, "n": writer.nodes}, no_bytearrays=True)
+            data = pack({"v": found, "n": writer.nodes}, no_bytearrays=True)
         except ValueError as error:
             raise Unstorable(str(error)).at(", ".join(found)) from None
+        if writer.unproven:
+            self._prove(data, writer.unproven, ", ".join(found))
+        return data
+
+    def _prove(self, data: bytes, classes: set[type], where: str) -> None:
+        """What cannot be read is not to be kept: every request for it would fail from then on. Raises Unstorable."""
+        try:
+            self._read(data, apart=True)
+        except BadFrame as error:
+            names = ", ".join(sorted(each.__qualname__ for each in classes))
+            raise Unstorable(f"something of {names}, which could not be read again ({error.__cause__!r})").at(
+                where
+            ) from None
+        self._proven |= classes
 
     # -- from bytes ----------------------------------------------------------------------------------------
 
     def restore(self, data: bytes) -> dict[str, Any]:
         """The values by name. Objects that were there when the program was loaded are those of this process, with
         their content replaced. Raises BadFrame."""
+        return self._read(data)
+
+    def _read(self, data: bytes, apart: bool = False) -> dict[str, Any]:
+        """`apart`: nothing of this process is changed."""
         shape = unpack(data)
         try:
-            reader = _Reader(self, shape["n"])
+            reader = _Reader(self, shape["n"], {} if apart else self._base)
             return {name: reader.value(child) for name, child in shape["v"].items()}
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise BadFrame(f"a stored state that does not fit the program: {error!r}") from error
 
     # -- names ---------------------------------------------------------------------------------------------
@@ -205,7 +228,9 @@ class _Writer:
         self._codec = codec
         self._based = codec._based
         self._numbers: dict[int, int] = {}
+        self._tuples = 0
         self.nodes: list[Any] = []
+        self.unproven: set[type] = set()
 
     def child(self, value: Any) -> Any:
         if type(value) in IMMUTABLE:
@@ -227,11 +252,15 @@ class _Writer:
 
     def _other(self, value: Any, kind: type) -> list[Any]:
         codec = self._codec
+        if kind not in codec._proven:
+            self.unproven.add(kind)
         if isinstance(value, Enum):
-            return [kinds.REF, None, f"{codec.name_of(kind)}.{value.name}"]
+            return self._member(value, kind)
         if isinstance(value, _REFERABLE):
             if name := codec.name_of(value):
                 return [kinds.REF, None, name]
+        elif isinstance(value, BaseException) and (codec._is_own(kind) or id(value) not in codec._based):
+            return self._error(value, kind)
         elif codec._is_own(kind):
             return self._own(value, kind)
         place = codec._based.get(id(value))
@@ -246,22 +275,48 @@ class _Writer:
             return [kinds.LOCK, None, kind.__name__]
         raise Unstorable(f"a {kind.__module__}.{kind.__qualname__}".replace("builtins.", ""))
 
-    def _own(self, value: Any, kind: type) -> list[Any]:
+    def _member(self, value: Any, kind: Any) -> list[Any]:
+        name = self._class(kind)
+        if kind.__members__.get(value.name) is value:
+            return [kinds.REF, None, f"{name}.{value.name}"]
+        if isinstance(value, Flag) and type(value.value) is int:  # several at once, or none
+            return [kinds.FLAG, None, name, value.value]
+        raise Unstorable(f"a {kind.__qualname__} that is none of its members")
+
+    def _error(self, value: BaseException, kind: type) -> list[Any]:
+        name = self._class(kind)
+        if not exceptions.can_be_made(kind):
+            raise Unstorable(f"a {kind.__qualname__}, a group of exceptions")
+        links = {link: found for link in exceptions.LINKS if (found := getattr(value, link))}
+        args = self._sequence(value.args)
+        inside = self._named(exceptions.inside(value))
+        return [kinds.ERROR, None, name, args, self._named(vars(value)), inside, self._named(links)]
+
+    def _class(self, kind: type) -> str:
         name = self._codec.name_of(kind)
         if not name:
             raise Unstorable(f"of the class {kind.__qualname__}, which is no class of a module")
-        if isinstance(value, tuple):
-            return [kinds.NAMED, None, name, self._sequence(value)]
-        content = next((base for base in _CONTENT if isinstance(value, base)), None)
-        attributes = {}
-        for key, each in _attributes(value).items():
+        return name
+
+    def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Attributes."""
+        found = {}
+        for key, each in values.items():
             try:
-                attributes[key] = self.child(each)
+                found[key] = self.child(each)
             except Unstorable as problem:
                 raise problem.at(f".{key}") from None
+        return found
+
+    def _own(self, value: Any, kind: type) -> list[Any]:
+        name = self._class(kind)
+        if isinstance(value, tuple):
+            return [kinds.NAMED, None, name, self._tuple(value)]
+        content = next((base for base in _CONTENT if isinstance(value, base)), None)
+        attributes = self._named(_attributes(value))
         node: list[Any] = [kinds.OBJECT, None, name, attributes]
         if content is not None:
-            inner = content if content in (list, set, deque) else dict
+            inner = content if content in (list, set, deque, defaultdict) else dict
             node.append(_ENCODE[inner](self, value))
         elif isinstance(value, int | str | float | bytes | frozenset):
             raise Unstorable(f"of the class {kind.__qualname__}, which is derived from {kind.__mro__[-2].__name__}")
@@ -274,6 +329,14 @@ class _Writer:
                 found.append(each if type(each) in IMMUTABLE else self.child(each))
         except Unstorable as problem:
             raise problem.at(f"[{index}]") from None
+        return found
+
+    def _tuple(self, value: tuple[Any, ...]) -> list[Any]:
+        self._tuples += 1
+        if self._tuples > TUPLES_MAX:
+            raise Unstorable("nested too deep")
+        found = self._sequence(value)
+        self._tuples -= 1
         return found
 
     def _dict(self, value: dict[Any, Any]) -> list[Any]:
@@ -313,7 +376,7 @@ _ENCODE: dict[type, Callable[[_Writer, Any], list[Any]]] = {
     list: lambda w, v: [kinds.LIST, None, w._sequence(v)],
     set: lambda w, v: [kinds.SET, None, w._set(v)],
     frozenset: lambda w, v: [kinds.FROZEN, None, w._set(v)],
-    tuple: lambda w, v: [kinds.TUPLE, None, w._sequence(v)],
+    tuple: lambda w, v: [kinds.TUPLE, None, w._tuple(v)],
     deque: lambda w, v: [kinds.DEQUE, None, w._sequence(v), v.maxlen],
     OrderedDict: lambda w, v: [kinds.ODICT, None, w._dict(v)],
     Counter: lambda w, v: [kinds.COUNTER, None, w._dict(v)],
@@ -342,7 +405,8 @@ class _Reader:
     """One restoration: mutable objects are allocated first and filled last, so that cycles close; immutable ones are
     made in between, when they are asked for."""
 
-    def __init__(self, codec: Codec, nodes: list[Any]) -> None:
+    def __init__(self, codec: Codec, nodes: list[Any], base: Mapping[str, Any]) -> None:
+        """`base`: objects that are there, and are filled instead of new ones."""
         self._codec = codec
         self._nodes = nodes
         self._made: list[Any] = [ABSENT] * len(nodes)
@@ -350,7 +414,7 @@ class _Reader:
             allocate = _ALLOCATE.get(node[0])
             if allocate is not None:
                 fresh = allocate(self, node)
-                there = codec._base.get(node[1], ABSENT) if node[1] is not None else ABSENT
+                there = base.get(node[1], ABSENT) if node[1] is not None else ABSENT
                 self._made[number] = there if type(there) is type(fresh) else fresh
         for late in (False, True):
             for number, node in enumerate(nodes):
@@ -395,6 +459,14 @@ class _Reader:
         elif kind == kinds.RANDOM:
             version, state, gauss = self.values(node[2])
             target.setstate((version, tuple(state), gauss))
+        elif kind == kinds.ERROR:
+            exceptions.fill(target, tuple(self.values(node[3])), self._each(node[4]), self._each(node[5]))
+            links = self._each(node[6])
+            for name in exceptions.LINKS:
+                setattr(target, name, links.get(name, False if name == exceptions.LINKS[-1] else None))
+
+    def _each(self, children: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self.value(child) for name, child in children.items()}
 
     def _fill_dict(self, target: Any, node: list[Any]) -> None:
         if node[0] == kinds.DICT:
@@ -402,12 +474,13 @@ class _Reader:
         else:
             found = self.values(node[2])
             items = dict(zip(found[::2], found[1::2], strict=True))
-        dict.clear(target) if type(target) is not OrderedDict else target.clear()
+        native: Any = OrderedDict if isinstance(target, OrderedDict) else dict  # which keeps the order on its own
+        native.clear(target)
         for key, value in items.items():
-            dict.__setitem__(target, key, value) if type(target) is not OrderedDict else target.update({key: value})
+            native.__setitem__(target, key, value)
 
     def _fill_object(self, target: Any, node: list[Any]) -> None:
-        attributes = {name: self.value(child) for name, child in node[3].items()}
+        attributes = self._each(node[3])
         if not node[2]:
             target.__dict__.clear()
             target.__dict__.update(attributes)
@@ -423,8 +496,7 @@ class _Reader:
             elif own is not None:
                 own[name] = value
         if len(node) > 4:
-            listed = node[4][0] in (kinds.LIST, kinds.SET, kinds.DEQUE)
-            self._fill(target, node[4]) if listed else self._fill_dict(target, node[4])
+            self._fill(target, node[4])
 
 
 def _slot_of(kind: type, name: str) -> Any:
@@ -456,7 +528,10 @@ def _new(reader: _Reader, node: list[Any]) -> Any:
         return SimpleNamespace()
     kind = reader._codec.class_named(node[2])
     content = next((base for base in _CONTENT if issubclass(kind, base)), object)
-    return content.__new__(kind)
+    made: Any = content.__new__(kind)
+    if content is deque:
+        deque.__init__(made, (), node[4][3])
+    return made
 
 
 _ALLOCATE: dict[int, Callable[[_Reader, list[Any]], Any]] = {
@@ -471,7 +546,15 @@ _ALLOCATE: dict[int, Callable[[_Reader, list[Any]], Any]] = {
     kinds.BYTES: lambda r, n: bytearray(),
     kinds.OBJECT: _new,
     kinds.RANDOM: lambda r, n: random.Random(),
+    kinds.ERROR: lambda r, n: exceptions.blank(r._codec.named(n[2])),
 }
+
+
+def _flag(reader: _Reader, node: list[Any]) -> Any:
+    kind = reader._codec.named(node[2])
+    if not isinstance(kind, type) or not issubclass(kind, Flag):
+        raise TypeError(f"{node[2]} is no class of flags")
+    return kind(node[3])
 
 
 def _lock(_: _Reader, node: list[Any]) -> Any:
@@ -501,6 +584,7 @@ _MAKE: dict[int, Callable[[_Reader, list[Any]], Any]] = {
     kinds.PATH: lambda r, n: (PosixPath if n[3] else PurePosixPath)(n[2]),
     kinds.RANGE: lambda r, n: range(n[2], n[3], n[4]),
     kinds.SLICE: lambda r, n: slice(*r.values(n[2:5])),
+    kinds.FLAG: _flag,
     kinds.LOCK: _lock,
     kinds.FUNCTION: lambda r, n: r._codec._made.make(n[2], n[3]),
 }

@@ -298,3 +298,102 @@ def test_what_is_kept_can_be_told_to_people(module: ModuleType) -> None:
         "f": "<app:helper>",
     }
     assert readable(b"else") is None
+
+
+class TestExceptionsAndFlags:
+    def make(self, module: ModuleType, source: str) -> Any:
+        exec(compile(source, "service.py", "exec"), module.__dict__)
+        return module
+
+    def test_what_an_exception_says_and_keeps(self, module: ModuleType) -> None:
+        own = self.make(
+            module,
+            "class Failed(Exception):\n    def __init__(self, text, code):\n"
+            "        super().__init__(text)\n        self.code = code\n",
+        )
+        error = own.Failed("broken", 4)
+        error.me = [error]
+        error.__cause__ = FileNotFoundError(2, "No such file", "a.txt")
+        back = again(module, [error, error])
+        assert back[0] is back[1] is back[0].me[0]
+        assert type(back[0]) is own.Failed
+        assert (str(back[0]), back[0].args, back[0].code) == ("broken", ("broken",), 4)
+        assert str(back[0].__cause__) == "[Errno 2] No such file: 'a.txt'"
+        assert back[0].__suppress_context__
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            KeyError("a"),
+            StopIteration(4),
+            UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"),
+            SyntaxError("no", ("f", 1, 3, "a b")),
+            OSError(2, "No such file", "a", None, "b"),
+            ImportError("no", name="a"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_of_the_language(self, module: ModuleType, error: Exception) -> None:
+        back = again(module, error)
+        assert type(back) is type(error)
+        assert (str(back), back.args, getattr(back, "name", None)) == (
+            str(error),
+            error.args,
+            getattr(error, "name", None),
+        )
+
+    def test_an_exception_that_was_there_stays_the_same_one(self, module: ModuleType) -> None:
+        own = self.make(module, "class Failed(Exception): pass\nlast = Failed('a')\n")
+        made = codec(module, "last")
+        kept = made.capture({"app.last": own.last})
+        own.last.args, own.last.seen = ("b",), 1
+        assert made.restore(kept)["app.last"] is own.last
+        assert (own.last.args, vars(own.last)) == (("a",), {})
+
+    def test_flags_at_once(self, module: ModuleType) -> None:
+        own = self.make(
+            module,
+            "import enum\nclass Right(enum.IntFlag):\n    READ = 1\n    WRITE = 2\n"
+            "class Plain(enum.Flag):\n    A = 1\n    B = 2\n",
+        )
+        flags = [own.Right.READ | own.Right.WRITE, own.Right.READ, own.Right(0), own.Plain.A | own.Plain.B, re.I | re.M]
+        assert [f is g for f, g in zip(again(module, flags), flags, strict=True)] == [True] * 5
+
+    @pytest.mark.parametrize("base", ["datetime", "Decimal", "bytearray", "array"])
+    def test_what_could_not_be_read_again_is_not_kept(self, module: ModuleType, base: str) -> None:
+        made_of = {"datetime": "2020, 1, 1", "Decimal": "'1'", "bytearray": "b'a'", "array": "'i'"}
+        own = self.make(
+            module,
+            "from datetime import datetime\nfrom decimal import Decimal\nfrom array import array\n"
+            f"class Own({base}): pass\nvalue = Own({made_of[base]})\n",
+        )
+        made = Codec({"app": module})
+        for _ in range(2):
+            with pytest.raises(Unstorable, match=r"x cannot be kept in a context: it is something of Own"):
+                made.capture({"x": [own.value]})
+
+    def test_reading_to_see_changes_nothing(self, module: ModuleType) -> None:
+        made = codec(module, "store", "todos")
+        item = module.todos[0]
+        module.todos.append(module.Todo("new"))
+        made.capture({"app.todos": module.todos, "app.store": module.store})
+        assert module.todos[0] is item
+        assert module.alias is module.store.items
+
+    def test_collections_of_its_own(self, module: ModuleType) -> None:
+        own = self.make(
+            module,
+            "from collections import OrderedDict, deque\nclass Ordered(OrderedDict): pass\n"
+            "class Last(deque): pass\nclass Lists(defaultdict): pass\n",
+        )
+        back = again(module, [own.Ordered(b=1, a=2), own.Last([1, 2], 2), own.Lists(list, a=[1])])
+        assert list(back[0].items()) == [("b", 1), ("a", 2)]
+        assert (list(back[1]), back[1].maxlen) == ([1, 2], 2)
+        assert back[2]["new"] == []
+
+    def test_too_many_tuples_in_each_other(self, module: ModuleType) -> None:
+        value: Any = 1
+        for _ in range(101):
+            value = ([value],)
+        with pytest.raises(Unstorable, match="nested too deep"):
+            again(module, value)
