@@ -531,12 +531,22 @@ class Flow(Keying):
         elif kind == "parenthesized_expression":
             self.assign(target.kids[0], values, declares=declares)
         elif kind == "array_pattern":
+            maps = [v for v in values if isinstance(v.target, Obj) and v.target.kind == "map"]
+            if maps:
+                self.walk(maps, target)
+                values = values.difference(maps) | self._pairs(maps, target)
             for kid in target.kids:
                 self.assign_part(kid, values, ANY, declares)
         elif kind == "object_pattern":
             self._assign_object(target, values, declares)
         elif kind == "rest_pattern":
             self.assign(target.kids[0], values, declares=declares)
+
+    def _pairs(self, maps: list[Value], node: Node) -> Values:
+        """What a pattern takes its parts of where it is given a Map: a list of pairs."""
+        made = self.obj(node, "array")
+        self.add(made, ANY, self.elements(maps))
+        return one(made)
 
     def _by_symbol(self, target: Node) -> None:
         """What is under a symbol is not seen where an object is stored."""

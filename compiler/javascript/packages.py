@@ -273,6 +273,11 @@ class Packages(Calling):
             return self._object(name, arguments, node, nodes)
         if owner == "Promise":
             return self._promise(name, arguments, node)
+        if (owner, name) == ("Map", "groupBy"):
+            self.walk(every, node)
+            made = self.obj(node, "map")
+            self.add(made, ANY, self._grouped(self.elements(arguments[0] if arguments else NOTHING), arguments, node))
+            return one(made)
         if owner == "Array" and name in ("from", "of"):
             return self._array_from(name, arguments, node)
         if (owner, name) in (("Math", "random"), ("crypto", "randomUUID"), ("crypto", "getRandomValues")):
@@ -349,7 +354,12 @@ class Packages(Calling):
         if name in ("keys", "values", "entries", "getOwnPropertyNames", "fromEntries", "ownKeys", "groupBy"):
             self.walk(first, node)
             made = self.obj(node, "object" if name in ("fromEntries", "groupBy") else "array")
-            self.add(made, ANY, DATA if name in ("keys", "getOwnPropertyNames", "ownKeys") else self.elements(first))
+            inside = DATA if name in ("keys", "getOwnPropertyNames", "ownKeys") else self.elements(first)
+            if name == "fromEntries":  # of each pair the second
+                inside = self.elements(inside)
+            if name == "groupBy":
+                inside = self._grouped(inside, arguments, node)
+            self.add(made, ANY, inside)
             if name == "entries":
                 pair = self.obj(node, "pair")
                 self.add(pair, ANY, self.elements(first) | DATA)
@@ -362,6 +372,12 @@ class Packages(Calling):
             return DATA
         self.walk(every, node)
         return DATA
+
+    def _grouped(self, inside: Values, arguments: list[Values], node: Node) -> Values:
+        group = self.obj(node, "array")
+        self.add(group, ANY, inside)
+        self.call_back(arguments[1] if len(arguments) > 1 else NOTHING, [inside, DATA], node)
+        return one(group)
 
     def _assigned(self, arguments: list[Values], node: Node) -> None:
         first = arguments[0] if arguments else NOTHING
