@@ -29,7 +29,8 @@ CLOSE = 1e-9
 
 class Book:
     """Of each key, how many messages were sent and how many answered since its context began. An answer is the count
-    of the key: as each message has its effect once, and those of a key in order, the next answer is one more."""
+    of the key: as each message has its effect once, and those of a key in order, the next answer is one more. What was
+    wrong once stays wrong, in the cases that follow on the same contexts too."""
 
     def __init__(self) -> None:
         self.sent: dict[str, int] = {}

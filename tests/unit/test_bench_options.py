@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from bench import __main__ as bench
-from bench import chain, compare, compiled, migrate, report, views
+from bench import chain, clusters, compare, compiled, migrate, report, views
 from liquefy.errors import UserError
 
 
@@ -74,6 +76,36 @@ def test_partitions_of_the_same_index_talk() -> None:
         ((other, rate),) = others.items()
         assert one.rpartition("/")[2] == other.rpartition("/")[2]
         assert rate == view.traffic[other][one] > 0
+
+
+class Process:
+    """As `psutil` has one."""
+
+    def __init__(self, kind: str, used_s: float) -> None:
+        self.kind, self.used_s, self.gone = kind, used_s, False
+
+    def children(self, recursive: bool) -> list[Process]:
+        return []
+
+    def cmdline(self) -> list[str]:
+        return ["python", "-m", self.kind]
+
+    def cpu_times(self) -> SimpleNamespace:
+        if self.gone:
+            raise psutil.NoSuchProcess(1)
+        return SimpleNamespace(user=self.used_s, system=0.0)
+
+
+def test_processor_time_is_that_of_processes_that_end_or_begin_too() -> None:
+    broker, killed, successor = Process("broker", 5.0), Process("worker", 7.0), Process("worker", 0.0)
+    there: list[Any] = [broker, killed]
+    spent = clusters.Spent(lambda: [each for each in there if not each.gone])
+    broker.used_s, killed.used_s = 6.0, 9.0
+    spent.look()
+    killed.gone = True
+    successor.used_s = 0.5
+    there.append(successor)
+    assert spent.seconds() == {"broker": 1.0, "worker": 2.5}
 
 
 # -- two commits -----------------------------------------------------------------------------------------------
