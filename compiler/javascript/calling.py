@@ -407,7 +407,7 @@ class Calling(Fields):
             return one(made) | kept
         if name in ("map", "flatMap"):
             made = self.obj(node, "array")
-            self.add(made, ANY, results)
+            self.add(made, ANY, results | (self.elements(results) if name == "flatMap" else NOTHING))
             return one(made)
         if name.startswith("reduce"):
             return results | self._starts_of(arguments)

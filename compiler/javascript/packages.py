@@ -100,9 +100,10 @@ class Packages(Calling):
             changes = package != "xtend" and package != "deepmerge"
         if changes and arguments:
             self._assigned(arguments, node)
+            self.write(arguments[0], ANY, frozenset().union(*arguments[2:]), node)  # `set(object, path, value)`
             return arguments[0] | self.elements(arguments[0])
         known = sort not in (Sort.UNKNOWN, Sort.STATEFUL)
-        self.walk(every, node, Mode.WALK if known else Mode.ESCAPE)
+        self.walk(every, node, Mode.WALK if known and name != "chain" else Mode.ESCAPE)
         self._filled(name, every, node)
         if sort is Sort.MACHINE:
             return self._machine(lib, arguments, node)
@@ -123,6 +124,13 @@ class Packages(Calling):
         if sort is Sort.PURE:
             result |= frozenset(v for v in self.elements(every) if v.via is not None or isinstance(v.target, Obj))
             result |= frozenset(v for v in every if isinstance(v.target, Obj) and package in PASSING)
+            if name in GROUPS and package in PASSING:
+                group = self.obj(node, "array")
+                self.add(group, ANY, self.elements(every))
+                result |= one(group)
+                made = self.obj(node, "object")
+                self.add(made, ANY, one(group))
+                result |= one(made)
         return result
 
     def _wrapper(self, name: str, every: Values, node: Node) -> Values:
@@ -436,7 +444,13 @@ class Packages(Calling):
             return (first if name == "resolve" else NOTHING) | PROMISED
         if name in ("all", "allSettled"):
             made = self.obj(node, "array")
-            self.add(made, ANY, self.elements(first))
+            items = self.elements(first)
+            if name == "allSettled":
+                settled = self.obj(node, "object")
+                self.add(settled, "value", items)
+                self.add(settled, ANY, DATA)
+                items = one(settled)
+            self.add(made, ANY, items)
             return one(made) | PROMISED
         return self.elements(first) | PROMISED
 
@@ -565,6 +579,9 @@ def _flags(arguments: list[Values]) -> str:
         return ""
     return "".join("y" if not isinstance(v.target, Plain) else v.target.text or "y" for v in arguments[1])
 
+
+GROUPS = {"groupBy", "partition", "chunk", "zip", "unzip", "toPairs", "entries"}
+"""Functions of such packages that give lists in a list or an object."""
 
 PASSING = {
     "lodash",
