@@ -209,6 +209,8 @@ def _one(m: Machine, atom: Atom, args: Args, node: ast.AST, frame: Frame) -> Ato
         from compiler.python.expressions import attribute
 
         return call(m, attribute(m, frozenset({atom}), "__call__", node), args, node, frame)
+    if isinstance(atom, Req) and atom.path == ("body",):  # `await request.form()`
+        return frozenset({Foreign("starlette.datastructures", True)})
     where = m.here(node)
     if isinstance(atom, Ref | Part) and atom.obj.kind in (("data", "other") if isinstance(atom, Ref) else ("other",)):
         return PLAIN
