@@ -4,6 +4,7 @@ plans say (`workload`), with contexts cached as a real host caches them. Can be 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -52,6 +53,7 @@ class FakeHost:
         self.running: dict[int, Item] = {}
         self._in_last = self._out_last = self._free_at = 0.0
         self._awaiting: dict[tuple[str, str], Any] = {}
+        self._resets: Counter[str] = Counter()
         self._owned: dict[int, Any] = {}
         """By ticket: the ownership of its partition under which the worker asked for it."""
         self.sim.after(self.sim.between(5, 100), self._started)
@@ -70,11 +72,16 @@ class FakeHost:
             if len(message.items) > most:
                 raise Violation(f"{self.name} is given {len(message.items)} messages at once, and {most} is the bound")
             for item in message.items:
-                partition = self.worker.state.flow.partitions.get(item.partition)
-                # Another after a reset, which declares void what runs.
-                self._owned[item.ticket] = partition and (partition, partition.fresh_from)
+                self._owned[item.ticket] = self._ownership(item.partition)
+        elif type(message) is Forget and not message.keys:
+            self._resets[message.partition] += 1
         self._in_last = max(self._in_last + 0.001, self.sim.now + self.sim.between(0.02, 0.2))
         self.sim.after(self._in_last - self.sim.now, self._got, message)
+
+    def _ownership(self, name: str) -> Any:
+        """Another after a reset, which declares void what runs, also what the same step had given to the host."""
+        partition = self.worker.state.flow.partitions.get(name)
+        return partition and (partition, partition.fresh_from, self._resets[name])
 
     def _got(self, message: Any) -> None:
         if not self.alive or self.dying:
@@ -188,8 +195,7 @@ class FakeHost:
                 if not may or each.to not in AWAITING or read_body(each.body).plan.fail or self.sim.chance(FLAKY):
                     return None
                 partition = target_of(self.worker.state.fleet.graphs[item.graph], each.to, item.key)
-                place = self.worker.state.flow.partitions.get(partition)
-                owned = place and (place, place.fresh_from)
+                owned = self._ownership(partition)
                 if owned is not None and self._awaiting.get((partition, item.key)) == owned:
                     raise Violation(f"two messages of key {item.key!r} of {partition} at once", item.key)
                 self._awaiting[partition, item.key] = owned
