@@ -54,9 +54,6 @@ class Fleet:
 
     def prepare(self, graph: Graph, asked_by: Session, now_ms: int, link: int = 0) -> None:
         """Get ready to run the graph, and tell who asked, by that connection, once we are (or why not)."""
-        for (name, version), known in list(self._preparing.items()):
-            if name == graph.name and known.asked_by != asked_by:
-                del self._preparing[name, version]
         self._preparing[graph.name, graph.version] = _Preparing(graph, asked_by, now_ms, link)
         for host in self._hosts_of(graph):
             if host.life is HostLife.REFUSED:
