@@ -227,6 +227,7 @@ class ControllerState:
         for node in self._cluster.alive():
             if not node.confirmed:
                 self._node_gone(node, "did not come back")
+                self._take_up(node)
         self._desk.recheck()
         self._placing.reconcile()
         self._placing.compare_routes()

@@ -105,9 +105,10 @@ class WildController(PeerProcess):
                     del self.nodes[message.name]
                     self._check()
         elif kind is m.Landed:
-            self.landed[message.partition] = (message.epoch, message.node)
-            if message.node in self.nodes:
-                self.nodes[message.node].known[message.partition] = message.epoch
+            node = self.nodes.get(message.node)
+            if node is not None and link in node.sessions:  # else it is of a process that is no more
+                self.landed[message.partition] = (message.epoch, message.node)
+                node.known[message.partition] = message.epoch
         elif kind is m.Orphans:
             for partition in message.partitions:
                 self.landed.pop(partition, None)

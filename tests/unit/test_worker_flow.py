@@ -537,8 +537,8 @@ def test_who_is_asked_for_the_version_in_force_does_not_forget_the_next() -> Non
     """Not even if the one comes by another broker than the other, and so later than it was said."""
     bench = Bench().ready("shop/store/0")
     bench.loads = False
-    for asked in (graph(version=2, bundle="c" * 64), bench.graph):
-        bench.step(ev.FromPeer(CONTROLLER, Prepare(asked)))
+    for asked, by in ((graph(version=2, bundle="c" * 64), CONTROLLER), (bench.graph, b"controller#2")):
+        bench.step(ev.FromPeer(by, Prepare(asked)))
     [host] = [e.host for e in bench.effects if isinstance(e, ev.LoadGraph)]
     bench.step(ev.HostSaid(host, Loaded("shop", 2, ["call"])))
     said = [(to, p.version, p.error) for to, p in bench.relayed(Prepared)]
