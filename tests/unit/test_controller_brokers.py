@@ -134,18 +134,6 @@ def test_a_process_whose_clock_was_set_back_is_the_one_that_lives_when_the_other
     assert world.states() == {"node1": ("up", 2), "node2": ("up", 2)}
 
 
-def test_a_process_whose_clock_was_set_back_while_no_broker_was_there_lives() -> None:
-    world = two()
-    for link in LINKS:
-        world.down(link)
-    world.workers["node1"].owned.clear()
-    world.started["node1"] -= 5_000
-    for link in LINKS:
-        world.up(link)
-    world.run(10_000)
-    assert world.states() == {"node1": ("up", 2), "node2": ("up", 2)}
-
-
 def test_what_was_passed_over_and_is_gone_is_not_taken_up() -> None:
     world = two()
     world.started["node1"] -= 5_000
