@@ -25,7 +25,7 @@ from worker.commit import Built, build, child, children, destination_of
 from worker.events import CommitBatch, ReadContexts, TellHost
 from worker.fleet import Fleet
 from worker.hosts import SOLO_AFTER_CRASHES, Dispatcher, Host, Streams
-from worker.mailbox import ACTIVE, COMMITTING, EMITTED, LOCAL, QUEUED, RAN, Entry, Life, Partition
+from worker.mailbox import ACTIVE, COMMITTING, EMITTED, LOCAL, QUEUED, RAN, Entry, Finished, Life, Partition
 from worker.onward import Onward, passages, sound
 
 ANSWER_GRACE_MS = 5_000
@@ -68,6 +68,7 @@ class Flow:
         self._onward = Onward(self.partitions, self.outgoing.clear_of, self._elsewhere, config.hops_max)
         self._acks = Acks(self.links)
         self._local_acks: list[int] = []
+        self._finished = Finished()
         self._dirty: dict[Partition, None] = {}
         self._committing: dict[str, Built] = {}
         self._commit_tag = 0
@@ -99,6 +100,9 @@ class Flow:
         present = partition.working.get(message.id)
         if present is not None:
             present.sent_again(sender, seq)
+            return
+        if resend and message.id in self._finished:  # the acknowledgement and this have passed each other
+            self._acknowledge(sender, seq)
             return
         entry = Entry(partition, message, sender, seq, resend)
         partition.take(entry)
@@ -302,6 +306,8 @@ class Flow:
     def _finish(self, entry: Entry) -> None:
         """The message is safe: acknowledge it."""
         entry.partition.let_go(entry)
+        if not entry.partition.stateful:
+            self._finished.ids.add(entry.id)
         sender = entry.sender
         if sender:
             self._acks.add(sender, entry.seq)
@@ -590,6 +596,7 @@ class Flow:
     def tick(self) -> None:
         """Whatever is due by the clock."""
         self.fire()
+        self._finished.tick(self.now_ms)
         self.outgoing.on_tick(self.now_ms)
         expired = self.outgoing.expired(self.now_ms, ANSWER_GRACE_MS)
         if expired:

@@ -24,6 +24,13 @@ LOCAL: Session = b""
 CONTEXT_OVERHEAD_BYTES = 200
 """What a cached context costs besides its packed fields, roughly."""
 
+FINISHED_KEPT_MS = 1_000
+"""So long at least it is known which messages to fluxions without a context became safe: longer than an
+acknowledgement waits and travels."""
+
+FINISHED_MAX = 50_000
+"""Beyond so many, those before are forgotten early."""
+
 
 class Stage(Enum):
     """How far one message has come."""
@@ -287,6 +294,25 @@ class Move:
         self.committing = False
         self.unsent: list[tuple[int, Message]] = []
         """Of the outbox, what the last commit added."""
+
+
+class Finished:
+    """Messages to fluxions without a context that became safe lately, by id. One that its sender sent again before it
+    heard of that is not handled again; with a context, the store knows."""
+
+    def __init__(self) -> None:
+        self.ids: set[bytes] = set()
+        """To be added to."""
+        self._before: set[bytes] = set()
+        self._since_ms = 0
+
+    def __contains__(self, message_id: bytes) -> bool:
+        return message_id in self.ids or message_id in self._before
+
+    def tick(self, now_ms: int) -> None:
+        """Forget those of earlier than FINISHED_KEPT_MS ago."""
+        if now_ms - self._since_ms >= FINISHED_KEPT_MS or len(self.ids) > FINISHED_MAX:
+            self._before, self.ids, self._since_ms = self.ids, set(), now_ms
 
 
 def bucketed(message: Message) -> tuple[int, bytes]:

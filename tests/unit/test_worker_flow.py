@@ -186,6 +186,20 @@ def test_a_repeat_of_what_is_under_way_is_not_run_again_but_answered_to_both_ses
     assert bench.relayed(Ack) == [(b"gateway1#2", Ack([77])), (GATEWAY, Ack([1]))]
 
 
+def test_what_was_sent_again_as_its_acknowledgement_was_on_its_way_is_not_handled_again() -> None:
+    bench = Bench().ready("shop/tell/0", "shop/call/0")
+    bench.arrive(bench.message(1, fluxion="call"))
+    [(_, posted)] = bench.sent()
+    bench.step(ev.FromPeer(GATEWAY, Ack([posted.seq])))
+    ran: list[bytes] = []
+    bench.handlers["call"] = lambda item, ticket: ran.append(item.id) or Done(ticket, [], {}, ())
+    bench.arrive(bench.message(1, fluxion="call"), resend=True, seq=7)
+    assert ran == []
+    assert acked(bench) == [1, 7]
+    bench.arrive(bench.message(2, fluxion="call"), resend=True, seq=8)
+    assert ran == [b"m2"]
+
+
 def test_a_repeat_of_what_was_committed_is_acknowledged_unrun() -> None:
     bench = Bench().ready("shop/store/0")
     bench.arrive(bench.message(1))
