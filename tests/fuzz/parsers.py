@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from compiler.compile import compile_source, emit
 from compiler.flx.parsing import formatted
@@ -80,31 +81,58 @@ def _compiled(path: Path) -> None:
         emit(program, Path(out, "out"))
 
 
+TAR_BYTES_MAX = 4_000
+"""Of what a bundle may hold, here: so that few bytes are too many."""
+
+
 def _unpacked(data: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(bundle, "BUNDLE_BYTES_MAX", TAR_BYTES_MAX):
         around = Path(folder)
         with contextlib.suppress(UserError):
             bundle.unpack(data, around / "in" / "it")
         found = list(around.rglob("*"))
         assert all(path.relative_to(around).parts[0] == "in" and not path.is_symlink() for path in found)
+        assert sum(path.stat().st_size for path in found if path.is_file()) <= TAR_BYTES_MAX
+
+
+TAR_NAMES = (
+    *("../a", "/a", "a/../../b", "a", "a/b", "", ".", "a" * 300, "a\x01b", "//x", "a/./b", "é\udcff"),
+    *("d/" * 60 + "x", "d/" * 70 + "x", "d/" * 1_900 + "x", "e/" * 400 + "../" * 400 + "x"),
+)
+TAR_KINDS = (
+    *(tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME),
+)
+TAR_SAYS: tuple[dict[str, str], ...] = (
+    *({"size": "-1000000000000"}, {"size": "1000000000000"}, {"size": "x"}, {"size": "-1"}, {"mtime": "nan"}),
+    *({"path": "../x"}, {"path": "d/" * 1_900}, {"linkpath": "/"}, {"hdrcharset": "BINARY", "path": "x"}),
+    {"GNU.sparse.size": "-1000000000000", "GNU.sparse.numblocks": "0", "GNU.sparse.map": ""},
+    {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "../x", "GNU.sparse.realsize": "5"},
+)
+"""In the words before a file (PAX)."""
 
 
 def _tarred(data: bytes) -> None:
-    """The same for an archive that is one, with entries as `data` says."""
+    """The same for an archive that is one, with entries as `data` says: four bytes for each, of which most are a file
+    or a folder that is as it should be."""
     out = io.BytesIO()
-    names = ["a", "../a", "/a", "a/../../b", "a/b", "", ".", "a" * 300, "a\x01b", "//x", "a/./b"]
-    kinds = [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for at in range(0, len(data) - 2, 3):
-            entry = tarfile.TarInfo(names[data[at] % len(names)])
-            entry.type, entry.linkname = kinds[data[at + 1] % len(kinds)], names[data[at + 2] % len(names)]
-            entry.mode, entry.size = data[at] * 64, data[at + 2] if entry.isreg() else 0
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for at in range(0, len(data) - 3, 4):
+            name, kind, says, size = data[at : at + 4]
+            entry = tarfile.TarInfo(f"f{at}" if name < 224 else TAR_NAMES[name % len(TAR_NAMES)])
+            entry.type = tarfile.DIRTYPE if kind % 4 == 0 else tarfile.REGTYPE
+            if kind >= 240:
+                entry.type, entry.linkname = TAR_KINDS[kind % len(TAR_KINDS)], TAR_NAMES[name % len(TAR_NAMES)]
+            entry.mode, entry.size = name * 64, size * 16 if entry.isreg() else 0
+            entry.pax_headers = TAR_SAYS[says % len(TAR_SAYS)] if says >= 224 else {}
             tar.addfile(entry, io.BytesIO(bytes(entry.size)))
-    _unpacked(gzip.compress(out.getvalue()))
-    if data:  # words about a file, as long as they say, or not
+    _unpacked(gzip.compress(out.getvalue(), 1))
+    if data:  # words about a file, as long as they say, or not; one after the other
         said = tarfile.TarInfo("././@LongLink")
         said.type, said.size = (b"L", b"K", b"x", b"g", b"X", b"S")[data[0] % 6], int.from_bytes(data[1:5], "big")
         _unpacked(gzip.compress(said.tobuf(tarfile.GNU_FORMAT) + data[5:].ljust(512, b"\0") + out.getvalue()))
+        said.size, words = 512, b"10 path=b\n".ljust(512, b"\0")
+        _unpacked(gzip.compress((said.tobuf(tarfile.GNU_FORMAT) + words) * data[-1] * 4 + out.getvalue(), 1))
 
 
 class Wire:
@@ -267,6 +295,11 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"POST /a?b=%41 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n"
         b"3\r\n[1]\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"POST / HTTP/1.0\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\nabcGET / HTTP/1.0\r\n\r\n",
+    ),
+    "tar": (
+        bytes((0, 0, 0, 0)) + bytes((0, 1, 0, 200)) * 2,
+        bytes((0, 0, 231, 0)) + bytes((0, 1, 0, 200)) * 2,
+        bytes((238, 1, 0, 8)),
     ),
     "body": (
         *(b'\0{"a": [1, 2]}', b"\1a=b&c=%41&a=d"),
