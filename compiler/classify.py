@@ -164,7 +164,7 @@ def _unite(
     for hazard, more, also in _told_once(list(facts.hazards)):
         why = f"line {hazard.place.line} {hazard.what}{more}"
         kept.append(Kept(everything, why, hazard.place, remedies.of_hazard(hazard), also))
-    for hazard, more, also in _told_once(list(common.hazards)):
+    for hazard, more, also in _told_once([h for h in common.hazards if h.harm is not Harm.STREAM]):
         why = f"line {hazard.place.line} {hazard.what}{more}, and every request runs through it"
         kept.append(Kept(everything, why, hazard.place, remedies.of_hazard(hazard), also))
     for touch in _first_touches(common, state):
@@ -253,6 +253,7 @@ def _keeping(
 ) -> tuple[Keeping, dict[str, tuple[str, str]], str]:
     """How the group is kept, the key of each member, and why not better."""
     what = ", ".join(member.name for member in cluster)
+    hazards = [h for h in hazards if h.harm is not Harm.STREAM] or (hazards if held else [])
     reasons = [
         Kept(what, f"line {h.place.line} {h.what}{more}", h.place, remedies.of_hazard(h), also)
         for h, more, also in _told_once(hazards)

@@ -119,6 +119,8 @@ class Harm(StrEnum):
     """Keeps something on the machine: writes files, an embedded database, child processes."""
     OPAQUE = "opaque"
     """Uses an OPAQUE variable, or a library that keeps state of its own."""
+    STREAM = "stream"
+    """Answers in pieces, as they are made: harm only to state, which is stored with an answer that is complete."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ _OF_HARM = {
     Harm.HELD: "answer each request by itself, and keep plain data of it for others",
     Harm.TIMER: "do it before the answer, or in a service of its own",
     Harm.LOCAL: "keep it where all nodes reach it: in a database, or in a variable of a module",
+    Harm.STREAM: "answer at once there, and send events from a handler that touches nothing that is kept",
     Harm.OPAQUE: "keep what requests change in plain data of a module, or where all nodes reach it",
 }
 SOCKETS = "requests to upgrade are answered 501: send events (text/event-stream), or let clients ask again"

@@ -584,6 +584,7 @@ def library(m: Machine, name: str, args: Args, node: ast.AST, frame: Frame) -> A
     mode = Mode.ESCAPE if kind in (Kind.UNKNOWN, Kind.OPAQUE) else Mode.WALK
     memory.consume(m, args.every(), mode, where)
     _rendered(m, name, args, node)
+    _streamed(m, name, args, node)
     returned = give_functions(m, args.every())
     if in_memory(name):
         returned |= _into_data(m, name, args, where)
@@ -619,6 +620,12 @@ def _rendered(m: Machine, name: str, args: Args, node: ast.AST) -> None:
     if name.rpartition(".")[2] in templates.RENDERING:
         settings.shown_by_templates(m, m.here(node))
         templates.shown(m, args.every(), node)
+
+
+def _streamed(m: Machine, name: str, args: Args, node: ast.AST) -> None:
+    from compiler.python import streamed
+
+    streamed.given(m, name, args, node)
 
 
 def _settings(m: Machine, name: str, where: Place) -> None:
@@ -742,6 +749,7 @@ def library_method(m: Machine, atom: LibMethod, args: Args, node: ast.AST, frame
     memory.consume(m, given, Mode.WALK if kind not in (Kind.UNKNOWN, Kind.OPAQUE) else Mode.ESCAPE, where)
     returned = give_functions(m, given)
     _rendered(m, atom.name, args, node)
+    _streamed(m, atom.name, args, node)
     inside = frozenset(a for a in atom.of.elements if isinstance(a, Part))
     if atom.name in DATA_METHODS and kind is Kind.PURE:
         return PLAIN | returned | inside

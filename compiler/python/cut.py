@@ -151,7 +151,7 @@ class Cutter:
         called = self._names.called(function, ast.Expr(inner[0])) if len(inner) == 1 else None
         if called is None or (isinstance(outer.func, ast.Attribute) and not isinstance(outer.func.value, ast.Name)):
             return [statement]
-        name = "result" if "result" not in statements.locals_of(function) else f"{called.function.name}_result"
+        name = self._result(function, statements.locals_of(function))
         first = ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], inner[0]), inner[0])
         load = ast.copy_location(ast.Name(name, ast.Load()), inner[0])
         args = [load if a is inner[0] else a for a in outer.args]
@@ -167,6 +167,11 @@ class Cutter:
         for each in made:
             self._made.add(ast.fix_missing_locations(each))
         return made
+
+    def _result(self, function: Function, locals_: Iterable[str] = ()) -> str:
+        """A name for what a call gave that means nothing else where it stands."""
+        modules = (function.module.scope.names, self._handler.module.scope.names)
+        return unused("result", {*locals_, *modules[0], *modules[1]})
 
     def run(self) -> None:
         self._walk(self._handler, None, tail=True)
@@ -260,10 +265,11 @@ class Cutter:
             self.pieces.append(Piece(Role.STEP, callee.name, callee))
         value: ast.expr = ast.Await(call) if called.awaited else call
         if into_answer:
-            self._assign(function, ast.Name("result", ast.Store()), value, called.call)
+            result = self._result(function)
+            self._assign(function, ast.Name(result, ast.Store()), value, called.call)
             self.pieces.append(Piece(Role.END, END, function))
-            self._add_node(function, statements.returned(ast.Name("result", ast.Load())), called.call)
-            self._m.values[self._handler.node, "result"] = self._m.values.get((callee.node, "return"), NOTHING)
+            self._add_node(function, statements.returned(ast.Name(result, ast.Load())), called.call)
+            self._m.values[self._handler.node, result] = self._m.values.get((callee.node, "return"), NOTHING)
         else:
             self._assign(function, target, value, called.call)
 

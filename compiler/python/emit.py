@@ -152,8 +152,10 @@ def _function(program: Program, fluxion: Fluxion, keeping: Keeping) -> list[str]
 
 
 def waits(program: Program, fluxion: Fluxion, keeping: Keeping) -> bool:
-    """Whether others may run in the same process meanwhile."""
-    return keeping is Keeping.PINNED or fluxion.waits or program.framework.lower() in ASYNC
+    """Whether others may run in the same process meanwhile: where no context is changed, as under the server that the
+    program would have; only so can its answer leave in pieces."""
+    free = keeping in (Keeping.PINNED, Keeping.NONE)
+    return free or fluxion.waits or program.framework.lower() in ASYNC
 
 
 def function_name(fluxion: Fluxion) -> str:

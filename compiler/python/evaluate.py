@@ -101,6 +101,8 @@ class Machine:
         self.recorder = Recorder()
         self.frames: list[Frame] = []
         self.objects: dict[tuple[str, Place, str], Obj] = {}
+        self.generators: dict[Obj, ast.AST] = {}
+        """Generators, and the code that makes what they give."""
         self.variables: dict[str, tuple[Scope, str]] = {}
         self.synthetic: dict[str, Variable] = {}
         self.nameless: set[str] = set()
@@ -352,6 +354,7 @@ class Machine:
         if frame.yields:
             made = memory.fresh(self, "iterator" if self.loading else "list", info.node, memory.lazy(self))
             made.elements |= frame.yields
+            self.generators[made] = info.node
             return frozenset({Ref(made)})
         self.note_value(info, "return", frame.returns)
         return frame.returns or NONE

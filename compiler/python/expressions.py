@@ -486,6 +486,8 @@ def _comprehension(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
         memory.store(m, made, evaluate(m, node.value, inner), m.here(node))
     else:
         memory.store(m, made, evaluate(m, node.elt, inner), m.here(node))
+    if isinstance(node, ast.GeneratorExp):
+        m.generators[made] = node
     m.frames.pop()
     return frozenset({Ref(made)})
 

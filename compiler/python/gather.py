@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compiler.facts import Facts, Harm, Hazard, Initial, Mode, Place, Start, Unit, Use, Variable
-from compiler.python import keys, memory, templates
+from compiler.python import keys, memory, streamed, templates
 from compiler.python.calls import Args, after_fields
 from compiler.python.evaluate import Machine
 from compiler.python.model import (
@@ -210,6 +210,7 @@ def _handler(m: Machine, frameworks: Frameworks, route: Route, found: dict[str, 
         args = _arguments(m, route, framework, parameters)
         value = m.call(route.handler, args)
         memory.consume(m, value, Mode.WALK, where)
+        streamed.returned(m, value, where)
         if framework in ("aiohttp", "bottle"):  # their decorators fill a template with what is returned
             templates.shown(m, value, face.node)
         _returned_functions(m, value)

@@ -45,6 +45,10 @@ class Parts:
         function, names = self._functions[fluxion]
         return function(**{name: variables[name] for name in names})
 
+    def waits(self, fluxion: str) -> bool:
+        """Whether it is a coroutine function."""
+        return inspect.iscoroutinefunction(self._functions[fluxion][0])
+
 
 def sendings(result: Any) -> list[tuple[str, dict[str, Any]]]:
     """What a part sends by what it returned: nothing, if that is no sending."""

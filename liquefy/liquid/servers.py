@@ -24,7 +24,7 @@ from liquefy.liquid.http import Incoming, Request, Response, WsgiAnswer, address
 from liquefy.liquid.http import server_address as asked_for
 from liquefy.liquid.sink import Sink
 
-THREADS_MAX = 64
+THREADS_MAX = 512
 """Requests that a program with threads answers side by side."""
 
 STARTUP_S_MAX = 60.0

@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from liquefy.liquid.keys import forwarded, key_in, original
 from liquefy.liquid.needs import missing
 from liquefy.liquid.parts import Parts, sendings
 from liquefy.liquid.program import NotStarted, RunningProgram
-from liquefy.liquid.servers import Job, LoopServer, Server
+from liquefy.liquid.servers import THREADS_MAX, Job, LoopServer, Server
 from liquefy.liquid.sink import Sink
 from liquefy.liquid.slots import find_slot, modules_of
 from liquefy.liquid.state import Codec
@@ -72,6 +73,9 @@ class Service:
         self.bindings: dict[str, Whole | Keyed] = {}
         self._codec: Codec | None = None
         self._carrier: Carrier | None = None
+        self._carrying = threading.Lock()
+        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="step")
+        """For functions between the first and the last part of a handler, under servers with threads."""
         self.watch: Watch | None = None
         self._pinned_ran = False
         self.parts = Parts(self.folder, {name: fluxion["file"] for name, fluxion in self.fluxions.items()})
@@ -145,6 +149,8 @@ class Service:
         """The same, and others may run meanwhile."""
         server = self._server if self._server is not None else await asyncio.to_thread(self._start)
         if not isinstance(server, LoopServer):
+            if context is None and not self.parts.waits(name):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, self.step, name, message)
             return await self._step(name, message, context)
         future = asyncio.run_coroutine_threadsafe(self._step(name, message, context), server.loop)
         return await asyncio.wrap_future(future)
@@ -198,19 +204,22 @@ class Service:
     def brought(self, message: Message) -> Mapping[str, Any]:
         """The variables that the part before sent. Raises BadFrame."""
         assert self._carrier is not None
-        return self._carrier.unpacked(message.body)
+        with self._carrying:
+            return self._carrier.unpacked(message.body)
 
     def carried(self, sent: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
         """The same, as it travels."""
         assert self._carrier is not None
-        return [(to, self._carrier.packed(variables)) for to, variables in sent]
+        with self._carrying:
+            return [(to, self._carrier.packed(variables)) for to, variables in sent]
 
     def _raised(self, name: str, message: Message, error: Exception) -> Any:
         """The last part raises it, where the framework sees it; what the part changed before is kept, as it would be.
         Raises what cannot travel."""
         assert self._codec is not None
         assert self._carrier is not None
-        value, end = raised.told(self._codec, self._carrier, error), self.fluxions[name].get("end")
+        with self._carrying:
+            value, end = raised.told(self._codec, self._carrier, error), self.fluxions[name].get("end")
         if value is None or not end:
             raise error
         return [emit(end, {raised.FIELD: value, "request": message.body["request"]})]
@@ -219,7 +228,8 @@ class Service:
         """What a part of a handler raised."""
         assert self._codec is not None
         assert self._carrier is not None
-        return raised.again(self._codec, self._carrier, value)
+        with self._carrying:
+            return raised.again(self._codec, self._carrier, value)
 
     def _job(self, name: str, message: Message, context: Fields | None) -> Job:
         body = original(message.body)

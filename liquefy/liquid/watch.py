@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
@@ -41,6 +42,8 @@ class Watch:
         known = set(held)
         self._reached = reached
         self._end = end or _end
+        self._lock = threading.Lock()
+        """Requests without a context are looked at in threads of their own."""
         self._scopes: list[tuple[str, dict[str, Any], list[str], Callable[[Any], Any], tuple[Any, ...]]] = []
         self._sized: list[tuple[str, Any, int, Any]] = []
         self.last: StrayChange | None = None
@@ -80,11 +83,12 @@ class Watch:
     def check(self, since: StrayChange | None = None) -> None:
         """`since`: `last` as it was when the request began. Raises StrayChange: if anything changed, which it puts
         back, or was found to have changed meanwhile."""
-        place = self._put_back()
-        if place:
-            self.last = StrayChange(
-                f"{place} changed, and no context holds it: the compiler did not see that a request changes it"
-            )
+        with self._lock:
+            place = self._put_back()
+            if place:
+                self.last = StrayChange(
+                    f"{place} changed, and no context holds it: the compiler did not see that a request changes it"
+                )
         if self.last is not since:
             assert self.last is not None
             raise StrayChange(*self.last.args)
