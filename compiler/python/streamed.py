@@ -33,7 +33,13 @@ _QUICK = frozenset(
 )
 """What a generator may call and is still through at once."""
 
-_QUEUES = ("queue", "Queue")
+_WRITTEN = ("streamresponse", "sse_response", "eventsourceresponse")
+"""Answers that are written to piece by piece, whatever they are given."""
+
+_ENTRY = frozenset(("get", "join", "read"))
+"""These wait, if they are of something else than of data: `queue.get()`, `requests.get(url)`, `thread.join()`."""
+
+_WAITING = ("queue", "requests", "httpx", "session", "client", "socket", "pipe", "stdout")
 
 
 def returned(m: Machine, value: Atoms, where: Place) -> None:
@@ -50,7 +56,7 @@ def given(m: Machine, name: str, args: Args, node: ast.AST) -> None:
     events = any(isinstance(atom, Const) and str(atom.value).startswith(EVENTS) for atom in args.every())
     body = args.get(0, "response") | args.get(0, "content")
     unseen = any(isinstance(atom, Foreign) for atom in body)
-    if any(_streams(m, args.every())) or (unseen and (events or "iter_" in ast.unparse(node))):
+    if short in _WRITTEN or any(_streams(m, args.every())) or (unseen and (events or "iter_" in ast.unparse(node))):
         m.hazard(Harm.STREAM, WHAT, m.here(node))
 
 
@@ -68,8 +74,8 @@ def _is_quick(node: ast.AST) -> bool:
         if isinstance(inner, ast.While | ast.AsyncFor | ast.AsyncWith | ast.Await | ast.With):
             return False
         if isinstance(inner, ast.Call):
-            name = ast.unparse(inner.func).rpartition(".")[2]
-            of = ast.unparse(inner.func).rpartition(".")[0]
-            if name not in _QUICK or (name in ("get", "read") and any(word in of for word in _QUEUES)):
+            of, _, name = ast.unparse(inner.func).rpartition(".")
+            waiting = any(word in of.lower() for word in _WAITING) or (name != "read" and not inner.args)
+            if name not in _QUICK or (name in _ENTRY and waiting):
                 return False
     return True
