@@ -345,7 +345,7 @@ class Frameworks(Hooks):
         for atom in routes:
             if isinstance(atom, Ref) and atom.obj.kind == "lib" and "*app" in atom.obj.attrs:
                 self.mounts[Mount(atom.obj, obj, "")] = None
-        for atom in memory.elements(routes) | routes:
+        for atom in sorted(memory.elements(routes) | routes, key=_told_at):
             if isinstance(atom, Special) and atom.kind == "a route":
                 short, path, endpoint, call = atom.data
                 assert isinstance(path, frozenset)
@@ -572,6 +572,18 @@ def _views_given(m: Machine, cls: object, call: Args) -> None:
     told = cls.find("init_every_request") if isinstance(cls, Class) else NOTHING
     if told and told != frozenset({Const(True)}):
         m.hazard(Harm.OPAQUE, "answers all requests with one view of a class", m.call_place)
+
+
+def _told_at(atom: Atom) -> tuple[tuple[Place, ...], str]:
+    """Where the handlers of a route in a list are, and its path: the list's own order is not known, and what comes of
+    one source is to be the same each time."""
+    if not isinstance(atom, Special) or atom.kind != "a route":
+        return (), ""
+    _, path, handlers, _ = atom.data
+    assert isinstance(path, frozenset)
+    assert isinstance(handlers, frozenset)
+    infos = [each.info for each in handlers if isinstance(each, Func | ClassAtom)]
+    return tuple(sorted(place(info.module, info.node) for info in infos)), _text(path)
 
 
 def _stands_for(special: Special, wrapper: Atoms) -> None:
