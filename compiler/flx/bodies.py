@@ -1,10 +1,11 @@
-"""What the bodies of steps do with their variables: which they give a value, whether they wait, where they use a name
-that nothing brings. Python by its syntax tree; of JavaScript as much as the bodies' tokens show. Runs nothing."""
+"""What the bodies of steps and ends do with their variables: which they give a value, whether they wait, where they
+use a name that nothing brings. Python by its syntax tree; of JavaScript as much as the bodies' tokens show. Runs nothing."""
 
 from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -49,16 +50,22 @@ def of(program: Program, fluxion: Fluxion) -> Body:
 
 
 def check(program: Program) -> Iterator[Wrong]:
-    """What is wrong in the bodies of steps."""
+    """What is wrong in the bodies of those that get messages: steps, and ends, which have the names of their place in
+    a file besides."""
     files: dict[str, frozenset[str] | None] = {}
     arriving = derive.incoming(program.fluxions)
     for i, fluxion in enumerate(program.fluxions):
-        if fluxion.role is not Role.STEP:
+        if fluxion.role not in (Role.STEP, Role.END):
             continue
-        file = fluxion.place.file if fluxion.place.file in program.files else derive.entry(program)
+        file = _file_of(program, fluxion)
         if file not in files:
             files[file] = _known(program, file)
         known = files[file]
+        brought = {variable for _, stream in arriving.get(fluxion.name, ()) for variable in stream.variables}
+        if fluxion.role is Role.END:
+            with contextlib.suppress(Unreadable):  # told of its file as a whole
+                yield from _unknown(i, fluxion, of(program, fluxion), known, brought)
+            continue
         for name in (*fluxion.reads, *fluxion.context, *(v for s in fluxion.streams for v in s.variables)):
             if not name.isidentifier():
                 yield Wrong(i, 0, 0, f"{name!r} cannot be a variable of a step", "use letters, digits and _")
@@ -68,7 +75,6 @@ def check(program: Program) -> Iterator[Wrong]:
             problem = f"the body of {fluxion.name!r} is not {LANGUAGE_NAMES[program.language]}: {error.why}"
             yield Wrong(i, error.line, error.column, problem, "correct the line")
             continue
-        brought = {variable for _, stream in arriving.get(fluxion.name, ()) for variable in stream.variables}
         yield from _unknown(i, fluxion, body, known, brought)
         yield from _unsent(i, fluxion, body)
 
@@ -104,9 +110,19 @@ def _unsent(at: int, fluxion: Fluxion, body: Body) -> Iterator[Wrong]:
                 yield Wrong(at, 0, 0, problem, remedy, number)
 
 
+def _file_of(program: Program, fluxion: Fluxion) -> str:
+    """The file that has what its body may use."""
+    if fluxion.role is Role.END:
+        return next((path for path, text in program.files.items() if f"⟪{fluxion.name}⟫" in text), "")
+    return fluxion.place.file if fluxion.place.file in program.files else derive.entry(program)
+
+
 def _known(program: Program, file: str) -> frozenset[str] | None:
-    """The names that a file defines, and those of the language. None if they cannot be told."""
-    text = fill(program.files.get(file, ""), {fluxion.name: fluxion.body for fluxion in program.fluxions})
+    """The names that a file defines, and those of the language. None if they cannot be told. What a first part of a
+    handler has for itself is none of them: the others run elsewhere."""
+    nothing = "pass" if program.language == "python" else ""
+    filled = {f.name: nothing if f.role is Role.START else f.body for f in program.fluxions}
+    text = fill(program.files.get(file, ""), filled)
     try:
         return javascript.names(text) if program.language == "javascript" else _names(text, program)
     except Unreadable:
@@ -124,7 +140,7 @@ def _names(text: str, program: Program) -> frozenset[str] | None:
                 found.add(asname or name.partition(".")[0])
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 found.add(name)
-            case ast.Name(id=name, ctx=ast.Store()):
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
                 found.add(name)
     functions = {fluxion.name for fluxion in program.fluxions}
     return frozenset(found | functions)

@@ -85,8 +85,19 @@ SENSELESS = [
     ),
     (
         "service a\nlanguage python\nframework flask\nflx b\n  GET /\n  -> c [x]\n  start\n    y = 1\nflx c\n  end\n"
-        "    return str(y)\nfile app.py\n    def f():\n        ⟪b⟫\n        ⟪c⟫\n",
+        "    return '1'\nfile app.py\n    def f():\n        ⟪b⟫\n        ⟪c⟫\n",
         6, "b sends 'x', which is not in its body and does not come to it",
+    ),
+    (
+        "service a\nlanguage python\nframework flask\nflx b\n  GET /\n  -> c [x]\n  start\n    x = y = 1\nflx c\n"
+        "  end\n    return str(y)\nfile app.py\n    def f():\n        ⟪b⟫\n        ⟪c⟫\n",
+        11, "'c' uses y, and its message brings x",
+    ),
+    (
+        "service a\nlanguage javascript\nframework express\nflx b\n  GET /\n  -> c [x]\n  start\n"
+        "    const x = 1, y = 2;\nflx c\n"
+        "  end\n    res.json(y);\nfile app.js\n    app.get('/', (req, res) => {\n      ⟪b⟫\n      ⟪c⟫\n    });\n",
+        11, "'c' uses y, and its message brings x",
     ),
 ]  # fmt: skip
 
