@@ -1,5 +1,6 @@
 """What the bodies of steps and ends do with their variables: which they give a value, whether they wait, where they
-use a name that nothing brings. Python by its syntax tree; of JavaScript as much as the bodies' tokens show. Runs nothing."""
+use a name that nothing brings. Python by its syntax tree; of JavaScript as much as the bodies' tokens show. Runs
+nothing."""
 
 from __future__ import annotations
 
