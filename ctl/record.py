@@ -19,6 +19,18 @@ from liquefy.errors import UserError
 FOLDER_DEFAULT = ".liquefy"
 FILE_NAME = "cluster.json"
 
+LOCK = "lock"
+"""Held by the `up` whose folder it is."""
+
+OUTPUT = "up.out"
+"""What an `up` in the background says."""
+
+KEYS = "keys"
+"""The folder of keys that `up --keys` uses."""
+
+KEYS_MADE = "keys.made"
+"""There if `up` made the keys: a person may have put some there."""
+
 CREATED_TOLERANCE_S = 0.05
 """How far two readings of one process' creation time may be apart (clock ticks are 10 ms)."""
 
@@ -68,12 +80,20 @@ def made(folder: Path) -> Path:
     """The state folder, made if need be. Raises UserError if nothing can be kept there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "lock").open("a").close()
+        (folder / LOCK).open("a").close()
     except OSError as error:
         raise UserError(
             f"--state: {folder} is no folder that can be written: {error.strerror}\n  remedy: give another one"
         ) from None
     return folder
+
+
+def forget_lock(folder: Path) -> None:
+    """By the holder of the lock: where nothing else was made in the folder, nothing stays of it."""
+    with contextlib.suppress(OSError):
+        if {path.name for path in folder.iterdir()} <= {LOCK, OUTPUT}:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def write(folder: Path, record: ClusterRecord) -> None:

@@ -41,9 +41,6 @@ LOG_BYTES_MAX = 64_000_000
 
 LOG_CHECK_S = 5.0
 
-KEYS = "keys"
-"""The folder of keys, in the state folder."""
-
 REDIS_FILE_BYTES_MAX = 8_000_000
 """A Redis that starts with a longer append-only file is asked to rewrite it: it reads it before it serves."""
 
@@ -85,19 +82,29 @@ class Stop:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The state folder, for this process alone. Raises UserError if another `up` has it."""
-    with (record.made(folder) / "lock").open("a") as lock:
+    """The state folder, for this process alone; of one that nothing was made in nothing stays. Raises UserError if
+    another `up` has it."""
+    with contextlib.ExitStack() as kept:
+        while True:
+            lock = kept.enter_context((record.made(folder) / record.LOCK).open("a"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                running = record.read(folder)
+                pid = f" (pid {running.pid})" if running else ""
+                raise UserError(
+                    f"a cluster is running already in {folder}{pid}\n"
+                    f"  remedy: stop it with `{local.command_name()} down --state {folder}`, "
+                    "or give another folder with --state"
+                ) from None
+            # Who had it may have deleted it since: then another one can be made, and had.
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(lock.fileno()), (folder / record.LOCK).stat()):
+                    break
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            running = record.read(folder)
-            pid = f" (pid {running.pid})" if running else ""
-            raise UserError(
-                f"a cluster is running already in {folder}{pid}\n"
-                f"  remedy: stop it with `{local.command_name()} down --state {folder}`, "
-                "or give another folder with --state"
-            ) from None
-        yield
+            yield
+        finally:
+            record.forget_lock(folder)
 
 
 def run(options: Options, console: Console) -> int:
@@ -116,9 +123,11 @@ def run(options: Options, console: Console) -> int:
     local.checked_durability(options.durability, options.redis_url, options.redis_sync)
     claimed = local.claimed_ports(options.http_port, bool(options.redis_url), options.size)
     with locked(folder), claimed as ports:
-        keys = str(folder / KEYS) if options.keys else ""
+        keys = str(folder / record.KEYS) if options.keys else ""
         if keys:
-            keyring.create(Path(keys))
+            there = Path(keys).exists()
+            if keyring.create(Path(keys)) and not there:
+                (folder / record.KEYS_MADE).touch()
             if options.redis_url:
                 keyring.forget_redis_password(Path(keys))
             else:

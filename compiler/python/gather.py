@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compiler.facts import Facts, Harm, Hazard, Initial, Mode, Place, Start, Unit, Use, Variable
-from compiler.python import keys, memory, streamed, templates
+from compiler.python import keys, memory, named, streamed, templates
 from compiler.python.calls import Args, after_fields
 from compiler.python.evaluate import Machine
 from compiler.python.model import (
@@ -77,6 +77,10 @@ def gather_facts(folder: Path, entry: str, app: str | None) -> Gathered:
     machine = Machine(sources, frameworks, embedded=False)
     module = sources.entry(entry)
     machine.load(module)
+    if app:
+        module = named.module_of(app, sources)
+        machine.load(module)
+        named.check_attribute(app, module, _applications(frameworks, module))
     _factory(machine, frameworks, module, app)
     _startup(machine, frameworks)
     machine.embedded = _embedded(folder, sources)
@@ -97,6 +101,15 @@ def gather_facts(folder: Path, entry: str, app: str | None) -> Gathered:
     else:
         machine.hazards[Hazard(Harm.OPAQUE, "is too entangled to be followed", place(module, module.tree))] = None
     return _facts(machine, frameworks, entry, found, everywhere)
+
+
+def _applications(frameworks: Frameworks, module: Module) -> list[str]:
+    """The names that a module has for applications."""
+    return [
+        name
+        for name, value in module.scope.names.items()
+        if any(isinstance(atom, Ref) and atom.obj in frameworks.applications for atom in value)
+    ]
 
 
 def _factory(m: Machine, frameworks: Frameworks, module: Module, app: str | None) -> None:

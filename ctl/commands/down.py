@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,11 @@ from liquefy.errors import UserError
 
 STOP_S = 30.0
 """How long `up` may take to stop everything; then its processes are killed."""
+
+_OURS = re.compile(
+    rf"logs|redis|lock|up\.out|broker\d*\.sock|redis\.sock|node\d+|{record.KEYS_MADE}|{record.FILE_NAME}(\.new)?"
+)
+"""What `up` makes in its folder."""
 
 
 def down(
@@ -33,7 +39,7 @@ def down(
     if found is None and not (purge and folder.is_dir()):
         raise UserError(f"no cluster runs in {folder}\n  remedy: give its folder with --state")
     if purge:
-        _check_ours(folder)
+        _check_ours(folder, found is not None and record.alive(found))
     stopped, killed = _end(folder, found) if found is not None else (False, [])
     if purge:
         shutil.rmtree(folder)
@@ -76,20 +82,22 @@ def _end(folder: Path, found: record.ClusterRecord) -> tuple[bool, list[str]]:
     return supervisor is not None or bool(killed), killed
 
 
-def _check_ours(folder: Path) -> None:
+def _check_ours(folder: Path, running: bool) -> None:
     """Raises UserError for a folder that does not look like one of ours."""
     strange = {p.name for p in folder.iterdir() if not _is_ours(p)}
     if strange:
+        still = "; the cluster runs on" if running else ""
+        first = "stop it with `down` alone, and then " if running else ""
         raise UserError(
-            f"{folder}: holds what `up` did not make ({', '.join(sorted(strange)[:3])})\n  remedy: delete it by hand"
+            f"{folder}: holds what `up` did not make ({', '.join(sorted(strange)[:3])}){still}\n"
+            f"  remedy: {first}delete it by hand"
         )
 
 
 def _is_ours(path: Path) -> bool:
-    files = ("logs", "redis", "lock", "up.out", "broker.sock", "redis.sock", record.FILE_NAME)
-    return path.name in (*files, f"{record.FILE_NAME}.new") or (
-        path.is_dir() and path.name.startswith("node")
-    )
+    if path.name == record.KEYS:
+        return (path.parent / record.KEYS_MADE).exists()
+    return _OURS.fullmatch(path.name) is not None and (path.is_dir() or not path.name.startswith("node"))
 
 
 def _text(result: dict[str, object]) -> str:

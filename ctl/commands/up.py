@@ -114,7 +114,7 @@ def _detach(
     command += [f"--http-port={http_port}"] if http_port is not None else []
     command += [f"--app={application}"] if application else []
     command += [str(app)] if app is not None else []
-    output = state / "up.out"
+    output = state / record.OUTPUT
     with output.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -145,4 +145,8 @@ def _failed(code: int, output: Path, state: Path, pid: int) -> None:
     if found is not None and found.pid == pid:
         record.remove(state)
     sys.stderr.write(output.read_text(errors="replace"))
+    if [path.name for path in state.iterdir()] == [record.OUTPUT]:
+        # Refused before anything was made.
+        output.unlink()
+        state.rmdir()
     raise typer.Exit(code or 1)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,3 +113,28 @@ def test_down_purge_deletes_nothing_that_up_did_not_make(terminal: Terminal) -> 
     assert "holds what `up` did not make (thesis.txt)" in down.stderr
     assert (precious / "thesis.txt").exists()
     shutil.rmtree(precious)
+
+
+def test_down_purge_deletes_the_keys_that_up_made_and_no_others(terminal: Terminal) -> None:
+    names = ("broker.sock", "broker2.sock", "redis.sock", "up.out", "keys.made")
+    (terminal.state / "keys").mkdir(parents=True)
+    (terminal.state / "node12").mkdir()
+    for name in names:
+        (terminal.state / name).touch()
+    (terminal.state / "keys.made").unlink()
+    down = terminal.run("down", "--purge")
+    assert down.returncode == 2
+    assert "holds what `up` did not make (keys)\n" in down.stderr
+    (terminal.state / "keys.made").touch()
+    down = terminal.run("down", "--purge")
+    assert down.returncode == 0, down.stderr
+    assert not terminal.state.exists()
+
+
+@pytest.mark.parametrize("how", [(), ("--detach",)])
+def test_what_is_refused_leaves_nothing(terminal: Terminal, how: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        up = terminal.run("up", *how, "--http-port", str(taken.getsockname()[1]))
+    assert up.returncode == 2
+    assert "is in use" in up.stderr
+    assert not terminal.state.exists()

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from compiler.compile import compile_source
+from liquefy.errors import UserError
 
 SERVES = "from flask import Flask\napp = Flask(__name__)\n\n\n@app.get('/')\ndef home():\n    return 'x'\n"
+REMEDY = "  remedy: name one as it is imported from there"
 GUARD = "\n\nif __name__ == '__main__':\n    app.run()\n"
 
 
@@ -32,3 +34,32 @@ def test_a_script_beside_an_init_is_run_in_its_own_folder(tmp_path: Path, head: 
     program = compile_source(package / "app.py")
     assert program.entry == entry
     assert Path(program.folder) == (package if entry == "app.py" else package.parent)
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ("nope:app", f"there is no module 'nope' in FOLDER\n{REMEDY}, such as app:app"),
+        ("app:nope", "app.py has no 'nope'\n  remedy: name the application that is in it: app:app or app:later"),
+        ("app:app", ""),
+        ("app", ""),
+        ("app:made()", ""),
+        ("app:later", ""),
+    ],
+)
+def test_an_application_that_is_not_there_is_told(tmp_path: Path, app: str, said: str) -> None:
+    more = "def made():\n    return app\n\n\ntry:\n    later = app\nfinally:\n    pass\n"
+    (tmp_path / "app.py").write_text(SERVES + more)
+    if not said:
+        assert compile_source(tmp_path / "app.py", app).app == app
+        return
+    with pytest.raises(UserError) as refused:
+        compile_source(tmp_path / "app.py", app)
+    assert str(refused.value) == f"--app {app}: {said.replace('FOLDER', str(tmp_path))}"
+
+
+def test_the_module_of_the_application_is_read(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("seen = {}\n")
+    (tmp_path / "other.py").write_text(SERVES)
+    program = compile_source(tmp_path / "app.py", "other:app")
+    assert [fluxion.name for fluxion in program.fluxions] == ["home", "app"]
