@@ -5,6 +5,7 @@ such a name in it. Knows no framework, and nothing of what the application does.
 from __future__ import annotations
 
 import ast
+import re
 
 from compiler.python.model import Module
 from compiler.python.read import Sources
@@ -17,7 +18,7 @@ _UNSEEN = ("globals(", "vars(", "setattr(", "exec(", "__getattr__", "__dict__")
 def module_of(app: str, sources: Sources) -> Module:
     """The module that is named. Raises UserError if it is none of the folder's."""
     name = app.partition(":")[0]
-    found = sources.find(name) if all(part.isidentifier() for part in name.split(".")) else None
+    found = sources.find(name) if all(re.fullmatch(r"[\w-]+", part) for part in name.split(".")) else None
     if found is None:
         near = sorted(path.stem for path in sources.folder.glob("*.py"))
         there = f", such as {', '.join(f'{each}:app' for each in near[:3])}" if near else ""
@@ -35,7 +36,7 @@ def check_attribute(app: str, module: Module, applications: list[str]) -> None:
     name = attribute.split(".")[0]
     if not name or name in module.scope.names or module.stars or any(word in module.text for word in _UNSEEN):
         return
-    if any(name in _bound(node) for node in ast.walk(module.tree)):
+    if any(each in (name, "*") for node in ast.walk(module.tree) for each in _bound(node)):
         return
     known = " or ".join(f"{app.partition(':')[0]}:{each}" for each in applications)
     remedy = f"name the application that is in it{known and f': {known}'}"

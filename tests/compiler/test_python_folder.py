@@ -63,3 +63,11 @@ def test_the_module_of_the_application_is_read(tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text(SERVES)
     program = compile_source(tmp_path / "app.py", "other:app")
     assert [fluxion.name for fluxion in program.fluxions] == ["home", "app"]
+
+
+def test_an_application_that_a_package_has_of_its_module_is_found(tmp_path: Path) -> None:
+    package = tmp_path / "shop-api"
+    package.mkdir()
+    (package / "core.py").write_text("import os\n" + SERVES)
+    (package / "__init__.py").write_text("from .core import *\n")
+    assert compile_source(package / "core.py", "shop-api:app").app == "shop-api:app"
