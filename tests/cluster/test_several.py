@@ -6,33 +6,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import re
 import time
 import urllib.request
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from live_cluster import ROOT, LiveCluster, wait_for
 from steady_load import SteadyLoad
 
 from controller.leading import Lead
 from controller.service import Service
+from ctl.asking import Controller
 from liquefy.config import ControllerConfig
 from liquefy.control import Request, encode
 from liquefy.transport import Asker
 
 VISITS = ROOT / "examples" / "visits"
 RATE = 100.0
+MOVE_MS = 1_000
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
     """Two controllers, two gateways. A worker that hangs is waited for, so that a test may stop one."""
-    settings = {"LIQUEFY_HANG_MS": "8000", "LIQUEFY_MOVE_MS": "1000"}
+    settings = {"LIQUEFY_HANG_MS": "8000", "LIQUEFY_MOVE_MS": str(MOVE_MS)}
     more = ("--controllers=2", "--gateways=2")
     state = tmp_path_factory.mktemp("several") / "state"
     with LiveCluster(state, VISITS, 2, settings, redis_sync="always", more=more) as made:
+        made.ask("freeze", reason="moves are those of the test")
         yield made
 
 
@@ -51,16 +58,61 @@ def leader(cluster: LiveCluster) -> str:
     return name
 
 
-def moving(cluster: LiveCluster) -> bool:
-    return bool(cluster.store(lambda contexts: contexts.moves()))
+def moving(cluster: LiveCluster) -> dict[str, Any]:
+    """What is written down of moves that have not ended, by partition."""
+    return cluster.store(lambda contexts: contexts.moves())
 
 
-def move_all(cluster: LiveCluster, node: str, address: str = "") -> None:
+def move_all(asker: Asker, node: str) -> None:
     """Ask for it, and do not wait: the one who is asked is about to die."""
-    asker = Asker(address or cluster.store(lambda contexts: contexts.leader()).address)
     asker.send(encode(Request(1, "migrate", {"what": "visits/store", "node": node})))
-    time.sleep(0.03)
-    asker.close()
+
+
+class Caught:
+    """Moves of the partitions of `store` that get as far as a phase and no farther: something is held meanwhile."""
+
+    def __init__(self, cluster: LiveCluster, phase: str, held: contextlib.ExitStack) -> None:
+        self._cluster, self._phase = cluster, phase
+        self.first, address = cluster.store(lambda contexts: contexts.leader())[1:3]
+        self._leader = held.enter_context(Controller(address))
+        asker = held.enter_context(contextlib.closing(Asker(address)))
+        counts = Counter(owner for owner, _ in self.places().values())
+        (source, _), *_ = counts.most_common(1)
+        self.target = "node2" if source == "node1" else "node1"
+        if phase == "preparing":
+            cluster.kill(self.target)
+            wait_for(lambda: cluster.node(self.target).get("state") == "up", "the target to be back, without the code")
+            wait_for(lambda: not self._known() and cluster.whole(), "what it had to be elsewhere")
+        self.placed = self.places()
+        self._since_s: dict[str, float] = {}
+        who = {"preparing": self.target, "landing": self.target, "storing": "redis"}
+        held.enter_context(cluster.stopped(who.get(phase, source)))
+        move_all(asker, self.target)
+
+    def places(self) -> dict[str, tuple[str, int]]:
+        return self._cluster.placements("visits", "store")
+
+    def _known(self) -> int:
+        """How many partitions the leader moves, or is to move, as it says."""
+        return int(self._leader.ask("status")["moves"])
+
+    def there(self) -> bool:
+        """Whether moves are in that phase, by what the leader says and what is written down."""
+        if self._phase == "storing":
+            return self._known() > 0  # the store does not answer, so they are not written down
+        written, places = moving(self._cluster), self.places()
+        if self._phase == "landing":
+            return any(places[partition] != self.placed[partition] for partition in written)
+        if places != self.placed:
+            return False
+        if self._phase == "preparing":
+            return self._known() > 0 and not written
+        if self._phase == "planned":
+            return 0 < len(written) < self._known()
+        now_s = time.monotonic()
+        self._since_s = {partition: self._since_s.get(partition, now_s) for partition in written}
+        overdue = any(now_s - since_s > MOVE_MS / 1000 for since_s in self._since_s.values())
+        return overdue or (bool(written) and self._phase == "moving")
 
 
 PHASES = ("planned", "preparing", "storing", "moving", "aborting", "landing")
@@ -70,32 +122,33 @@ PHASES = ("planned", "preparing", "storing", "moving", "aborting", "landing")
 def test_the_next_controller_ends_what_the_killed_one_began(
     cluster: LiveCluster, load: SteadyLoad, phase: str
 ) -> None:
-    first = leader(cluster)
-    placed = cluster.placements("visits", "store")
-    on_one = sum(owner == "node1" for owner, _ in placed.values())
-    source, target = ("node1", "node2") if on_one >= len(placed) / 2 else ("node2", "node1")
-    with contextlib.ExitStack() as stopped:
-        if phase == "preparing":
-            cluster.kill(target)
-            wait_for(lambda: cluster.node(target).get("state") == "up", "the target to be back, without the code")
-        elif phase in ("moving", "aborting"):
-            stopped.enter_context(cluster.stopped(source))
-        elif phase == "landing":
-            stopped.enter_context(cluster.stopped(target))
-        elif phase == "storing":
-            stopped.enter_context(cluster.stopped("redis"))
-        if phase != "storing":
-            move_all(cluster, target)
-        if phase in ("moving", "aborting"):
-            wait_for(lambda: moving(cluster), "moves to be written down")
-            time.sleep(1.3 if phase == "aborting" else 0.0)
-        elif phase == "landing":
-            wait_for(lambda: cluster.placements("visits", "store") != placed, "the point of no return")
-        cluster.kill(first)
-        if phase != "planned":
-            time.sleep(0.2)
-    wait_for(lambda: leader(cluster) != first or cluster.log(first).count("leads (term") > 1, "somebody to lead")
+    with contextlib.ExitStack() as held:
+        caught = Caught(cluster, phase, held)
+        wait_for(caught.there, f"moves to be {phase}")
+        before = {} if phase == "storing" else caught.places()
+        said = {name: len(cluster.log(name)) for name in ("controller", "controller2")}
+        pid = cluster.kill(caught.first)
+        wait_for(lambda: not psutil.pid_exists(pid), "the leader to be gone")
+
+    def told(words: str) -> re.Match[str] | None:
+        """Of what controllers have said since then."""
+        return re.search(words, "".join(cluster.log(name)[length:] for name, length in said.items()))
+
+    found = wait_for(lambda: told(r"(\d+) moves? half done"), "somebody to lead")
+    half_done = int(found[1])
+    assert bool(half_done) == (phase != "preparing"), "what was written down, and only that, is known to the next one"
     wait_for(lambda: cluster.whole() and not moving(cluster), "all moves to have ended", 40.0)
+    ended = told(r"moved.* \(left half done by the controller before\)")
+    assert bool(ended) == bool(half_done), "those that were under way were ended"
+    gone = 0
+    for partition, (owner, epoch) in caught.places().items():
+        if (owner, epoch) != caught.placed[partition]:
+            assert (owner, epoch) == (caught.target, caught.placed[partition][1] + 1), "it arrived, or else nothing"
+            gone += 1
+        elif before:
+            assert (owner, epoch) == before[partition], "past its point of no return it does not go back"
+    arrived = sum(before[partition] != place for partition, place in caught.placed.items() if before)
+    assert gone <= arrived + half_done, "those that had not begun stay where they are"
     load.stop()
     verdict = load.check(cluster.contexts("visits", "store", load.users))
     assert verdict.clean, f"{verdict} {load.statuses}"
