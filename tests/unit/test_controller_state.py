@@ -617,6 +617,18 @@ def test_a_node_that_leaves_is_emptied() -> None:
     assert world.events("failover") == []
 
 
+def test_what_a_node_that_leaves_still_has_when_it_is_gone_is_failed_over() -> None:
+    world = cluster(2)
+    owned = set(world.workers["node2"].owned)
+    world.said(world.workers["node2"], m.Leaving())
+    world.worker_down("node2")
+    world.run(1_000)
+    assert owned
+    assert set(world.owners().values()) == {"node1"}
+    assert owned <= set(world.workers["node1"].owned)
+    assert world.events("failover") != []
+
+
 def test_pins_move_there_and_stay() -> None:
     world = cluster(3)
     assert world.result("pin", what="store", node="node2") == {"what": "visits/store", "node": "node2"}

@@ -37,6 +37,7 @@ from liquefy.messages import (
 from worker import events as ev
 from worker.mailbox import Life
 from worker.ownership import DAMAGED_LOOK_MS
+from worker.state import LEAVE_SILENCE_MS
 
 P = "shop/store/0"
 
@@ -368,6 +369,37 @@ def test_a_leaving_worker_stops_when_it_is_empty() -> None:
     bench.step(ev.FromBroker(Held(P, 1)))
     bench.step(ev.Tick())
     assert any(isinstance(e, ev.Exit) for e in bench.effects)
+
+
+def test_a_leaving_worker_stops_with_what_did_not_go_when_its_time_is_over() -> None:
+    bench = Bench().ready(P)
+    config, began_ms = bench.state.config, bench.now_ms
+    bench.step(ev.StopAsked(False))
+    while bench.now_ms < began_ms + config.stop_grace_ms:
+        assert not any(isinstance(e, ev.Exit) for e in bench.effects)
+        moving(bench)  # it is asked for the move again and again, and the broker does not hold what is for it
+        bench.now_ms += 500
+        bench.step(ev.Tick())
+    bench.now_ms = began_ms + config.stop_grace_ms + 1
+    bench.step(ev.Tick())
+    assert any(isinstance(e, ev.Exit) for e in bench.effects)
+    assert leaving(bench)[-1] == "stops with 1 partition left here: no node took them"
+
+
+def test_a_leaving_worker_that_is_asked_for_no_move_does_not_wait() -> None:
+    bench = Bench().ready(P)
+    bench.step(ev.StopAsked(False))
+    bench.now_ms += LEAVE_SILENCE_MS
+    bench.step(ev.Tick())
+    assert not any(isinstance(e, ev.Exit) for e in bench.effects)
+    bench.now_ms += 1
+    bench.step(ev.Tick())
+    assert any(isinstance(e, ev.Exit) for e in bench.effects)
+    assert leaving(bench)[-1] == "stops with 1 partition left here: no node took them"
+
+
+def leaving(bench: Bench) -> list[str]:
+    return [effect.text for effect in bench.effects if isinstance(effect, Log) and effect.event == "leaving"]
 
 
 def told(effects: list[object]) -> list[str]:
