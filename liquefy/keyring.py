@@ -241,7 +241,7 @@ def _write_lists(folder: Path, allowed: Allowed) -> None:
 def _write(path: Path, text: str, mode: int) -> None:
     """Whole or not at all, and never readable by more than `mode` says. Raises UserError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
@@ -250,3 +250,10 @@ def _write(path: Path, text: str, mode: int) -> None:
         os.replace(partial, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}\n  remedy: give a folder of your own") from None
+
+
+def _make_folder(folder: Path) -> None:
+    """Whatever the umask, others than its owner do not write to it: they could put keys of theirs in place of ours."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o755, exist_ok=True)

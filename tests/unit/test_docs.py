@@ -26,6 +26,7 @@ LIMIT = re.compile(r"[A-Z][A-Z0-9_]*_(MAX|MIN|MS|NS|S|BYTES|FACTOR|DEFAULT)")
 SIZES = {"KiB": 1024, "MiB": 1024**2}
 DOCUMENTS = [
     ROOT / "README.md",
+    ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").glob("*/README.md")),
 ]

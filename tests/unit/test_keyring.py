@@ -1,7 +1,8 @@
-"""The password of Redis in a folder of keys."""
+"""Folders of keys: who may write to them, the password of Redis in them."""
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -10,6 +11,23 @@ import pytest
 from liquefy import keyring
 from liquefy.errors import UserError
 from liquefy.redis_wire import Address
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_nobody_else_writes_to_a_folder_of_keys(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        keyring.create(tmp_path / "above" / "keys")
+        keyring.create_redis_password(tmp_path / "above" / "keys")
+        keyring.add(tmp_path / "above" / "keys", "worker", "rack2")
+    finally:
+        os.umask(before)
+    made = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "above").rglob("*")}
+    made[tmp_path / "above"] = stat.S_IMODE((tmp_path / "above").stat().st_mode)
+    folders = {mode for path, mode in made.items() if path.is_dir()}
+    assert folders == {0o755 & ~umask}
+    assert {mode for path, mode in made.items() if path.is_file()} == {0o600, 0o644}
+    assert {mode for path, mode in made.items() if path.name == "allowed"} == {0o644}
 
 
 def test_roles_that_use_redis_have_its_password_from_their_keys(tmp_path: Path) -> None:
