@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from compiler.assemble import Body, Chain
 from compiler.classify import RESERVED, Classified, Part, classify
-from compiler.facts import Facts
+from compiler.facts import Facts, Place, Unit
 from compiler.javascript.cut import HEADER, REQUEST, Cutter, Line, Piece, Uncut
 from compiler.javascript.flow import Flow
 from compiler.javascript.scopes import Function
@@ -15,6 +16,8 @@ from compiler.program import Fluxion, Keeping, Kept, Role, Sort, Sorted, Stream
 ASKED = f"""for (const name of {list(HEADER)})
   Object.defineProperty({REQUEST}, name, {{ value: (header) => {REQUEST}.headers[header.toLowerCase()] }});"""
 """Gives the data of a request the methods that read its headers; they do not travel."""
+
+APART = "let functions of the service do it, one after the other: first what touches state, then what waits"
 
 END = "send"
 """The last part, if what answers has a name that another fluxion has."""
@@ -30,7 +33,14 @@ class Cut:
     kept: tuple[Kept, ...]
 
 
-def cut_all(flow: Flow, facts: Facts, functions: dict[str, Function], bodies: dict[str, Body]) -> Cut:
+def cut_all(
+    flow: Flow,
+    facts: Facts,
+    functions: dict[str, Function],
+    bodies: dict[str, Body],
+    waits: Callable[[Function], Place | None],
+) -> Cut:
+    """`waits`: where a function waits first."""
     classified = classify(facts)
     by_id = {unit.id: unit for unit in facts.units}
     cutters: dict[str, Cutter] = {}
@@ -59,7 +69,29 @@ def cut_all(flow: Flow, facts: Facts, functions: dict[str, Function], bodies: di
         for part in classified.parts
         if part.unit in cutters
     }
+    told = {reason.what for reason in kept}
+    kept += _waiting([p for p in classified.parts if p.unit not in chains and p.name not in told],
+                     classified, by_id, functions, waits)  # fmt: skip
     return Cut(facts, classified, chains, tuple(kept))
+
+
+def _waiting(
+    parts: list[Part],
+    classified: Classified,
+    units: dict[str, Unit],
+    functions: dict[str, Function],
+    waits: Callable[[Function], Place | None],
+) -> Iterator[Kept]:
+    """Handlers that have a context while they wait."""
+    keeping = {group.name: group.keeping for group in classified.groups}
+    for part in parts:
+        if keeping[part.group] not in (Keeping.KEYED, Keeping.WHOLE) or not part.context:
+            continue
+        several = [call.callee for call in units[part.unit].calls] if part.unit not in functions else [part.unit]
+        places = [place for unit in several if unit in functions for place in [waits(functions[unit])] if place]
+        for place in places[:1]:
+            why = f"line {place.line} waits, and keeps its context from others meanwhile"
+            yield Kept(part.name, why, place, APART)
 
 
 def _tried(classified: Classified) -> list[Part]:

@@ -26,7 +26,7 @@ def compile(folder: Path, entry: str = "") -> Program:
     facts = gathered.facts()
     functions = gathered.found.functions
     stand = bodies(facts, functions)
-    found = cut_all(flow, facts, functions, stand)
+    found = cut_all(flow, facts, functions, stand, gathered.waits)
     program = assemble(found.facts, found.classified, folder=folder, bodies=stand, chains=found.chains, kept=found.kept)
     return placed(found.facts, program)
 

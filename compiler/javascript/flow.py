@@ -181,6 +181,7 @@ class Flow(Keying):
     def note_variable(self, binding: Binding, mode: Mode, node: Node) -> None:
         self.note(Touched(binding, mode, node.place))
         self.touched_at.setdefault(node, {})[binding] = None
+        self.done_at.setdefault(node, {})[binding, mode] = None
 
     def _declared(self, binding: Binding) -> Values:
         parent = binding.node.parent

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from compiler import remedies
 from compiler.facts import Call, Facts, Harm, Hazard, KeyOf, Mode, Place, Start, Unit, Use, Variable
+from compiler.javascript.asking import Asking
 from compiler.javascript.flow import Flow
 from compiler.javascript.heap import Called, Danger, Stored, Touched
 from compiler.javascript.late import Late
@@ -16,6 +17,7 @@ from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.starts import Handled, Starts
 from compiler.javascript.unanswered import Unanswered
 from compiler.javascript.values import THING, Bound, Cls, Func, Key, Lib, Obj, Part, Value, Word
+from compiler.javascript.waiting import Waiting
 
 NAME_MAX = 48
 """Letters of a fluxion's name that is made of a path."""
@@ -39,6 +41,10 @@ class Gather:
         self._links = self._shared()
         self._changed = self._changed_roots()
         self._late = Late(flow, self._may_be_state)
+        self._asking = Asking(flow)
+        self._common = False
+        """Whether what every request runs through touches state."""
+        self._waiting = Waiting(flow, self.owners, self._changed)
         self._unanswered = Unanswered(flow, self._late.responds)
         self._handlers = self._handling()
         self._at_requests = self._called_from(self._handlers)
@@ -51,6 +57,7 @@ class Gather:
         starts = [self._start(handled) for handled in entrances.starts]
         everywhere = [self._unit_id(func) for func in entrances.everywhere]
         everywhere += [self._unit_id(Func(f)) for f in self.flow.callbacks if self._touches_state(f, set())]
+        self._common = any(self._touches_state(func.function, set()) for func in entrances.everywhere)
         self._finish()
         hazards = [*entrances.hazards, *self._at_start()]
         service = self.flow.service
@@ -85,11 +92,13 @@ class Gather:
         last = handled.functions[-1].function
         name = last.name or name_of(handled)
         id_ = f"{self.owners.module(handled.place.file)}.{name}"
+        between = self._waiting.between(func.function for func in handled.functions)
+        hazards = (*handled.hazards, *(self._seen_between(root, place) for root, place in between.items()))
         for unit in self.found.units.values():
-            if unit.place == handled.place and unit.calls == calls and unit.hazards == handled.hazards:
+            if unit.place == handled.place and unit.calls == calls and unit.hazards == hazards:
                 return unit.id
         id_ = self._free(id_)
-        self.found.units[id_] = Unit(id_, name, handled.place, last.node.last, (), calls, handled.hazards)
+        self.found.units[id_] = Unit(id_, name, handled.place, last.node.last, (), calls, hazards)
         return id_
 
     def _free(self, id_: str) -> str:
@@ -138,6 +147,7 @@ class Gather:
                     hazards[Hazard(Harm.HELD, "may end without an answer", place, "answer there, too")] = None
             for place in self._late.places(inner, handles=inner in self._handlers):
                 hazards[Hazard(Harm.TIMER, "goes on after the answer", place, "answer when all is done")] = None
+            hazards |= dict.fromkeys(self._held_while_waiting(inner))
             for event in record.events:
                 if isinstance(event, Touched):
                     uses |= dict.fromkeys(self._uses(event, function))
@@ -305,6 +315,29 @@ class Gather:
         return found
 
     # Hazards
+
+    def _held_while_waiting(self, function: Function) -> Iterable[Hazard]:
+        """Where others would have to get in while its context is held."""
+        for root, place in self._waiting.polls(function):
+            what = f"waits again and again for what others do to {root.name}"
+            yield Hazard(Harm.HELD, what, place, "answer at once what is there, and let clients ask again")
+        if function not in self._handlers:
+            return
+        for root, place in self._waiting.between([function]).items():
+            yield self._seen_between(root, place)
+        if self._common or self._touches_state(function, set()):
+            for called in sorted(self._called_from([function]), key=lambda f: (f.file, f.node.start)):
+                for place in self._asking.places(called):
+                    what = "asks this service itself, and waits for the answer"
+                    yield Hazard(Harm.HELD, what, place, "call the function that answers there")
+
+    def waits(self, function: Function) -> Place | None:
+        """Where it waits first."""
+        return self._waiting.work(function).waits
+
+    def _seen_between(self, root: Root, place: Place) -> Hazard:
+        what = f"waits between two changes of {root.name}, and others may look at it then"
+        return Hazard(Harm.HELD, what, place, f"change {root.name} on one side of the wait alone")
 
     def _counts(self, event: Danger) -> bool:
         if event.if_writes and not self._writes_files:

@@ -133,6 +133,8 @@ class Heap:
         """Of the conditions under which code runs, what differs from run to run."""
         self.touched_at: dict[Node, dict[Obj | Binding | Word, None]] = {}
         """What is touched where, in the code of any function."""
+        self.done_at: dict[Node, dict[tuple[Obj | Binding, Mode], None]] = {}
+        """How that is touched, and what it came out of, also where it is only looked at."""
         self.called_at: dict[Node, dict[Function, None]] = {}
         """Own functions, where they are called."""
         self.calls_of: dict[Function, dict[Function, None]] = {}
@@ -163,11 +165,15 @@ class Heap:
             return
         target = value.target
         at = self.touched_at.setdefault(node, {})
+        done = self.done_at.setdefault(node, {})
         if isinstance(target, Obj):
             self.note(Touched(target, mode, node.place, key))
             at[target] = None
+            done[target, mode] = None
         if isinstance(target, Part | Plain) and value.via is None and mode is Mode.WRITE:
             at[GIVEN] = None
+        if value.via is not None:
+            done[value.via.base, mode] = None
         if value.via is not None and mode in (Mode.WRITE, Mode.ESCAPE):
             at[value.via.base] = None
             self.note(Touched(value.via.base, mode, node.place, value.via.key))

@@ -246,7 +246,7 @@ class Late:
 
     def _callees(self, node: Node) -> list[Function]:
         """Own functions that the call calls, those that are written as its arguments left out."""
-        handed = set(_written(node))
+        handed = set(written(node))
         return [f for f in self.flow.called_at.get(node, ()) if f not in handed]
 
     def _handed(self, node: Node, at: _At, walk: _Walk) -> _At:
@@ -254,7 +254,7 @@ class Late:
         callee = node.get("function")
         name = callee["property"].text if callee is not None and callee.type == "member_expression" else ""
         here = at
-        for function in _written(node):
+        for function in written(node):
             begin = here if name in CALLS_BACK else _waited(here) or here
             end = self._body(function, begin, walk, False)
             here = _At(here.answered or end.answered, here.late)
@@ -273,8 +273,8 @@ class Late:
                 node = node.kids[-1]
             if node.type != "call_expression":
                 break
-            functions += _written(node)
-            functions += [f for f in self._named(node) if f not in functions]
+            functions += written(node)
+            functions += [f for f in named(self.flow, node) if f not in functions]
             later = later or node in self.flow.handed_at
             callee = node["function"]
             if callee.type == "member_expression" and callee["property"].text in SETTLES:
@@ -298,7 +298,7 @@ class Late:
         variable that is not looked at, those that lose a race, the others where one of several fails."""
         callee = node.get("function")
         name = callee["property"].text if callee is not None and callee.type == "member_expression" else ""
-        each = [*_written(node), *self._named(node)] if name in CALLS_BACK else []
+        each = [*written(node), *named(self.flow, node)] if name in CALLS_BACK else []
         begun = [f for f in (*each, *callees) if f.asynchronous or PROMISE in self.flow.returned.get(f, ())]
         if not begun or any(self.responds(f) for f in begun):
             return
@@ -312,7 +312,7 @@ class Late:
                     walk.found[place] = None
 
     def _answers_then(self, call: Node) -> bool:
-        return any(self.answers(f) for f in (*_written(call), *self._named(call)))
+        return any(self.answers(f) for f in (*written(call), *named(self.flow, call)))
 
     def _touched_in(self, function: Function) -> Place:
         """Where it touches state first, or calls what does."""
@@ -321,15 +321,6 @@ class Late:
     def _touches_at(self, node: Node) -> bool:
         own = any(self.matters(base) for base in self.flow.touched_at.get(node, ()))
         return own or any(self.touches(f) for f in self.flow.called_at.get(node, ()))
-
-    def _named(self, node: Node) -> Iterator[Function]:
-        """Functions that are handed on by their name."""
-        there = node.get("arguments")
-        for kid in there.kids if there is not None else ():
-            binding = kid.binding if kid.type == "identifier" else None
-            for value in self.flow.values.get(binding, ()) if isinstance(binding, Binding) else ():
-                if isinstance(value.target, Func):
-                    yield value.target.function
 
     def _answers_if(self, condition: Node) -> bool:
         """Whether it is an own function's result that says whether the function has answered."""
@@ -382,7 +373,7 @@ class Late:
         calls makes for itself do not count."""
         if function not in self._answers:
             self._answers[function] = False
-            own = any(self._record_answers(inner) for inner in _with_inner(function))
+            own = any(self._record_answers(inner) for inner in with_inner(function))
             called = (f for node in function.node.walk() for f in self.flow.called_at.get(node, ()))
             self._answers[function] = own or any(self._record_answers(f) or self.responds(f) for f in called)
         return self._answers[function]
@@ -445,7 +436,7 @@ def _waited(at: _At | None) -> _At | None:
     return None if at is None else _At(at.answered, at.late or at.answered)
 
 
-def _with_inner(function: Function) -> Iterator[Function]:
+def with_inner(function: Function) -> Iterator[Function]:
     todo = [function]
     while todo:
         at = todo.pop()
@@ -453,9 +444,25 @@ def _with_inner(function: Function) -> Iterator[Function]:
         todo += at.inner
 
 
-def _written(node: Node) -> list[Function]:
+def written(node: Node) -> list[Function]:
+    """Functions that are written as a call's arguments."""
     there = node.get("arguments")
     return [kid.info for kid in there.kids if kid.type in FUNCTIONS] if there is not None else []
+
+
+def named(flow: Flow, node: Node) -> Iterator[Function]:
+    """Functions that a call hands on by their name."""
+    there = node.get("arguments")
+    for kid in there.kids if there is not None else ():
+        yield from meant(flow, kid)
+
+
+def meant(flow: Flow, node: Node) -> Iterator[Function]:
+    """Functions that a name may mean."""
+    binding = node.binding if node.type == "identifier" else None
+    for value in flow.values.get(binding, ()) if isinstance(binding, Binding) else ():
+        if isinstance(value.target, Func):
+            yield value.target.function
 
 
 _THROUGH = ("parenthesized_expression", "unary_expression", "binary_expression", "ternary_expression", "array")
