@@ -1,7 +1,8 @@
 """Handlers taken apart as on the poster: `input >> store >> local_process >> call_external_db >> send >> output`.
 
-A handler is cut at its calls of the service's own functions, if they are one after the other, what travels is plain
-data, and the framework is used by the first and the last part alone. A function that calls further such functions is
+A handler is cut at its calls of the service's own functions, and where it waits for a library's with state in hand, if
+they are one after the other, what travels is plain data, and the framework is used by the first and the last part
+alone. A function that calls further such functions is
 written out, the others stay functions that their part calls. Where one condition does not hold nothing is cut.
 """
 
@@ -25,6 +26,7 @@ from compiler.python.model import (
     Const,
     Func,
     Function,
+    Lib,
     LibMethod,
     Method,
     Module,
@@ -98,7 +100,7 @@ class Cutter:
         """Where state is touched again, for which pieces stay together."""
 
     def looks_like_one(self) -> bool:
-        """At least two own functions, one after the other, whatever else."""
+        """At least two own functions, one after the other, whatever else; or a wait, with state in hand."""
         names: list[str] = []
 
         def count(function: Function, depth: int) -> None:
@@ -115,7 +117,31 @@ class Cutter:
         if not all(self._is_route(decorator) for decorator in handler.node.decorator_list):
             return False
         count(self._handler, 0)
-        return len(names) > 1
+        return len(names) > 1 or self._waits_with_state()
+
+    def _waits_with_state(self) -> bool:
+        """Whether it touches state before it waits for a call: others may work on that meanwhile."""
+        touched = False
+        for statement in self._body(self._handler):
+            called = self._names.called(self._handler, statement)
+            if touched and (called.awaited if called is not None else self._waited(self._handler, statement)):
+                return True
+            touched = touched or any(self._names.touches(self._handler, node) for node in ast.walk(statement))
+        return False
+
+    def _waited(self, function: Function, statement: ast.stmt) -> str:
+        """The function of a library that a statement waits for, which is a part of its own then; "" if it does not."""
+        value = statement.value if isinstance(statement, ast.Assign | ast.Expr | ast.AnnAssign) else None
+        call = value.value if isinstance(value, ast.Await) else None
+        if not isinstance(call, ast.Call) or function is not self._handler:
+            return ""
+        atoms = self._names.resolve(function, call.func)
+        if not atoms or not all(isinstance(atom, Lib) for atom in atoms):
+            return ""
+        inside = list(ast.walk(statement))
+        if any(self._names.is_framework(function, n) or self._names.touches(function, n) for n in inside):
+            return ""
+        return call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
 
     def _is_route(self, decorator: ast.expr) -> bool:
         """`@app.get("/")`: another decorator would have to run around all parts."""
@@ -185,7 +211,7 @@ class Cutter:
     def _walk(self, function: Function, target: ast.expr | None, tail: bool) -> None:
         """The statements of a function that is written out, into the pieces. `tail`: its value is the answer."""
         lines = self._body(function)
-        calls = [i for i, s in enumerate(lines) if self._chained(function, s) is not None]
+        calls = [i for i, s in enumerate(lines) if self._chained(function, s) is not None or self._waited(function, s)]
         for index, statement in enumerate(lines):
             last = index == len(lines) - 1
             called = self._chained(function, statement) if index in calls else None
@@ -198,7 +224,10 @@ class Cutter:
             ends = tail and (
                 (function is self._handler and calls and index > calls[-1]) or isinstance(statement, ast.Return)
             )
-            if ends and self.pieces[-1].role is not Role.END:
+            if index in calls:
+                self._begins(function, function)
+                self.pieces.append(Piece(Role.STEP, self._waited(function, statement), function))
+            elif ends and self.pieces[-1].role is not Role.END:
                 self._end(function, statement)
             if isinstance(statement, ast.Return) and self.pieces[-1].role is not Role.END:
                 if not last:
@@ -472,7 +501,8 @@ class Cutter:
         holds = index in self.stateful or (index == 0 and not self.stateful)
         first = piece.role is Role.START
         where, last_line = place(function.module, function.node), getattr(function.node, "end_lineno", 0) or 0
-        if self._home(piece) is not function.module:
+        waits = piece.role is Role.STEP and function is self._handler
+        if waits or self._home(piece) is not function.module:
             where = Place(self._home(piece).file, piece.lines[0].first)
             last_line = piece.lines[-1].last
         return Fluxion(
