@@ -1,9 +1,14 @@
 """HTTP/1.1 connections: bytes of clients in, one `Exchange` a request out, answers back in order. Parses with
 `httptools` (llhttp, strict) on the transports of uvloop; why, see docs/decisions/0001-http-server.md.
 
-What a client can make us hold is bounded here: headers, bodies, pipelined requests, time for each of them,
-and connections. Requests of one connection are handled side by side only while all of them are safe (GET,
-HEAD ...), as RFC 9112 asks; answers leave in order whatever happens.
+What a client can make us hold is bounded here: headers, bodies, pipelined requests, answers, time for each of
+them, and connections. Requests of one connection are handled side by side only while all of them are safe (GET,
+HEAD ...), as RFC 9112 asks; answers leave in order whatever happens. While a request could not begin, none is read:
+TCP keeps what the client sends.
+
+`Server.held` counts, of all connections, whatever has to be kept: requests not read to their end, what was read and
+waits, bodies, answers that cannot be written. A request that comes whole and begins at once, and an answer to a client
+who reads, are not counted but for the body.
 
 Knows no routes, no bodies' meaning and no cluster.
 """
@@ -11,6 +16,7 @@ Knows no routes, no bodies' meaning and no cluster.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
@@ -20,10 +26,20 @@ from typing import Any, NamedTuple, cast
 import httptools
 
 SLICE_BYTES = 16 * 1024
-"""Parsed at a time: bounds what a client can pipeline into memory, and how far limits are overrun."""
+"""Of a body, parsed at a time: bounds how far limits are overrun."""
+
+HEAD_SLICE_BYTES = 4 * 1024
+"""The same of anything else. Requests pipelined behind one that they wait for are read so far beyond it."""
+
+FIELD_BYTES = 384
+"""What a header costs in memory, besides its bytes, which are there twice."""
+
+REQUEST_FIELDS = 4
+"""So many headers cost as much as a request without any."""
 
 PIPELINE_MAX = 16
-"""Requests of one connection under way; no more are read until one is answered."""
+"""Requests of one connection under way. At first it is one, and one more with each answer that the client takes at
+once; one again when it does not. No more are read until one is answered, nor while one waits or is not safe."""
 
 CONNECTIONS_MAX = 10_000
 """Further ones are answered 503 and closed."""
@@ -74,9 +90,11 @@ class Exchange:
         "answer",
         "body",
         "chunked",
+        "head_bytes",
         "head_out",
         "headers",
         "held",
+        "held_head",
         "keep_alive",
         "method",
         "pieces",
@@ -97,7 +115,11 @@ class Exchange:
         self._pairs: list[tuple[bytes, bytes]] = []
         self.body = b""
         self.held = 0
-        """Bytes of it that count as read and not answered."""
+        """Bytes of the body, and of an answer that cannot be written yet, that count as kept."""
+        self.head_bytes = 0
+        """On the wire."""
+        self.held_head = 0
+        """Bytes of memory of the headers that count as kept."""
         self.keep_alive = True
         self.safe = False
         self.head_out = False
@@ -121,19 +143,25 @@ class Exchange:
         """Address and port of the other side, `127.0.0.1:4711`."""
         return self._connection.peer
 
+    def let_go(self) -> None:
+        """Nobody looks at headers and body any more: what is packed counts where it is kept."""
+        self.headers, self._pairs, self.body = _NO_HEADERS, _NO_PAIRS, b""
+        if self.held_head:
+            self._connection.hold_head(self, 0)
+
     def stream(self, status: int, headers: list[tuple[str, str]]) -> None:
         """As `respond`, but the body follows, by `write`."""
         if self.answer is None:
             self.pieces, self.whole = [], False
             self.answer = (status, headers, b"")
-            self._connection.answered(self)
+            self._connection.answered(self, 0)
 
     def write(self, data: bytes, last: bool) -> None:
         """The next piece of a streamed body."""
         if self.pieces is not None and not self.whole:
             self.pieces.append(data)
             self.whole = last
-            self._connection.answered(self)
+            self._connection.answered(self, len(data))
 
     def break_off(self) -> None:
         """End the connection in the middle of a streamed body."""
@@ -145,7 +173,7 @@ class Exchange:
         free of CR, LF and NUL, in Latin-1. A second call, or one for a client that is gone, does nothing."""
         if self.answer is None:
             self.answer = (status, headers, body)
-            self._connection.answered(self)
+            self._connection.answered(self, len(body))
 
 
 class Refusal(Exception):
@@ -159,7 +187,8 @@ class Refusal(Exception):
 class Server:
     """Listens, and holds the connections. `on_request(exchange)`: a request is complete and its turn has
     come. `on_gone(exchange)`: its client went away before the answer. `error_answer(status, text)` makes the
-    answers to what is not let through to `on_request`."""
+    answers to what is not let through to `on_request`. `on_full(client)`: that one is cut off, as there is no room
+    for an answer that it does not read."""
 
     def __init__(
         self,
@@ -167,14 +196,16 @@ class Server:
         on_request: Callable[[Exchange], None],
         on_gone: Callable[[Exchange], None],
         error_answer: Callable[[int, str], tuple[list[tuple[str, str]], bytes]],
+        on_full: Callable[[str], None] = lambda client: None,
     ) -> None:
         self.limits = limits
         self.on_request = on_request
         self.on_gone = on_gone
         self.error_answer = error_answer
+        self.on_full = on_full
         self.connections: set[Connection] = set()
         self.held = 0
-        """Bytes of bodies that were read, of all connections, and whose requests are not answered."""
+        """Bytes that are kept for all connections; see the module."""
         self.now_s = 0.0
         """Loop time, as of the last sweep."""
         self.date = ""
@@ -227,10 +258,16 @@ class Connection:
         self._waiting: deque[Exchange] = deque()
         self._begun: deque[Exchange] = deque()
         self._beginning = False
+        self._abreast = 1
+        """How many may be under way."""
         self._deaf = False
         """What the client sends from now on is thrown away."""
         self._unparsed = b""
+        """What came while no request could begin."""
         self._paused = False
+        """There is so much of it that no more is read."""
+        self._ended = False
+        """After that, the client closed its side."""
         self._choked_since_s: float | None = None
         self._phase = _HEAD
         self._since_s = server.now_s
@@ -240,8 +277,15 @@ class Connection:
         """Bytes of the headers, or of the body, that the parser has told us of; `_raw` of those it was
         given."""
         self._url = b""
-        self._chunks: list[bytes] = []
+        self._body = b""
+        self._rest = bytearray()
+        """Of the body, what came after its first piece. One thing, not many: each chunk may be of a byte."""
         self._held = 0
+        """Our part of what the server holds."""
+        self._largest = 0
+        """The largest piece that was written since the client had last taken all."""
+        self._unread = 0
+        """Of what we hold, answers that the client does not take; as of the last sweep."""
         self._current = Exchange(self)
         """The request that is being read, or is to come: one that was read is not kept here while the client idles."""
         self._refusal: Refusal | None = None
@@ -273,8 +317,8 @@ class Connection:
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        if self._paused:
-            self._unparsed += data
+        if self._unparsed or ((self._begun or self._waiting) and self._full()):
+            self._put_off(data)
         else:
             self._feed(data)
 
@@ -285,14 +329,21 @@ class Connection:
             return False
         if any(exchange.raw or not exchange.whole for exchange in self._begun):
             return False
-        self.finish()
+        if self._unparsed:
+            self._ended = True
+        else:
+            self.finish()
         return True
 
     def pause_writing(self) -> None:
         self._choked_since_s = self._server.now_s
+        self._abreast = 1
+        self._count_unread()
 
     def resume_writing(self) -> None:
         self._choked_since_s = None
+        self._count_unread()
+        self._write_answers()
         self._begin()
         self._resume_soon()
 
@@ -304,21 +355,64 @@ class Connection:
 
     # -- reading ------------------------------------------------------------------------------------------
 
+    def _full(self) -> bool:
+        """Whether a request that came now could not begin."""
+        begun = self._begun
+        return bool(self._waiting) or (bool(begun) and (len(begun) >= self._abreast or not begun[0].safe))
+
     def _feed(self, data: bytes) -> None:
-        if len(data) <= SLICE_BYTES:
+        if len(data) <= HEAD_SLICE_BYTES:
             self._parse(data)
-            data = b""
-        view = memoryview(data)
-        at = 0
+            return
+        view, at = memoryview(data), 0
         while at < len(data) and not self._deaf:
-            if len(self._waiting) >= PIPELINE_MAX:
-                self._unparsed = data[at:]
-                break
-            self._parse(view[at : at + SLICE_BYTES])
-            at += SLICE_BYTES
-        if len(self._waiting) >= PIPELINE_MAX and not self._paused and not self._deaf:
+            if self._full():
+                self._put_off(data[at:])
+                return
+            end = at + (SLICE_BYTES if self._phase == _BODY else HEAD_SLICE_BYTES)
+            self._parse(view[at:end])
+            at = end
+
+    def _put_off(self, data: bytes) -> None:
+        """Not before what is under way has been answered. A little is taken all the same: who reads nothing does not
+        learn that the client is gone."""
+        if not self._fits(len(data)):
+            self._refuse(self._no_room())
+            return
+        self._hold(len(data))
+        self._unparsed += data
+        if not self._paused and len(self._unparsed) > SLICE_BYTES:
             self._paused = True
             self._transport.pause_reading()
+
+    def _fits(self, size: int) -> bool:
+        return self._server.held + size <= self._limits.queued_bytes_max
+
+    def _no_room(self) -> Refusal:
+        return Refusal(503, f"{self._server.held} bytes of requests and answers are held already; try again")
+
+    def _hold(self, size: int) -> None:
+        """Count so much more (or less)."""
+        self._held += size
+        self._server.held += size
+
+    def hold_head(self, exchange: Exchange, size: int) -> None:
+        """Count so much for its headers, in place of what was."""
+        self._hold(size - exchange.held_head)
+        exchange.held_head = size
+
+    def _keep_head(self, head_bytes: int) -> None:
+        """The request that is being read has to be kept. Raises Refusal."""
+        exchange = self._current
+        size = 2 * head_bytes + FIELD_BYTES * (len(exchange._pairs) + REQUEST_FIELDS)
+        if size != exchange.held_head:
+            if not self._fits(size - exchange.held_head):
+                raise self._no_room()
+            self.hold_head(exchange, size)
+
+    def _drop_unparsed(self) -> None:
+        self._hold(-len(self._unparsed))
+        self._unparsed = b""
 
     def _parse(self, piece: bytes | memoryview) -> None:
         if self._phase == _IDLE:
@@ -326,9 +420,11 @@ class Connection:
         phase, messages = self._phase, self._messages
         try:
             self._parser.feed_data(piece)
-            if self._phase == phase and self._messages == messages and not self._deaf:
-                self._raw += len(piece)
-                self._check_size()
+            if self._phase != _IDLE and not self._deaf:
+                if self._phase == phase and self._messages == messages:
+                    self._raw += len(piece)
+                    self._check_size()
+                self._keep_head(max(self._told, self._raw) if self._phase == _HEAD else self._current.head_bytes)
         except httptools.HttpParserUpgrade:
             self._deaf = True
         except httptools.HttpParserCallbackError as error:
@@ -353,19 +449,21 @@ class Connection:
             raise _body_too_large(limits)
 
     def _resume_soon(self) -> None:
-        if self._paused and len(self._waiting) < PIPELINE_MAX:
+        if self._unparsed and not self._full():
             asyncio.get_running_loop().call_soon(self._resume)
 
     def _resume(self) -> None:
-        if not self._paused or self._transport.is_closing() or len(self._waiting) >= PIPELINE_MAX:
+        if not self._unparsed or self._transport.is_closing() or self._full():
             return
-        self._paused = False
         self._since_s = self._server.now_s
-        data, self._unparsed = self._unparsed, b""
-        if data and not self._deaf:
-            self._feed(data)
-        if not self._paused:
+        data = self._unparsed
+        self._drop_unparsed()
+        self._feed(data)
+        if self._paused and len(self._unparsed) <= SLICE_BYTES:
+            self._paused = False
             self._transport.resume_reading()
+        if self._ended and not self._unparsed:
+            self.finish()
 
     # -- the parser's callbacks ---------------------------------------------------------------------------
 
@@ -413,6 +511,7 @@ class Connection:
         if int(headers.get("content-length") or 0) > self._limits.body_bytes_max:
             self._interrupt(_body_too_large(self._limits))
         self._phase, self._since_s = _BODY, self._server.now_s
+        exchange.head_bytes = self._told
         self._raw = self._told = 0
         if "expect" in headers and has_body:
             if headers["expect"].lower() != "100-continue":
@@ -424,25 +523,36 @@ class Connection:
         self._told += len(body)
         if self._told > self._limits.body_bytes_max:
             self._interrupt(_body_too_large(self._limits))
-        server = self._server
-        if server.held + len(body) > self._limits.queued_bytes_max:
-            self._interrupt(Refusal(503, f"{server.held} bytes of requests are being read already; try again"))
-        server.held += len(body)
-        self._held += len(body)
+        if not self._fits(len(body)):
+            self._interrupt(self._no_room())
+        self._hold(len(body))
         self._current.held += len(body)
-        self._chunks.append(body)
+        if self._body:
+            self._rest += body
+        else:
+            self._body = body
 
     def on_message_complete(self) -> None:
         exchange = self._current
-        chunks = self._chunks
-        if chunks:
-            exchange.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._url, self._chunks, self._current = b"", [], Exchange(self)
+        if self._begun or not self._taken():
+            self._keep_behind(exchange)
+        exchange.body = self._body
+        if self._rest:
+            exchange.body = b"".join((self._body, self._rest))
+            self._rest = bytearray()
+        self._url, self._body, self._current = b"", b"", Exchange(self)
         exchange.keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         self._deaf = self._deaf or not exchange.keep_alive
         self._phase, self._since_s = _IDLE, self._server.now_s
         self._waiting.append(exchange)
         self._begin()
+
+    def _keep_behind(self, exchange: Exchange) -> None:
+        """Others are under way, or the client does not read: it may have to wait."""
+        try:
+            self._keep_head(exchange.head_bytes)
+        except Refusal as refusal:
+            self._interrupt(refusal)
 
     def _interrupt(self, refusal: Refusal) -> None:
         self._refusal = refusal
@@ -456,7 +566,7 @@ class Connection:
             return
         self._beginning = True
         waiting, begun = self._waiting, self._begun
-        while waiting and self._choked_since_s is None:
+        while waiting and self._taken():
             exchange = waiting[0]
             if begun and not self._side_by_side(exchange):
                 break
@@ -470,31 +580,71 @@ class Connection:
     def _side_by_side(self, exchange: Exchange) -> bool:
         """Whether it may be handled beside those that are."""
         begun = self._begun
-        safe = exchange.safe and exchange.answer is None and len(begun) < PIPELINE_MAX
+        safe = exchange.safe and exchange.answer is None and len(begun) < self._abreast
         return safe and all(other.safe for other in begun)
 
-    def answered(self, exchange: Exchange) -> None:
-        """Called by Exchange.respond."""
-        if self._begun and self._begun[0] is exchange:
+    def answered(self, exchange: Exchange, size: int) -> None:
+        """Called by Exchange.respond, with as much of the body as is new."""
+        if self._begun and self._begun[0] is exchange and self._taken():
             self._write_answers()
             self._begin()
-            if self._paused:
+            if self._unparsed:
                 self._resume_soon()
+        else:
+            self._keep_answer(exchange, size)
+
+    def _keep_answer(self, exchange: Exchange, size: int) -> None:
+        """It is not its turn, or the client does not read."""
+        exchange.let_go()
+        exchange.held += size
+        self._hold(size)
+        if not self._fits(0) or (exchange.pieces is not None and exchange.held > STREAM_BUFFER_BYTES_MAX):
+            self._cut_off()
+
+    def _taken(self) -> bool:
+        """Whether the client takes what is written. A function, as every write may change it: what a compiler has seen
+        once it takes for granted."""
+        return self._choked_since_s is None
+
+    def _count_unread(self) -> None:
+        """What the client has not taken of its answers. The transport keeps each piece until the last byte of it has
+        left, so that little to be sent may be much that is kept."""
+        unread = self._transport.get_write_buffer_size()
+        if unread:
+            unread = max(unread, self._largest)
+        else:
+            self._largest = 0
+        more = unread - self._unread
+        self._unread = unread
+        self._hold(more)
+        if more > 0 and not self._fits(0):
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        if not self._transport.is_closing():
+            self._server.on_full(self.peer)
+        self._transport.abort()
+
+    def _give_back(self, exchange: Exchange) -> None:
+        self._hold(-exchange.held - exchange.held_head)
+        exchange.held = exchange.held_head = 0
 
     def _write_answers(self) -> None:
         begun = self._begun
-        while begun and begun[0].answer is not None:
+        while begun and begun[0].answer is not None and self._taken():
             exchange = begun[0]
             if exchange.pieces is None:
                 self._write(exchange)
             else:
                 self._write_pieces(exchange, exchange.pieces)
                 if not exchange.whole:
+                    self._give_back(exchange)
                     return
             begun.popleft()
-            self._held -= exchange.held
-            self._server.held -= exchange.held
-            exchange.held = 0
+            if self._abreast < PIPELINE_MAX and self._taken():
+                self._abreast += 1
+            if exchange.held or exchange.held_head:
+                self._give_back(exchange)
             self._since_s = self._server.now_s if self._phase == _IDLE else self._since_s
             if not exchange.keep_alive:
                 self._waiting.clear()
@@ -509,7 +659,12 @@ class Connection:
         elif exchange.method != "HEAD" or not _states_length(headers):
             framing = f"content-length: {len(body)}\r\n"
         data = self._head(exchange, status, headers, framing)
-        self._transport.write(data if exchange.method == "HEAD" else data + body)
+        self._send(data if exchange.method == "HEAD" else data + body)
+
+    def _send(self, data: bytes) -> None:
+        if len(data) > self._largest:
+            self._largest = len(data)
+        self._transport.write(data)
 
     def _head(self, exchange: Exchange, status: int, headers: list[tuple[str, str]], framing: str) -> bytes:
         """Status line and headers; `framing`: the line that says how the body ends, "" if there is none."""
@@ -533,7 +688,7 @@ class Connection:
             exchange.chunked = not measured and exchange.version == "1.1"
             exchange.keep_alive = exchange.keep_alive and (measured or exchange.chunked)
             framing = "transfer-encoding: chunked\r\n" if exchange.chunked else ""
-            self._transport.write(self._head(exchange, status, headers, framing))
+            self._send(self._head(exchange, status, headers, framing))
         data = b"".join(pieces)
         if exchange.chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
@@ -541,7 +696,7 @@ class Connection:
             data += b"0\r\n\r\n"
         pieces.clear()
         if data and exchange.method != "HEAD":
-            self._transport.write(data)
+            self._send(data)
         if self._transport.get_write_buffer_size() > STREAM_BUFFER_BYTES_MAX:
             self._transport.abort()
 
@@ -549,6 +704,9 @@ class Connection:
         """Answer, after those before it, what is not read any further."""
         exchange = Exchange(self)
         exchange.method = self._current.method
+        self._give_back(self._current)
+        self._current, self._body, self._rest, self._url = Exchange(self), b"", bytearray(), b""
+        self._drop_unparsed()
         exchange.answer = (refusal.status, *self._server.error_answer(refusal.status, refusal.text))
         exchange.keep_alive = False
         self._deaf = True
@@ -558,7 +716,7 @@ class Connection:
 
     def _end(self) -> None:
         self._deaf = True
-        self._unparsed = b""
+        self._drop_unparsed()
         if self._phase != _LINGER:
             self._transport.close()
             return
@@ -571,7 +729,7 @@ class Connection:
     def finish(self) -> None:
         """Answer what is under way, then close."""
         self._deaf = True
-        self._unparsed = b""
+        self._drop_unparsed()
         last = self._waiting[-1] if self._waiting else self._begun[-1] if self._begun else None
         if last is None:
             self._transport.close()
@@ -584,13 +742,18 @@ class Connection:
     def sweep(self, now_s: float) -> None:
         """Cut off a client that is too slow."""
         limits, waited_s = self._limits, now_s - self._since_s
+        if self._largest:
+            self._count_unread()
         if self._choked_since_s is not None and now_s - self._choked_since_s > limits.body_timeout_s:
             self._transport.abort()
+        elif self._unread and waited_s > limits.body_timeout_s and not self._begun and not self._waiting:
+            self._transport.abort()  # so little is no reason to choke, and to close would be to wait until it is read
         elif self._phase == _LINGER:
             if waited_s > LINGER_S and not self._begun and not self._waiting:
                 self._transport.close()
-        elif self._deaf or self._paused:
-            pass  # the client can do nothing about it
+        elif self._deaf or self._unparsed:  # the client can do nothing about it
+            if self._paused and self._broken():
+                self._transport.abort()
         elif self._phase == _IDLE:
             if waited_s > limits.keep_alive_s and not self._begun and not self._waiting:
                 self._transport.close()
@@ -602,6 +765,15 @@ class Connection:
         elif self._phase == _BODY and waited_s > limits.body_timeout_s:
             self._refuse(Refusal(408, f"the body took longer than {limits.body_timeout_s:g} s"))
 
+    def _broken(self) -> bool:
+        """Whether the client is known to be gone. By itself this is noticed while we read, or when we next write."""
+        found = self._transport.get_extra_info("socket")
+        return found is not None and found.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+
+_NO_HEADERS: dict[str, str] = {}
+_NO_PAIRS: list[tuple[bytes, bytes]] = []
+"""Of requests that were let go of, all of them."""
 
 _methods = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 

@@ -62,6 +62,9 @@ STOP_GRACE_S = 5.0
 FILES_OF_OURS = 200
 """Files and connections that are not clients': of what we may have open, these stay free for ourselves."""
 
+FULL_TOLD_MS = 10_000
+"""How often it is logged, at most, that clients are cut off."""
+
 IDEMPOTENCY = "root"
 """The graph's place in the names of records in the store: an answer knows its root, not its graph."""
 
@@ -90,13 +93,14 @@ class GatewayService:
             config.queued_bytes_max,
             connections,
         )
-        self._server = Server(limits, self._on_request, self._on_gone, _server_error)
+        self._server = Server(limits, self._on_request, self._on_gone, self._server_error, self._on_full)
         self._complaints = Complaints()
         self._exchanges: dict[int, Exchange] = {}
         self._next_ticket = 1
         self._flushing = False
         self._statuses: Counter[int] = Counter()
         self._counts: Counter[str] = Counter()
+        self._full_told_ms = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -191,6 +195,19 @@ class GatewayService:
         if self._exchanges.pop(exchange.ticket, None) is not None:
             self._step(Cancelled(exchange.ticket))
 
+    def _server_error(self, status: int, text: str) -> tuple[list[tuple[str, str]], bytes]:
+        self._statuses[status] += 1
+        _, headers, body = answers.error(status, text)
+        return headers, body
+
+    def _on_full(self, client: str) -> None:
+        self._counts["clients_cut_off"] += 1
+        now_ms = self._time.now_ms()
+        if now_ms - self._full_told_ms >= FULL_TOLD_MS:
+            self._full_told_ms = now_ms
+            text = f"{client} is cut off: it did not read its answers, and {self._server.held} bytes are held already"
+            self._log(Log("warning", text, "full"))
+
     def _respond(self, exchange: Exchange, rendered: answers.Rendered) -> None:
         self._statuses[rendered[0]] += 1
         exchange.respond(*rendered)
@@ -259,6 +276,7 @@ class GatewayService:
         lines = [f'liquefy_gateway_answers_total{{status="{status}"}} {n}' for status, n in statuses]
         lines += [f"liquefy_gateway_{name}_total {n}" for name, n in sorted(self._counts.items())]
         lines += [f"liquefy_gateway_{name} {n}" for name, n in self._state.figures().items()]
+        lines.append(f"liquefy_gateway_held_bytes {self._server.held}")
         lines.append(f"liquefy_gateway_connections {len(self._server.connections)}")
         return "\n".join(lines) + "\n"
 
@@ -364,11 +382,11 @@ def _decode_kept(data: bytes | None) -> Kept | None:
 
 
 def _read(exchange: Exchange, found: Match, path: str, query: str) -> tuple[dict[str, Any], bytes]:
-    """The request as values, and as its fluxion gets it, packed: with the body, of which the exchange lets go. Raises
-    ValueError."""
+    """The request as values, and as its fluxion gets it, packed: with headers and body, of which the exchange lets go.
+    Raises ValueError."""
     request = _request(exchange, found, path, query)
     packed = values.pack(_as_it_came(exchange, request) if found.entry.raw else request, "the request")
-    exchange.body = b""
+    exchange.let_go()
     return request, packed
 
 
@@ -411,11 +429,6 @@ def _no_match(method: str, path: str, found: NoMatch, retry_after_s: int) -> ans
         return answers.error(found.status, found.text)
     allow = ("allow", ", ".join(found.allow))
     return (204, [allow], b"") if method == "OPTIONS" else answers.error(405, found.text, (allow,))
-
-
-def _server_error(status: int, text: str) -> tuple[list[tuple[str, str]], bytes]:
-    _, headers, body = answers.error(status, text)
-    return headers, body
 
 
 def _listen_problem(host: str, port: int, error: OSError) -> str:

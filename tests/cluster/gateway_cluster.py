@@ -44,6 +44,7 @@ ROUTES = {
     "keyed": "POST /keyed",
     "count": "POST /count/{id}",
     "raw": "* /raw/{path...}",
+    "large": "GET /large/{bytes}",
 }
 KEYS = {"keyed": "body.user.id", "count": "params.id", "raw": "body.user"}
 
@@ -218,6 +219,10 @@ def _count(node: Node, message: m.Message) -> Any:
     return 201, {"x-count": str(node.counted[message.key])}, {"count": node.counted[message.key]}
 
 
+def _large(node: Node, message: m.Message) -> Any:
+    return 0, {}, "x" * int(values.unpack(message.body)["params"]["bytes"])
+
+
 def _late(node: Node, message: m.Message) -> Any:
     node.answered_late.append(message)
 
@@ -232,6 +237,7 @@ BEHAVIOUR: dict[str, Callable[[Node, m.Message], Any]] = {
     "keyed": _keyed,
     "count": _count,
     "raw": _raw,
+    "large": _large,
 }
 
 

@@ -21,6 +21,21 @@ IDLE_BYTES_MAX = 24 * 1024
 
 PIPELINED = 200_000
 
+HELD_BYTES_MAX = 20 * 2**20
+
+FIELDS = b"".join(b"%x:\r\n" % i for i in range(3_500))
+FLOODS = {
+    "headers before a body": (300, b"POST /late HTTP/1.1\r\nHost: a\r\n" + FIELDS + b"Content-Length: 9\r\n\r\n"),
+    "headers without end": (300, b"GET /silent HTTP/1.1\r\nHost: a\r\n" + FIELDS),
+    "pipelined requests": (
+        100,
+        b"POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
+        + (b"GET /silent HTTP/1.1\r\nHost: a\r\n" + FIELDS + b"\r\n") * 20,
+    ),
+    "answers that are not read": (8, b"GET /large/6000000 HTTP/1.1\r\nHost: a\r\n\r\n" * 32),
+}
+"""How many clients send what."""
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -36,6 +51,69 @@ def rss(cluster: Cluster) -> int:
 
 def connected(cluster: Cluster) -> socket.socket:
     return socket.create_connection(("127.0.0.1", cluster.port), timeout=10)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("small")
+    started = Cluster(folder, 5_000, header_timeout_ms=60_000, queued_bytes_max=HELD_BYTES_MAX)
+    yield started
+    started.end()
+
+
+def figure(cluster: Cluster, name: str) -> int:
+    for line in cluster.ask("GET", "/-/metrics")[2].decode().splitlines():
+        if line.startswith(f"liquefy_gateway_{name} "):
+            return int(line.split()[1])
+    return 0
+
+
+def sent(clients: list[tuple[socket.socket, bytes]]) -> None:
+    """As much as there is room for, for half a second."""
+    ends = time.monotonic() + 0.5
+    left = [(client, memoryview(data)) for client, data in clients]
+    while left and time.monotonic() < ends:
+        rest = []
+        for client, data in left:
+            try:
+                data = data[client.send(data[:65_536]) :]
+            except BlockingIOError:
+                pass
+            except ConnectionError:
+                continue
+            if data:
+                rest.append((client, data))
+        left = rest
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_what_clients_make_it_hold_is_bounded(small: Cluster, flood: str) -> None:
+    before, (count, data) = rss(small), FLOODS[flood]
+    answered, cut = figure(small, 'answers_total{status="503"}'), figure(small, "clients_cut_off_total")
+    clients = []
+    for _ in range(count):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.connect(("127.0.0.1", small.port))
+        client.setblocking(False)
+        clients.append((client, data))
+    try:
+        sent(clients)
+        if flood == "answers that are not read":
+            until(lambda: figure(small, "clients_cut_off_total") > cut)
+            assert "is cut off" in small.gateway.log.read_text()
+        elif flood == "pipelined requests":
+            until(lambda: figure(small, "held_bytes") > HELD_BYTES_MAX / 4)
+        else:
+            until(lambda: figure(small, 'answers_total{status="503"}') > answered)
+        assert small.try_get("/echo/meanwhile") == 200
+        assert figure(small, "held_bytes") < HELD_BYTES_MAX + 2**20
+        assert rss(small) - before < 5 * HELD_BYTES_MAX
+    finally:
+        for client, _ in clients:
+            client.close()
+    until(lambda: figure(small, "held_bytes") == 0)
+    assert small.try_get("/echo/after") == 200
 
 
 def test_frames_that_cannot_be_read_are_dropped_counted_and_logged_once(cluster: Cluster) -> None:
