@@ -102,8 +102,8 @@ class Service:
             self._send(effect.session, effect.message)
         elif isinstance(effect, Log):
             log.emit(effect)
-            if log.is_told(effect):
-                line = messages.LogLine(time.time(), effect.level, self._config.name, effect.text)
+            line = log.told(effect, self._config.name)
+            if line is not None:
                 for session in self._state.controllers:
                     self._send(session, line)
         else:

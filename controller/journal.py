@@ -11,6 +11,7 @@ from controller.events import Answer
 from liquefy.control import Reply
 from liquefy.effects import Log
 from liquefy.messages import LogLine
+from liquefy.wording import plain
 
 
 class _Follower(NamedTuple):
@@ -33,19 +34,19 @@ class Journal:
     def logged(self, log: Log, now_ms: int) -> list[Answer]:
         """A line of the controller itself; an event if it has a word for it. Lines for debugging are events at most."""
         answers: list[Answer] = []
+        text = plain(log.text)
         if log.level != "debug":
-            answers += self.told(LogLine(now_ms / 1000, log.level, self._name, log.text))
+            answers += self.told(LogLine(now_ms / 1000, log.level, self._name, text))
         if log.event:
-            item = {
-                "time_s": now_ms / 1000, "level": log.level, "event": log.event, "text": log.text, "fields": log.fields,
-            }  # fmt: skip
+            fields = {name: plain(value) if type(value) is str else value for name, value in log.fields.items()}
+            item = {"time_s": now_ms / 1000, "level": log.level, "event": log.event, "text": text, "fields": fields}
             self._events.append(item)
             answers += self._deliver("events", item)
         return answers
 
     def told(self, line: LogLine) -> list[Answer]:
         """A line of any process."""
-        item = {"time_s": line.time_s, "level": line.level, "source": line.source, "text": line.text}
+        item = {"time_s": line.time_s, "level": line.level, "source": line.source, "text": plain(line.text)}
         self._lines.append(item)
         return self._deliver("logs", item)
 

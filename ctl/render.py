@@ -519,7 +519,7 @@ def log_text(clock: str, source: str, level: str, said: str) -> Text:
     """One line of the log: the source in a colour that is the same each time, the level as a colour and, where it is
     not plain information, as a word."""
     colour = SOURCE_STYLES[sum(source.encode()) % len(SOURCE_STYLES)]
-    made = Text.assemble((clock, "dim"), "  ", (f"{source:<{SOURCE_COLUMNS}}", colour), "  ")
+    made = Text.assemble((clock, "dim"), "  ", (f"{text(source).plain:<{SOURCE_COLUMNS}}", colour), "  ")
     body = text(said if level in ("info", "") else f"{level}: {said}")
     body.stylize(LEVEL_STYLES.get(level, ""))
     return made.append_text(body)

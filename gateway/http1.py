@@ -506,6 +506,8 @@ class Connection:
         if "host" not in headers and exchange.version == "1.1":
             self._interrupt(Refusal(400, "no Host header"))
         has_body = "content-length" in headers or "transfer-encoding" in headers
+        if exchange.version == "1.0" and "transfer-encoding" in headers:
+            self._interrupt(Refusal(400, "Transfer-Encoding in HTTP/1.0, which has none: its end is uncertain"))
         if parser.should_upgrade() and has_body and headers.get("content-length") != "0":
             self._interrupt(Refusal(501, "a request with a body cannot be upgraded to another protocol"))
         if int(headers.get("content-length") or 0) > self._limits.body_bytes_max:

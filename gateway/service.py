@@ -50,7 +50,6 @@ from liquefy.decoding import decoded
 from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
 from liquefy.keyring import Keyring, redis_url
-from liquefy.messages import LogLine
 from liquefy.transport import LinkSet
 
 TICK_MS = 25
@@ -315,8 +314,8 @@ class GatewayService:
 
     def _log(self, effect: Log) -> None:
         log.emit(effect)
-        if log.is_told(effect) and (controller := self._state.links.controller()) is not None:
-            line = LogLine(time.time(), effect.level, self._config.name, effect.text)
+        line = log.told(effect, self._config.name)
+        if line is not None and (controller := self._state.links.controller()) is not None:
             self._links.send[controller[1]]((controller[0], messages.encode(line)))
 
     def _count(self, effect: Count) -> None:

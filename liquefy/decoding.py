@@ -1,6 +1,6 @@
-"""What others sent, as values: whatever it is, the outcome is a value of the type or BadFrame. And the names and
-numbers that may be in it: names of a form that others rely on, and numbers so bounded that whoever counts on with one
-can still send the result, and no sum of them is without a number.
+"""What others sent, as values: whatever it is, the outcome is a value of the type or BadFrame. And the names, lines
+and numbers that may be in it: names of a form that others rely on, lines of the log that can be kept, and numbers so
+bounded that whoever counts on with one can still send the result, and no sum of them is without a number.
 
 Knows no message.
 """
@@ -31,11 +31,20 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 Real = Annotated[float, msgspec.Meta(ge=-REAL_MAX, le=REAL_MAX)]
 
-_NAME = r"[^/@][^/]{0,254}"
+LINE_CHARS_MAX = 8_192
+"""Of a line of the log: a controller keeps thousands of all processes."""
+
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+"""Names are told to people, on terminals too."""
+
+_NAME = rf"[^/@{_CONTROL}][^/{_CONTROL}]{{0,254}}"
 _PARTITION = rf"{_NAME}/{_NAME}/[0-9]{{1,9}}"
 
 Name = Annotated[str, msgspec.Meta(pattern=rf"^{_NAME}\Z")]
 """Of a graph, a fluxion, a group, a node, a gateway."""
+
+Line = Annotated[str, msgspec.Meta(max_length=LINE_CHARS_MAX)]
+Level = Annotated[str, msgspec.Meta(pattern=r"^(debug|info|warning|error)\Z")]
 
 PartitionName = Annotated[str, msgspec.Meta(pattern=rf"^{_PARTITION}\Z")]
 Destination = Annotated[str, msgspec.Meta(pattern=rf"^({_PARTITION}|@{_NAME})\Z")]

@@ -4,6 +4,8 @@
     19:02:11.456 node1      warning: the store does not answer
 
 In text the word for the event is left out, as it would only say twice what the line says. Colour only on a terminal.
+Whatever others have put into a line (names, paths, errors), it is one line, or more that are indented, of bounded
+length and without characters that could drive a terminal.
 Lines of libraries take the same form. Does not know where else a line is told (services relay theirs to the
 controller).
 """
@@ -17,6 +19,8 @@ import time
 
 from liquefy.effects import Log
 from liquefy.errors import ConfigError
+from liquefy.messages import LogLine
+from liquefy.wording import plain
 
 FORMATS = ("text", "json")
 
@@ -47,9 +51,11 @@ def emit(effect: Log) -> None:
         _logger.log(level, "%s", effect.text, extra={"event": effect.event, "fields": effect.fields})
 
 
-def is_told(effect: Log) -> bool:
-    """Whether the line is also for `liquefy-ctl logs`."""
-    return _LEVELS[effect.level] >= logging.INFO
+def told(effect: Log, source: str) -> LogLine | None:
+    """The line for `liquefy-ctl logs`, as of now; None if it is not for it."""
+    if _LEVELS[effect.level] < logging.INFO:
+        return None
+    return LogLine(time.time(), effect.level, source, plain(effect.text))
 
 
 class _Text(logging.Formatter):
@@ -60,7 +66,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         mark = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        text = mark + record.getMessage() + _traceback(self, record)
+        text = mark + plain(record.getMessage()) + plain(_traceback(self, record))
         line = f"{clock}.{int(record.msecs):03} {self._name:<{SOURCE_COLUMNS}} {text}"
         return f"\x1b[{_COLOURS.get(record.levelno, '31')}m{line}\x1b[0m" if self._colour else line
 
@@ -76,7 +82,7 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "source": self._name,
             "event": getattr(record, "event", ""),
-            "text": record.getMessage() + _traceback(self, record),
+            "text": plain(record.getMessage()) + plain(_traceback(self, record)),
             **getattr(record, "fields", {}),
         }
         return json.dumps(line, default=repr)

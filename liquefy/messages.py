@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from liquefy.decoding import Counter, Destination, Name, Natural, PartitionName, Real, Whole, decoded
+from liquefy.decoding import Counter, Destination, Level, Line, Name, Natural, PartitionName, Real, Whole, decoded
 from liquefy.errors import BadFrame
 from liquefy.graph import Graph
 
@@ -431,9 +431,9 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Any role to controller: one line of its log, for `liquefy-ctl logs`."""
 
     time_s: Real
-    level: str
-    source: str
-    text: str
+    level: Level
+    source: Name
+    text: Line
 
 
 Control = (

@@ -30,7 +30,7 @@ from liquefy.effects import Count, Log, Relay, SendFrame, ToBroker
 from liquefy.errors import BadFrame, LiquefyError, StoreUnavailable, UserError
 from liquefy.hosting import FromHost, Load, Refused, frame
 from liquefy.keyring import LIST, Keyring, redis_url
-from liquefy.messages import LogLine, decode_control, decode_data, encode
+from liquefy.messages import decode_control, decode_data, encode
 from liquefy.running import FAILED
 from liquefy.transport import LinkSet
 from worker import environments, files
@@ -371,8 +371,8 @@ class Service:
 
     def _log(self, effect: Log) -> None:
         log.emit(effect)
-        if log.is_told(effect) and (controller := self._state.links.controller()) is not None:
-            line = LogLine(time.time(), effect.level, self._config.name, effect.text)
+        line = log.told(effect, self._config.name)
+        if line is not None and (controller := self._state.links.controller()) is not None:
             self._links.send[controller[1]]([controller[0], encode(line)])
 
     def _count(self, effect: Count) -> None:

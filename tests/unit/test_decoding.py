@@ -79,6 +79,12 @@ def test_a_partition_has_a_name_of_three_parts(partition: str) -> None:
         m.decode_control(m.encode(m.Disown(partition, 1)))
 
 
+@pytest.mark.parametrize("name", ["no\x1bde", "node\n", "\x7fnode", "node\x9b2J", "\0", "@node", "no/de", ""])
+def test_a_name_drives_no_terminal_and_is_no_path(name: str) -> None:
+    with pytest.raises(BadFrame):
+        m.decode_control(m.encode(m.Hello("worker", name)))
+
+
 def test_a_graph_whose_parts_do_not_fit_together_is_none() -> None:
     group, fluxion = Group("s", True, 1), Fluxion("s", "m:f", "s")
     with pytest.raises(ValueError, match="goes to a fluxion that the graph 'g' has not"):

@@ -59,7 +59,7 @@ def test_a_line_says_each_thing_once_and_its_level_where_it_matters() -> None:
 
 
 def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
-    shown = following.pretty(LogLine("12:00:00.000", "node1", "info", "a\x1b[2Jb [bold]c[/bold]")).plain
+    shown = following.pretty(LogLine("12:00:00.000", "no\x1bde1", "info", "a\x1b[2Jb [bold]c[/bold]")).plain
     assert "\x1b" not in shown
     assert "[bold]c[/bold]" in shown
 
