@@ -2,7 +2,7 @@
 --
 -- ARGV: owner ("" to check the epoch alone), milliseconds of a bucket, milliseconds that a bucket outlives its end,
 --       and one flat MessagePack list, which unpacks three times faster than nested ones. In it, for each commit:
---         number of items that follow; partition, epoch, sequence, move's owner ("" for none), move's epoch;
+--         number of items that follow; partition, epoch, sequence before and after, move's owner ("" for none), move's epoch;
 --         buckets, and for each: number, ids n, n ids;
 --         contexts, and for each: key, 1 created | 2 emptied | 0, items n of sets, items m of removes, sets, removes;
 --         n, outbox (seq, message)s; n, acknowledged seqs; n, dead (id, letter)s; n, ids of replayed
@@ -29,7 +29,7 @@ local function many(command, key, at, n)
 end
 
 -- Why the commit is refused (or true: it was applied by an earlier try), by owner, epoch and sequence; nil if not.
-local function unfit(meta, epoch, sequence, moves)
+local function unfit(meta, epoch, sequence, becomes, moves)
   local stored = call('HMGET', meta, 'owner', 'epoch', 'seq')
   if not stored[1] or stored[1] == '' or tonumber(stored[2]) ~= epoch or (owner ~= '' and stored[1] ~= owner) then
     -- A move takes the partition from its own caller: was it this very commit, at an earlier try?
@@ -38,7 +38,7 @@ local function unfit(meta, epoch, sequence, moves)
   end
   local applied = tonumber(stored[3] or 0)
   if applied == sequence then return nil end
-  return applied == sequence + 1 or 'gap'
+  return applied == becomes or 'gap'
 end
 
 -- Which ids were seen before (nil if none), and where the buckets end; notes in `fresh` which are not there yet.
@@ -101,11 +101,11 @@ end
 
 local function apply(at)
   local prefix, epoch, sequence = 'lq:{' .. items[at] .. '}:', items[at + 1], items[at + 2]
-  local target, target_epoch = items[at + 3], items[at + 4]
+  local becomes, target, target_epoch = items[at + 3], items[at + 4], items[at + 5]
   local meta, seen, fresh = prefix .. 'meta', prefix .. 'seen:', {}
-  local no = unfit(meta, epoch, sequence, target ~= '')
+  local no = unfit(meta, epoch, sequence, becomes, target ~= '')
   if no then return no end
-  local buckets, duplicates = at + 5, nil
+  local buckets, duplicates = at + 6, nil
   duplicates, at = seen_before(seen, buckets, fresh)
   if duplicates then return 'seen', duplicates end
 
@@ -116,9 +116,9 @@ local function apply(at)
   many('HDEL', prefix .. 'dead', at + 1, items[at])
   write_seen(seen, buckets, fresh) -- after what a damaged key may stop: what is not written is not seen
   if target == '' then
-    call('HSET', meta, 'seq', sequence + 1)
+    call('HSET', meta, 'seq', becomes)
   else
-    call('HSET', meta, 'seq', sequence + 1, 'moved', string.format('%.0f:%.0f', epoch, sequence),
+    call('HSET', meta, 'seq', becomes, 'moved', string.format('%.0f:%.0f', epoch, sequence),
          'owner', target, 'epoch', target_epoch)
   end
   return nil
@@ -126,9 +126,9 @@ end
 
 -- Which key of the commit is of the wrong type.
 local function culprit(at)
-  local prefix, buckets = 'lq:{' .. items[at] .. '}:', items[at + 5]
+  local prefix, buckets = 'lq:{' .. items[at] .. '}:', items[at + 6]
   local kinds = {meta = 'hash', out = 'hash', dead = 'hash', keys = 'set'}
-  at = at + 6
+  at = at + 7
   for _ = 1, buckets do
     kinds['seen:' .. items[at]] = 'set'
     at = at + 2 + items[at + 1]

@@ -28,8 +28,8 @@ class ContextChange(msgspec.Struct, frozen=True):
 
 
 class PartitionCommit(NamedTuple):
-    """One atomic step of one partition, applied only if (owner, epoch) is as stored, `sequence` is the number of
-    commits applied before it, and none of `seen` was seen before.
+    """One atomic step of one partition, applied only if (owner, epoch) is as stored, `sequence` is what the one before
+    left, and none of `seen` was seen before. It leaves `becomes`.
 
     `seen`: (bucket, id), bucket = born_ms // SEEN_BUCKET_MS. `outbox`: (seq, packed Message) to add;
     `acknowledged`: outbox seqs to drop. `dead`: (letter id, packed DeadLetter) to add; `replayed`: letters to drop.
@@ -46,6 +46,13 @@ class PartitionCommit(NamedTuple):
     dead: list[tuple[bytes, bytes]]
     replayed: list[bytes]
     move: tuple[str, int] | None = None
+    leap: int = 0
+    """`becomes` is so much more than `sequence` + 1: of a partition that was loaded anew, so that no commit of before
+    that, which may be on its way yet, fits any more."""
+
+    @property
+    def becomes(self) -> int:
+        return self.sequence + 1 + self.leap
 
 
 class Verdict(NamedTuple):

@@ -98,7 +98,7 @@ class MemoryContexts:
         if not mine:
             again = commit.move is not None and stored.moved == (commit.epoch, commit.sequence)
             return Verdict(commit.partition, "ok" if again else "fenced")
-        if stored.sequence == commit.sequence + 1:
+        if stored.sequence == commit.becomes:
             return Verdict(commit.partition, "ok")
         if stored.sequence != commit.sequence:
             return Verdict(commit.partition, "gap")
@@ -129,7 +129,7 @@ class MemoryContexts:
         stored.dead.update(commit.dead)
         for letter in commit.replayed:
             stored.dead.pop(letter, None)
-        stored.sequence += 1
+        stored.sequence = commit.becomes
         if commit.move is not None:
             stored.moved = (commit.epoch, commit.sequence)
             stored.owner, stored.epoch = commit.move

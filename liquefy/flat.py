@@ -11,11 +11,11 @@ from liquefy.commits import PartitionCommit
 def flat(commits: Iterable[PartitionCommit]) -> list[str | int | bytes]:
     """What commit.lua takes; its head says how it is laid out."""
     items: list[Any] = []
-    for partition, epoch, sequence, contexts, seen, outbox, acknowledged, dead, replayed, move in commits:
+    for partition, epoch, sequence, contexts, seen, outbox, acknowledged, dead, replayed, move, leap in commits:
         start = len(items)
         target, target_epoch = move or ("", 0)
         buckets = by_bucket(seen)
-        items += (0, partition, epoch, sequence, target, target_epoch, len(buckets))
+        items += (0, partition, epoch, sequence, sequence + 1 + leap, target, target_epoch, len(buckets))
         for bucket, ids in buckets.items():
             items += (str(bucket), len(ids))
             items += ids

@@ -169,6 +169,7 @@ def build(partition: Partition, graph: Graph | None, now_ms: int) -> Built:
         dead,
         replayed,
         (move.target, partition.epoch + 1) if move and move.committing else None,
+        partition.leap,
     )
     return Built(commit, entries, outgoing)
 

@@ -399,7 +399,7 @@ class Flow:
             self.schedule(partition)
 
     def _applied(self, partition: Partition, built: Built) -> None:
-        partition.sequence += 1
+        partition.sequence, partition.leap = built.commit.becomes, 0
         stateful, contexts = partition.stateful, partition.contexts
         for entry in built.entries:
             if stateful and not entry.doomed:  # doomed ones never used it

@@ -139,6 +139,10 @@ class Partition:
         self.committing = False
         self.reset_due = False
         self.sequence = 0
+        self.leap = 0
+        """Of its next commit."""
+        self.beyond = 0
+        """Commits of before it was loaded anew leave no more than this."""
         self.next_out = 1
         self.sent: dict[int, int] = {}
         """Outbox seq -> seq under which it is posted."""

@@ -178,6 +178,7 @@ class Ownership:
             if partition.stateful:
                 partition.unhandled.clear()
             partition.sequence = state.sequence
+            partition.leap = max(0, partition.beyond - state.sequence)
             partition.next_out = max(partition.next_out, max((seq for seq, _ in state.outbox), default=0) + 1)
             self._effects += [ToBroker(Activated(name, partition.epoch), link) for link in sorted(partition.brokers)]
             if len(partition.brokers) < self._links.count:
@@ -413,6 +414,7 @@ class Ownership:
         left = self.drop(partition)
         fresh = Partition(partition.name, partition.epoch, self._flow.next_read)
         fresh.brokers, fresh.holds = partition.brokers, partition.holds
+        fresh.beyond = max(partition.beyond, partition.sequence + 1 + partition.leap)
         self._flow.partitions[fresh.name] = fresh
         for entry in left:
             if not entry.children:

@@ -147,6 +147,7 @@ class Commands:
             [(self.letter(), self.value()) for _ in range(number(0, 1))],
             [self.letter() for _ in range(number(0, 1))],
             (self.random.choice(NODES), epoch + 1) if self.random.random() < 0.08 else None,
+            self.random.choice((0, 0, 0, 7)),
         )
         self.sent.append(made)
         return made

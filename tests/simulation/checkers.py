@@ -84,7 +84,7 @@ class StoreChecker:
             self._owns(partition, commit.move[1], commit.move[0])
         if commit.sequence != self._sequences[partition]:
             raise Violation(f"{partition}: commit {commit.sequence} after {self._sequences[partition]}", partition)
-        self._sequences[partition] += 1
+        self._sequences[partition] = commit.becomes
         for born, message in commit.seen:
             before = self._seen.setdefault((partition, message), -1)
             if before == born or (before >= 0 and not self.lost):

@@ -124,7 +124,7 @@ def applied_twice(patch: Patch) -> None:
 
     def commit(self: Any, commit: Any, owner: str) -> Verdict:
         stored = self._find(commit.partition)
-        if stored.epoch == commit.epoch and stored.sequence == commit.sequence + 1:
+        if stored.epoch == commit.epoch and stored.sequence == commit.becomes:
             commit = commit._replace(sequence=stored.sequence, seen=[])
         return real(self, commit, owner)
 

@@ -323,6 +323,22 @@ def test_a_store_that_lost_commits_makes_the_worker_load_the_partition_anew() ->
     assert bench.seen == {b"m1"}
 
 
+def test_commits_of_before_a_partition_was_loaded_anew_fit_no_more() -> None:
+    bench = Bench().ready(P)
+    for number in (1, 2, 3):
+        bench.arrive(bench.message(number))
+    bench.auto = False
+    bench.arrive(bench.message(4))
+    bench.answer_runs()
+    old = bench.commits[-1].commits[0]  # this one may be on its way yet
+    bench.answer_commits("gap")
+    bench.answer_reads()
+    bench.answer_runs()
+    new = bench.commits[-1].commits[0]
+    assert new.sequence == 0
+    assert new.becomes > max(old.sequence, old.becomes)
+
+
 def test_a_store_that_lost_commits_ends_a_move_and_what_was_held_for_it_comes_back() -> None:
     bench = Bench().ready(P)
     bench.auto = False
