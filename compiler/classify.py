@@ -253,15 +253,13 @@ def _keeping(
 ) -> tuple[Keeping, dict[str, tuple[str, str]], str]:
     """How the group is kept, the key of each member, and why not better."""
     what = ", ".join(member.name for member in cluster)
-    hazards = [h for h in hazards if h.harm is not Harm.STREAM] or (hazards if held else [])
-    reasons = [
-        Kept(what, f"line {h.place.line} {h.what}{more}", h.place, remedies.of_hazard(h), also)
-        for h, more, also in _told_once(hazards)
-    ]
+    reasons = _reasons(what, [h for h in hazards if h.harm is not Harm.STREAM])
     for variable in (state[v] for v in held if state[v].initial is Initial.OPAQUE):
         detail = variable.detail or "something whose state is not seen"
         why = f"line {variable.place.line} makes {variable.name}: it is {detail}"
         reasons.append(Kept(what, why, variable.place, remedies.of_variable(variable)))
+    if held:
+        reasons += _reasons(what, [h for h in hazards if h.harm is Harm.STREAM])
     if reasons:
         told = {k.place for k in kept}
         kept += [reason for reason in reasons if reason.place not in told]
@@ -275,6 +273,13 @@ def _keeping(
         return Keeping.KEYED, keys, ""
     kept.append(Kept(what, *against))
     return Keeping.WHOLE, {}, against[0]
+
+
+def _reasons(what: str, hazards: list[Hazard]) -> list[Kept]:
+    return [
+        Kept(what, f"line {h.place.line} {h.what}{more}", h.place, remedies.of_hazard(h), also)
+        for h, more, also in _told_once(hazards)
+    ]
 
 
 def _told_once(hazards: list[Hazard]) -> list[tuple[Hazard, str, tuple[Place, ...]]]:

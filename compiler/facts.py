@@ -123,6 +123,10 @@ class Harm(StrEnum):
     """Answers in pieces, as they are made: harm only to state, which is stored with an answer that is complete."""
 
 
+STREAMS = "answers in pieces, as they are made, and state is stored with the whole answer"
+"""What a hazard of Harm.STREAM says."""
+
+
 @dataclass(frozen=True)
 class Hazard:
     """`what` in words that complete "line N ...": `writes the file comments.json`. `remedy`: what to change there, or

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from compiler import remedies
-from compiler.facts import Call, Facts, Harm, Hazard, KeyOf, Mode, Place, Start, Unit, Use, Variable
+from compiler.facts import STREAMS, Call, Facts, Harm, Hazard, KeyOf, Mode, Place, Start, Unit, Use, Variable
 from compiler.javascript.asking import Asking
 from compiler.javascript.flow import Flow
 from compiler.javascript.heap import Called, Danger, Stored, Touched
@@ -15,6 +15,7 @@ from compiler.javascript.late import Late
 from compiler.javascript.owners import Owners, Root, plain_code
 from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.starts import Handled, Starts
+from compiler.javascript.streamed import Streamed
 from compiler.javascript.unanswered import Unanswered
 from compiler.javascript.values import THING, Bound, Cls, Func, Key, Lib, Obj, Part, Value, Word
 from compiler.javascript.waiting import Waiting
@@ -47,6 +48,7 @@ class Gather:
         self._waiting = Waiting(flow, self.owners, self._changed)
         self._unanswered = Unanswered(flow, self._late.responds)
         self._handlers = self._handling()
+        self._streamed = Streamed(flow, self._late.responds, self._handlers)
         self._at_requests = self._called_from(self._handlers)
         events = [e for record in flow.records.values() for e in record.events]
         self._writes_files = any(isinstance(e, Danger) and e.harm is Harm.LOCAL and not e.if_writes for e in events)
@@ -148,6 +150,8 @@ class Gather:
             for place in self._late.places(inner, handles=inner in self._handlers):
                 hazards[Hazard(Harm.TIMER, "goes on after the answer", place, "answer when all is done")] = None
             hazards |= dict.fromkeys(self._held_while_waiting(inner))
+            for place in self._streamed.places(inner):
+                hazards[Hazard(Harm.STREAM, STREAMS, place)] = None
             for event in record.events:
                 if isinstance(event, Touched):
                     uses |= dict.fromkeys(self._uses(event, function))

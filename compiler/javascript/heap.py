@@ -145,6 +145,8 @@ class Heap:
         """Where functions are handed to a package that calls them when it is done."""
         self.answered_at: set[Node] = set()
         """Where the request is answered, or left to others to answer."""
+        self.written_at: set[Node] = set()
+        """Where a part of an answer is written."""
 
     # The record
 

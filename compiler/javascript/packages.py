@@ -538,6 +538,8 @@ class Packages(Calling):
         self.record.answers = True
         if name not in BEFORE_ANSWER:
             self.answered_at.add(node)
+        if name == "write":
+            self.written_at.add(node)
         if name in ("sendFile", "sendfile", "download"):
             self.note(Danger(Harm.LOCAL, "reads files that may be written here", node.place, if_writes=True))
         if name == "render":

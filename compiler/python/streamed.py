@@ -9,14 +9,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from compiler.facts import Harm, Place
+from compiler.facts import STREAMS, Harm, Place
 from compiler.python.calls import Args
 from compiler.python.evaluate import Machine
 from compiler.python.model import LAZY, Atoms, Const, Foreign, Ref
 
 EVENTS = "text/event-stream"
-
-WHAT = "answers in pieces, as they are made, and state is stored with the whole answer"
 
 _TAKERS = ("response", "stream")
 """Parts of the names of functions that make an answer of an iterator: `Response`, `stream_with_context`."""
@@ -45,7 +43,7 @@ _WAITING = ("queue", "requests", "httpx", "session", "client", "socket", "pipe",
 def returned(m: Machine, value: Atoms, where: Place) -> None:
     """What a handler gives its framework."""
     if any(_streams(m, value)):
-        m.hazard(Harm.STREAM, WHAT, where)
+        m.hazard(Harm.STREAM, STREAMS, where)
 
 
 def given(m: Machine, name: str, args: Args, node: ast.AST) -> None:
@@ -57,7 +55,7 @@ def given(m: Machine, name: str, args: Args, node: ast.AST) -> None:
     body = args.get(0, "response") | args.get(0, "content")
     unseen = any(isinstance(atom, Foreign) for atom in body)
     if short in _WRITTEN or any(_streams(m, args.every())) or (unseen and (events or "iter_" in ast.unparse(node))):
-        m.hazard(Harm.STREAM, WHAT, m.here(node))
+        m.hazard(Harm.STREAM, STREAMS, m.here(node))
 
 
 def _streams(m: Machine, value: Atoms) -> Iterator[bool]:

@@ -172,3 +172,32 @@ def test_entries_of_users_spread_and_survive(tmp_path: Path) -> None:
             assert response.read(1) == b"0"
             assert time.monotonic() - began < 0.55
             assert response.read() == b"1"
+
+
+STREAMS = """
+const http = require("http");
+const seen = {};
+http.createServer((req, res) => {
+  const user = req.url.split("/")[2];
+  if (req.url.startsWith("/seen")) return res.end(JSON.stringify(seen[user] || 0));
+  seen[user] = (seen[user] || 0) + 1;
+  const timer = setInterval(() => res.write(`data: ${seen[user]}\\n\\n`), 50);
+  req.on("close", () => clearInterval(timer));
+}).listen(3000);
+"""
+
+
+def test_events_that_tell_what_is_kept_come_as_they_are_made(tmp_path: Path) -> None:
+    (tmp_path / "app.js").write_text(STREAMS)
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    emit(compile_source(tmp_path / "app.js"), bundle)
+    with LiveCluster(tmp_path / "state", bundle, nodes=1) as cluster:
+        ask = Client(cluster.http)
+        wait_for(lambda: ask("/seen/a") == 0, "the service to answer")
+        with urllib.request.urlopen(f"{cluster.http}/tick/a", timeout=30) as events:
+            assert events.readline() == b"data: 1\n"
+            with urllib.request.urlopen(f"{cluster.http}/tick/a", timeout=30) as others:
+                assert others.readline() == b"data: 2\n"
+            assert ask("/seen/a") == 2
+            wait_for(lambda: events.readline() == b"data: 2\n", "the first to be told")

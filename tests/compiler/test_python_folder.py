@@ -58,6 +58,15 @@ def test_an_application_that_is_not_there_is_told(tmp_path: Path, app: str, said
     assert str(refused.value) == f"--app {app}: {said.replace('FOLDER', str(tmp_path))}"
 
 
+def test_applications_that_are_imported_with_all_else_are_found(tmp_path: Path) -> None:
+    package = tmp_path / "the-shop"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .core import *\n")
+    (package / "core.py").write_text("from . import other\n" + SERVES)
+    (package / "other.py").write_text("")
+    assert compile_source(package / "core.py", "the-shop:app").app == "the-shop:app"
+
+
 def test_the_module_of_the_application_is_read(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("seen = {}\n")
     (tmp_path / "other.py").write_text(SERVES)
