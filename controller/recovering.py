@@ -28,6 +28,9 @@ class Recovering:
         """It answers again. Operations are done in order: what is read fits what is known when it comes."""
         self._desk.store(ReadEverything(), self._compare)
         self._desk.recheck()
+        for move in self._migrations.running.values():
+            # Its last commit may be lost, and its source have been told before that it is applied.
+            move.on_end.append(lambda ended: self._placing.check([ended.partition]))
 
     def _compare(self, found: Everything) -> None:
         lost = [*self._graphs(found), *self._nodes(found), *self._pins(found)]

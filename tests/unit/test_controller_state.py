@@ -391,6 +391,29 @@ def test_a_move_that_the_store_has_lost_is_over_and_late_news_of_it_do_not_count
     assert world.consistent()
 
 
+def test_a_move_whose_source_was_told_that_it_is_stored_before_the_store_lost_that_is_looked_at_when_it_ends() -> None:
+    world = cluster(2)
+    world.run(3_000)
+    partition = next(p for p, owner in world.owners().items() if owner == "node1")
+    before = world.store.get(partition)
+    world.hand = True
+    asked = world.ask("migrate", what=partition.removeprefix("visits/"), node="node2")
+    world.run(100)
+    world.feed(ev.StoreHealth(False))
+    world.feed(ev.StoreHealth(True))
+    world.run(100)
+    world.said(world.workers["node1"], m.MoveEnded(partition, before.epoch))
+    world.assign(partition, before.epoch + 1, "node2")
+    for worker in world.workers.values():
+        world.said(worker, m.Inventory([m.Claim(p, e) for p, e in worker.owned.items()]))
+    world.run(100)
+    assert world.reply(asked).result["moved"] == 1
+    world.hand = False
+    world.run(3_000)
+    assert world.store.get(partition).epoch > before.epoch + 1
+    assert world.consistent()
+
+
 def test_a_store_that_was_away_and_lost_nothing_is_left_as_it_is() -> None:
     world = cluster(2)
     world.run(3_000)
