@@ -1,14 +1,31 @@
-"""Messages held for partitions under migration: in the order in which they came, unopened. See
-docs/PROTOCOL.md, section 5. Knows neither routes nor peers; time is given.
+"""What the broker keeps of others' messages: those held for partitions under migration, in the order in which they
+came, unopened (docs/PROTOCOL.md, section 5), and how much of what was forwarded to a peer it has not read yet, by who
+sent it (section 1). Knows neither routes nor peers; time is given.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import msgspec
 
-from liquefy.messages import Part, Session
+from liquefy.messages import Legacy, Part, Session
+
+PART_BYTES = 512
+"""What is kept of a part besides its messages: so the smallest are bounded as well."""
+
+FRAME_BYTES = 256
+"""The same of a transmission that waits to be read."""
+
+ROUTE_BYTES = 64
+"""About what a route takes in a `Welcome`."""
+
+ENTRY_BYTES = 16
+"""The same of an entry of an outbox that is handed over, besides the message."""
+
+SOMEBODY: Session = b""
+"""Whoever is gone."""
 
 
 class HeldPart(NamedTuple):
@@ -62,7 +79,7 @@ class Holding:
         if hold.first_ms is None:
             hold.first_ms = now_ms
         hold.parts.append(HeldPart(sender, part, messages.copy()))
-        size = len(hold.parts[-1].messages)
+        size = _size(hold.parts[-1])
         hold.count += part.count
         hold.bytes += size
         self.count += part.count
@@ -75,6 +92,97 @@ class Holding:
             self.count -= hold.count
             self.bytes -= hold.bytes
         return hold
+
+    def most(self) -> Session:
+        """Who sent most of the bytes that are held. Looks at all of them."""
+        shares: dict[Session, int] = {}
+        for hold in self.by_partition.values():
+            for held in hold.parts:
+                shares[held.sender] = shares.get(held.sender, 0) + _size(held)
+        return max(shares, key=lambda sender: shares[sender])
+
+    def drop(self, sender: Session) -> None:
+        """What it sent is held no more; all of it, so that what is left of each other sender has no gap."""
+        for hold in self.by_partition.values():
+            dropped = [held for held in hold.parts if held.sender == sender]
+            if dropped:
+                hold.parts = [held for held in hold.parts if held.sender != sender]
+                count, size = sum(held.part.count for held in dropped), sum(map(_size, dropped))
+                hold.count -= count
+                hold.bytes -= size
+                self.count -= count
+                self.bytes -= size
+
+
+class Unread:
+    """What was forwarded to one peer and is not known to have been read: `bytes` in all, `gone` of them from senders
+    that are gone. A mark is put behind it now and then; when the peer names that, it has read all before it."""
+
+    __slots__ = ("_marks", "_shares", "bytes", "gone", "read_ms", "unmarked")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.gone = 0
+        self.unmarked = 0
+        """Bytes behind the last mark."""
+        self.read_ms = 0.0
+        """When the peer last read a mark, or had none to read: it has not read any since."""
+        self._shares: dict[Session, int] = {}
+        self._marks: deque[tuple[int, dict[Session, int]]] = deque()
+
+    def add(self, sender: Session, size: int) -> None:
+        shares = self._shares
+        shares[sender] = shares.get(sender, 0) + size
+        self.unmarked += size
+        self.bytes += size
+
+    def mark(self, mark: int, now_ms: float) -> None:
+        """What was added by now is before this mark."""
+        if not self._marks:
+            self.read_ms = now_ms
+        self._marks.append((mark, self._shares))
+        self._shares, self.unmarked = {}, 0
+
+    def read(self, mark: int, now_ms: float) -> None:
+        """The peer has read as far as this mark; one that it was not sent counts for nothing."""
+        if not any(mark == sent for sent, _ in self._marks):
+            return
+        self.read_ms = now_ms
+        reached = 0
+        while reached != mark:
+            reached, shares = self._marks.popleft()
+            self.bytes -= sum(shares.values())
+            self.gone -= shares.get(SOMEBODY, 0)
+
+    def stuck_ms(self, now_ms: float) -> float:
+        """For how long it has read nothing, though there is something to read."""
+        return now_ms - self.read_ms if self._marks else 0.0
+
+    def most(self) -> Session:
+        """Who sent most of it, of those that are not gone; SOMEBODY if all are."""
+        sums: dict[Session, int] = {}
+        for shares in (self._shares, *(shares for _, shares in self._marks)):
+            for sender, size in shares.items():
+                if sender != SOMEBODY:
+                    sums[sender] = sums.get(sender, 0) + size
+        return max(sums, key=lambda sender: sums[sender], default=SOMEBODY)
+
+    def forget(self, sender: Session) -> None:
+        """It is gone: what it sent is still to be read, and nobody's."""
+        for shares in (self._shares, *(shares for _, shares in self._marks)):
+            size = shares.pop(sender, 0)
+            if size:
+                shares[SOMEBODY] = shares.get(SOMEBODY, 0) + size
+                self.gone += size
+
+
+def _size(held: HeldPart) -> int:
+    return PART_BYTES + len(held.messages)
+
+
+def legacy_bytes(legacy: Legacy) -> int:
+    """About what it takes in an `Activate`."""
+    return sum(ENTRY_BYTES + len(packed) for _, packed in legacy.outbox) + ENTRY_BYTES * len(legacy.acknowledged)
 
 
 def pause(hold: Hold, epoch: int, returned: int) -> Pause:

@@ -7,9 +7,9 @@ import secrets
 import time
 from collections import Counter, deque
 
-from broker.state import (
+from broker.events import (
     BadFrameFrom,
-    BrokerState,
+    Cut,
     DataFrom,
     Effect,
     Event,
@@ -20,6 +20,7 @@ from broker.state import (
     Tick,
     Unreachable,
 )
+from broker.state import BrokerState
 from liquefy import log, messages, running
 from liquefy.admission import PEERS, Refusals, exposure
 from liquefy.config import BrokerConfig
@@ -36,7 +37,7 @@ class Service:
         self._config = config
         # Above all paths of an earlier start, which cannot have given 65,536 of them a millisecond.
         first_path = int(time.time() * 1000) << 16
-        self._state = BrokerState(config, secrets.token_hex(8), first_path)
+        self._state = BrokerState(config, secrets.token_hex(8), first_path, secrets.token_bytes(16))
         keys = Keyring.given(config.keys, "broker")
         self._socket = RouterSocket(config.bind, self._on_frames, keys, PEERS, self._on_refused)
         self._refusals = Refusals()
@@ -106,6 +107,8 @@ class Service:
             if line is not None:
                 for session in self._state.controllers:
                     self._send(session, line)
+        elif isinstance(effect, Cut):
+            self._socket.cut(effect.session)
         else:
             self.counters[effect.name] += effect.by
 

@@ -9,11 +9,25 @@ from the peers and the controller.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
-from broker.holding import Hold, Holding, Pause, pause
+from broker.events import (
+    BadFrameFrom,
+    Cut,
+    DataFrom,
+    Effect,
+    Event,
+    Forward,
+    FromPeer,
+    RelayFrom,
+    SendTo,
+    Tick,
+    Unreachable,
+)
+from broker.holding import FRAME_BYTES, ROUTE_BYTES, Hold, Holding, Pause, Unread, legacy_bytes, pause
 from broker.routing import NOBODY, RouteTable
 from liquefy import messages as m
 from liquefy.admission import key_of
@@ -33,70 +47,15 @@ ORPHANS_INTERVAL_MS = 500
 FENCED_INTERVAL_MS = 100
 """A session that is unknown is told so at most so often."""
 
+READ_MS = 1_000
+"""Of a peer that has read nothing for so long, too much that waits for it is its own fault, not that of who sent it."""
+
+MARKS_MAX = 32
+"""So often a peer is asked how far it has read, while it is sent `flood_bytes_max`."""
+
 STRANGERS_MAX = 1_024
 """Sessions remembered as expelled, and as told so; the oldest are forgotten."""
 
-
-class FromPeer(NamedTuple):
-    """A control message for the broker."""
-
-    session: Session
-    message: m.Control
-    key_role: str = ""
-    """What the peer may be by its key; "" where no keys are asked for."""
-
-
-class RelayFrom(NamedTuple):
-    """A control message for the peer `to`, unopened."""
-
-    session: Session
-    to: Session
-    payload: bytes
-
-
-class DataFrom(NamedTuple):
-    """A data frame: `header` is a list of Part, `payload` is parallel to it."""
-
-    session: Session
-    header: bytes
-    payload: bytes
-
-
-class Unreachable(NamedTuple):
-    """A send to this session was refused: its connection is gone."""
-
-    session: Session
-
-
-class BadFrameFrom(NamedTuple):
-    """The peer sent what is not in the protocol."""
-
-    session: Session
-    error: str
-
-
-class Tick(NamedTuple):
-    """Due every `ping_interval_ms`."""
-
-
-Event = FromPeer | RelayFrom | DataFrom | Unreachable | BadFrameFrom | Tick
-
-
-class SendTo(NamedTuple):
-    """A control message from the broker."""
-
-    session: Session
-    message: m.Control
-
-
-class Forward(NamedTuple):
-    """These frames, as they are (sender first)."""
-
-    session: Session
-    frames: list[bytes]
-
-
-Effect = SendTo | Forward | Log | Count
 
 _Handlers = dict[type, Callable[["Peer", Any, float, list[Effect]], None]]
 
@@ -105,7 +64,8 @@ class Peer:
     """One live session."""
 
     __slots__ = (
-        "address", "capacity", "heard_ms", "name", "role", "session", "started_ms", "term", "watched", "window",
+        "address", "capacity", "clogged", "heard_ms", "name", "role", "session", "started_ms", "term", "unread",
+        "watched", "window",
     )  # fmt: skip
 
     def __init__(self, session: Session, hello: m.Hello, now_ms: float) -> None:
@@ -120,13 +80,21 @@ class Peer:
         self.watched = False
         """Somebody could not read what it had sent: what it sends is looked at before it is forwarded."""
         self.heard_ms = now_ms
+        self.unread = Unread()
+        self.clogged = False
+        """So much waits for it to be read that gateways are granted nothing of it."""
 
 
 class BrokerState:
-    """`broker_id` names this start of the broker; `first_path` must be above every path of earlier starts."""
+    """`broker_id` names this start of the broker; `first_path` must be above every path of earlier starts. By `secret`
+    marks cannot be guessed: nobody can say that it has read what it has not."""
 
-    def __init__(self, config: BrokerConfig, broker_id: str, first_path: int) -> None:
+    def __init__(self, config: BrokerConfig, broker_id: str, first_path: int, secret: bytes = b"") -> None:
         self._config = config
+        self._secret = secret
+        self._marked = 0
+        self._clogged_bytes = config.flood_bytes_max // 2
+        self._mark_bytes = config.flood_bytes_max // MARKS_MAX
         self._broker_id = broker_id
         self._table = RouteTable(first_path)
         self._holding = Holding()
@@ -137,6 +105,7 @@ class BrokerState:
         self._fenced_ms: dict[Session, float] = {}
         self._malformed: dict[bytes, None] = {}
         self._impostors: dict[bytes, None] = {}
+        self._flooders: dict[bytes, None] = {}
         self._orphans_ms: dict[str, float] = {}
         self._ticked_ms: float | None = None
         self._started_ms = float("inf")
@@ -154,6 +123,7 @@ class BrokerState:
         }
         worker: _Handlers = {
             m.Beat: self._on_beat,
+            m.Read: self._on_read,
             m.Malformed: self._on_malformed,
             m.Hold: self._on_hold,
             m.Release: self._on_release,
@@ -164,12 +134,13 @@ class BrokerState:
         }
         controller: _Handlers = {
             m.Beat: self._on_beat,
+            m.Read: self._on_read,
             m.Malformed: self._on_malformed,
             m.Assign: self._on_assign,
             m.Unassign: self._on_unassign,
             m.Expel: self._on_expel,
         }
-        gateway: _Handlers = {m.Beat: self._on_beat, m.Malformed: self._on_malformed}
+        gateway: _Handlers = {m.Beat: self._on_beat, m.Read: self._on_read, m.Malformed: self._on_malformed}
         self._accepted = {"worker": worker, "controller": controller, "gateway": gateway}
 
     @property
@@ -221,7 +192,7 @@ class BrokerState:
             self._on_bad_frame(event.session, str(error), now_ms, out)
             return
         if to:
-            out.append(Forward(to, [event.session, event.header, event.payload]))
+            self._forward(to, [event.session, event.header, event.payload], now_ms, out)
 
     def _split(self, event: DataFrom, header: list[Part], now_ms: float, out: list[Effect]) -> None:
         """The parts go several ways: each to its session, to where it is held, or nowhere."""
@@ -244,12 +215,13 @@ class BrokerState:
                 to_header.append(part)
                 to_parts.append(raw)
         for session, (to_header, to_parts) in frames.items():
-            out.append(Forward(session, [event.session, m.encode(to_header), m.encode(to_parts)]))
+            self._forward(session, [event.session, m.encode(to_header), m.encode(to_parts)], now_ms, out)
         out.append(Count("frames_split"))
         if stale:
             out.append(Count("stale_parts", stale))
         if held:
             out.append(Count("messages_held", held))
+            self._check_held(now_ms, out)
             self._check_full(now_ms, out)
         self._tell_orphans(orphans, now_ms, out)
 
@@ -270,7 +242,7 @@ class BrokerState:
         if peer.role not in m.RELAYED_BY.get(kind, ()):
             self._on_bad_frame(event.session, f"{kind} is not for a {peer.role} to say", now_ms, out)
         elif to is not None:
-            out.append(Forward(event.to, [event.session, event.payload]))
+            self._forward(event.to, [event.session, event.payload], now_ms, out)
         else:
             out.append(Count("relays_dropped"))
 
@@ -284,6 +256,86 @@ class BrokerState:
         if controllers and due:
             self._orphans_ms.update((d, now_ms) for d in due)
             out.extend(SendTo(session, m.Orphans(due)) for session in controllers)
+
+    # -- floods -------------------------------------------------------------------------------------------
+
+    def _forward(self, to: Session, frames: list[bytes], now_ms: float, out: list[Effect]) -> None:
+        """Unless the peer has too much to read, and it or the sender (the first frame) is cut off for that: then these
+        are sent again, to the next owner or by the sender's next session."""
+        peer = self._peers.get(to)
+        if peer is None or frames[0] in self._expelled:
+            return
+        size = FRAME_BYTES
+        for frame in frames:
+            size += len(frame)
+        if self._may_get(peer, frames[0], size, now_ms, out):
+            out.append(Forward(to, frames))
+            if peer.unread.unmarked >= self._mark_bytes:
+                self._ask(peer, now_ms, out)
+
+    def _ask(self, peer: Peer, now_ms: float, out: list[Effect]) -> None:
+        """It is to say when it has read all that it was sent by now."""
+        self._marked += 1
+        digest = blake2b(self._marked.to_bytes(8, "big"), key=self._secret, digest_size=6).digest()
+        mark = int.from_bytes(digest, "big") + 1
+        peer.unread.mark(mark, now_ms)
+        out.append(SendTo(peer.session, m.Ping(mark)))
+
+    def _may_get(self, peer: Peer, sender: Session, size: int, now_ms: float, out: list[Effect]) -> bool:
+        """False if the peer or the sender was cut off instead: so much is unread. What may be sent is counted."""
+        unread = peer.unread
+        if unread.bytes + size > self._clogged_bytes and not self._is_taken(peer, sender, size, now_ms, out):
+            return False
+        unread.add(sender, size)
+        return True
+
+    def _is_taken(self, peer: Peer, sender: Session, size: int, now_ms: float, out: list[Effect]) -> bool:
+        """Whether more may be sent to a peer that has much to read. Whoever is to blame for too much is cut off: a peer
+        that does not read, else who sent most of it. What was sent by those who are gone counts half."""
+        if not peer.clogged:
+            peer.clogged = self._windows_changed = True
+        unread, limit = peer.unread, self._config.flood_bytes_max
+        while unread.bytes + size - unread.gone > limit or unread.bytes + size > 2 * limit:
+            most = sender if size > limit else unread.most()
+            full = unread.bytes + size > 2 * limit and size <= limit
+            if full or unread.stuck_ms(now_ms) > READ_MS or not most:
+                out.append(Count("unread"))
+                text = f"{peer.name} ({peer.role}) is given up: it has not read {unread.bytes} bytes"
+                out.append(Log("warning", text, "flood"))
+                self._down(peer.session, "it does not read what it is sent", now_ms, out)
+                return False
+            unread.forget(most)
+            self._cut_off(most, f"{peer.name} can read", now_ms, out)
+            if most == sender or peer.session not in self._peers:
+                return False
+        return True
+
+    def _check_held(self, now_ms: float, out: list[Effect]) -> None:
+        """Whoever sent the most is cut off: it sends all of it again, by its next session."""
+        while self._holding.bytes > self._config.flood_bytes_max:
+            most = self._holding.most()
+            self._holding.drop(most)
+            self._cut_off(most, "can be held", now_ms, out)
+
+    def _cut_off(self, session: Session, than: str, now_ms: float, out: list[Effect]) -> None:
+        """Logged once per peer, as its next connection is no news."""
+        peer = self._peers.get(session)
+        if peer is None:
+            return
+        out.append(Count("floods"))
+        who = f"{peer.name} ({peer.role})"
+        if who.encode() not in self._flooders:
+            _remember(self._flooders, who.encode(), None)
+            out.append(Log("warning", f"{who} is cut off: it sends more than {than}", "flood"))
+        self._expel(session, "cut off", now_ms, out)
+        self._fence(session, now_ms, out)
+        out.append(Cut(session))
+
+    def _on_read(self, peer: Peer, said: m.Read, now_ms: float, out: list[Effect]) -> None:
+        peer.unread.read(said.mark, now_ms)
+        if peer.clogged and peer.unread.bytes <= self._clogged_bytes:
+            peer.clogged = False
+            self._windows_changed = True
 
     # -- peers --------------------------------------------------------------------------------------------
 
@@ -340,8 +392,12 @@ class BrokerState:
             up = self._peer_up(peer)
             out.extend(SendTo(c, up) for c in self.controllers if c != session)
         peer = self._peers[session]
-        up_ms = int(now_ms - self._started_ms)
-        out.append(SendTo(session, m.Welcome(self._broker_id, self._table.whole(), up_ms)))
+        up_ms, routes = int(now_ms - self._started_ms), self._table.whole()
+        if not self._may_get(peer, session, FRAME_BYTES + ROUTE_BYTES * len(routes), now_ms, out):
+            return
+        out.append(SendTo(session, m.Welcome(self._broker_id, routes, up_ms)))
+        if peer.unread.unmarked >= self._mark_bytes:
+            self._ask(peer, now_ms, out)
         if peer.role == "controller":
             out.extend(SendTo(session, self._peer_up(p)) for p in self._peers.values() if p is not peer)
         elif peer.role == "gateway":
@@ -375,6 +431,8 @@ class BrokerState:
         if peer is None:
             return
         del self._by_name[peer.role, peer.name]
+        if peer.unread.bytes > self._mark_bytes:
+            out.append(Cut(session))  # else that stays in memory for as long as the connection is open
         for route in self._table.of(session):
             if peer.role == "gateway":
                 self._table.forget(route.destination)
@@ -454,7 +512,9 @@ class BrokerState:
         """Divide each node's window among the gateways; nothing while too much is held."""
         gateways = [peer.session for peer in self._peers.values() if peer.role == "gateway"]
         windows = {
-            peer.name: 0 if self._full or peer.window <= 0 else max(1, peer.window // max(1, len(gateways)))
+            peer.name: max(1, peer.window // max(1, len(gateways)))
+            if peer.window > 0 and not self._full and not peer.clogged
+            else 0
             for peer in self._peers.values()
             if peer.role == "worker"
         }
@@ -553,7 +613,7 @@ class BrokerState:
         hold = self._holding.by_partition.get(release.partition)
         if hold is not None and (hold.source, hold.epoch) == (peer.session, release.epoch):
             self._holding.end(release.partition)
-            _forward_held(hold, peer.session, out)
+            self._forward_held(hold, peer.session, now_ms, out)
             self._check_full(now_ms, out)
 
     def _on_handover(self, peer: Peer, handover: m.Handover, now_ms: float, out: list[Effect]) -> None:
@@ -564,7 +624,12 @@ class BrokerState:
             return
         hold = self._holding.end(partition)
         target = self._by_name.get(("worker", handover.target))
-        if target is None or hold is None:
+        if target is not None and handover.legacy is not None:
+            size = FRAME_BYTES + legacy_bytes(handover.legacy)
+            if not self._may_get(target, peer.session, size, now_ms, out):
+                target = self._by_name.get(("worker", handover.target))
+                hold = None
+        if target is None or hold is None or handover.again:
             # What was under way is lost, or may be (nothing was held, so some of it went to the source after
             # it had stopped): a new path, now or when the target comes, makes senders send it again.
             session = target.session if target is not None else NOBODY
@@ -580,9 +645,13 @@ class BrokerState:
             out.append(SendTo(target.session, m.Activate(partition, epoch, handover.legacy)))
             for sender, posted in handover.returned:
                 header = m.encode([Part(partition, route.path, len(posted))])
-                out.append(Forward(target.session, [sender, header, m.encode([posted])]))
-            _forward_held(hold, target.session, out)
+                self._forward(target.session, [sender, header, m.encode([posted])], now_ms, out)
+            self._forward_held(hold, target.session, now_ms, out)
         self._check_full(now_ms, out)
+
+    def _forward_held(self, hold: Hold, to: Session, now_ms: float, out: list[Effect]) -> None:
+        for sender, part, raw in hold.parts:
+            self._forward(to, [sender, m.encode([part]), m.encode([raw])], now_ms, out)
 
     def _take_from_owner(self, partition: str, epoch: int, out: list[Effect]) -> None:
         """The partition is about to change hands without its owner's help."""
@@ -608,11 +677,6 @@ class BrokerState:
                 for peer in self._peers.values()
                 if peer.role != "controller" and peer.session != but
             )
-
-
-def _forward_held(hold: Hold, to: Session, out: list[Effect]) -> None:
-    for sender, part, raw in hold.parts:
-        out.append(Forward(to, [sender, m.encode([part]), m.encode([raw])]))
 
 
 def _remember(sessions: dict[Session, Any], session: Session, value: Any) -> None:

@@ -35,7 +35,9 @@ from liquefy.messages import (
     Orphans,
     PeerDown,
     PeerUp,
+    Ping,
     Prepared,
+    Read,
     Recheck,
     Report,
     Session,
@@ -109,6 +111,7 @@ class ControllerState:
             Orphans: self._orphans,
             LogLine: lambda m, link: self._desk.answer(self._desk.journal.told(m)),
             Fenced: lambda m, link: self._desk.reconnect(link),
+            Ping: lambda m, link: self._desk.broker(Read(m.mark), link) if m.mark else None,
         }
         self._from_node_handlers: dict[type, Callable[[Node, Any], None]] = {
             Report: self._report,

@@ -68,6 +68,7 @@ from liquefy.messages import (
     Message,
     Ping,
     Posted,
+    Read,
     Routes,
     Session,
     Welcome,
@@ -190,7 +191,10 @@ class GatewayState:
             return [Log("info", f"connected to the broker {message.broker}", "up")]  # type: ignore[union-attr]
         elif kind is Fenced:
             return [Reconnect(link)]
-        elif kind is not Ping:
+        elif kind is Ping:
+            mark = message.mark  # type: ignore[union-attr]
+            return [ToBroker(Read(mark), link)] if mark else []
+        else:
             return [Log("debug", f"the broker sent a {kind.__name__}, which is not for gateways")]
         return []
 

@@ -25,6 +25,9 @@ REDIS_DEFAULT = "redis://127.0.0.1:7703/0"
 BROKERS_MAX = 8
 """So many brokers at most: each peer has a connection to each."""
 
+BODY_BYTES_MAX = 64 * 1024 * 1024
+"""No `body_bytes_max` is larger: a body has to fit into a frame (`liquefy/transport.py`), with what is around it."""
+
 DURABILITIES = ("memory", "disk", "replicated")
 """What was written counts when Redis has it; when the disk of Redis has it; when a replica of Redis has it."""
 
@@ -33,14 +36,16 @@ DURABILITIES = ("memory", "disk", "replicated")
 class BrokerConfig:
     """`ping_interval_ms`: how soon a dead connection is noticed. `silence_max_ms`: a peer that says nothing for so
     long is cut off by the broker (the controller moves hung workers earlier). `held_messages_max`,
-    `held_bytes_max`: beyond them every gateway is granted nothing until a migration ends."""
+    `held_bytes_max`: beyond them every gateway is granted nothing until a migration ends. `flood_bytes_max`: of more
+    that one peer has not read, or that is held in all, whoever sent the most is cut off."""
 
     bind: str = BROKER_DEFAULT
     name: str = "broker"
     ping_interval_ms: int = 50
     silence_max_ms: int = 10_000
     held_messages_max: int = 50_000
-    held_bytes_max: int = 512 * 1024 * 1024
+    held_bytes_max: int = 128 * 1024 * 1024
+    flood_bytes_max: int = 256 * 1024 * 1024
     keys: str = ""
     log_format: str = "text"
 
@@ -222,6 +227,8 @@ def _check(source: str, name: str, value: Any) -> None:
         raise ConfigError(text)
     if (name in _POSITIVE or name.endswith("interval_ms")) and not value:
         raise ConfigError(f"{source}: 0 is not enough\n  remedy: give more than 0")
+    if name == "body_bytes_max" and value > BODY_BYTES_MAX:
+        raise ConfigError(f"{source}: {value} is more than a frame takes\n  remedy: give at most {BODY_BYTES_MAX}")
     if name == "brokers" and len(given := _addresses(value)) > BROKERS_MAX:
         raise ConfigError(f"{source}: {len(given)} addresses\n  remedy: give at most {BROKERS_MAX}")
     if name == "brokers" and len(set(given)) < len(given):

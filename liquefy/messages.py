@@ -169,7 +169,8 @@ class Legacy(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Handover(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Source has committed the placement (target, epoch): route there, `returned` first, then what was held."""
+    """Source has committed the placement (target, epoch): route there, `returned` first, then what was held. `again`:
+    what waited is too much to be returned, so all of it is to be sent again, by a new path."""
 
     partition: PartitionName
     epoch: Counter
@@ -177,6 +178,7 @@ class Handover(msgspec.Struct, frozen=True, array_like=True, tag=True):
     returned: list[Returned] = []
     legacy: Legacy | None = None
     """None: the target is to ask the store."""
+    again: bool = False
 
 
 class Disown(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -237,7 +239,16 @@ class Routes(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """The broker lives; also how it finds out which peers are unreachable."""
+    """The broker lives; also how it finds out which peers are unreachable. With a `mark` it asks, behind what it has
+    forwarded, to be told `Read` of that mark."""
+
+    mark: Natural = 0
+
+
+class Read(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """All that the broker sent before the `Ping` with this mark has been read."""
+
+    mark: Natural
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -437,7 +448,7 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 Control = (
-    Hello | Beat | Malformed | Hold | Release | Handover | Disown | Own | Activated | Assign | Unassign | Expel
+    Hello | Beat | Read | Malformed | Hold | Release | Handover | Disown | Own | Activated | Assign | Unassign | Expel
     | Welcome | Routes | Ping | Grant | Held | Activate | Drop | Fenced | PeerUp | PeerDown | Landed | Orphans
     | Ack | Hangup | Graphs | Prepare | Prepared | Move | Abort | MoveEnded | Report | Leaving | Inventory | Replay |
     Recheck | LogLine

@@ -22,6 +22,15 @@ from liquefy.messages import Ack, Message, Part, Posted, Route, Session
 FRAME_MESSAGES_MAX = 512
 """Messages in one part of a frame; more go in further frames."""
 
+FULL_FRAME_BYTES = 4 * 1024 * 1024
+"""A frame whose bodies have so many bytes takes no further message: frames are long only where one message is."""
+
+PACE_BYTES_MAX = 16 * 1024 * 1024
+"""Of bodies that go to one session within `PACE_MS`; the rest waits. So all that is sent again by a new path does not
+come at once: the broker, which bounds what a peer has not read, can tell one that does not read from a flood."""
+
+PACE_MS = 100
+
 RESEND_AFTER_MS = 5_000
 """A destination that acknowledged nothing for so long on an unchanged path is sent everything again. A safety net:
 whatever loses messages changes the path, and that is what resends at once."""
@@ -82,6 +91,9 @@ class Outgoing:
         self._fresh: dict[str, list[Posted]] = {}
         self._quiet_since_ms: dict[str, int] = {}
         self._next_seq = 1
+        self._paced: dict[Session, int] = {}
+        """Bytes sent since then."""
+        self._paced_ms = 0
 
     def __len__(self) -> int:
         """Messages unacknowledged."""
@@ -193,23 +205,42 @@ class Outgoing:
         self._restart(overdue)
 
     def flush(self, now_ms: int) -> list[SendFrame]:
-        """Frames for all that is fresh and has a route; one frame a node as far as FRAME_MESSAGES_MAX allows."""
+        """Frames for all that is fresh and has a route, as far as PACE_BYTES_MAX allows; one frame a node as far as
+        FRAME_MESSAGES_MAX and FULL_FRAME_BYTES do."""
         if not self._fresh:
             return []
+        if not 0 <= now_ms - self._paced_ms < PACE_MS:
+            self._paced, self._paced_ms = {}, now_ms
+        paced = self._paced
         frames: dict[Session, SendFrame] = {}
+        sizes: dict[Session, int] = {}
         full: list[SendFrame] = []
         for destination in list(self._fresh):
             route = self._routes.get(self.resolve(destination))
             if route is None:
                 continue
-            fresh = self._fresh.pop(destination)
-            for start in range(0, len(fresh), FRAME_MESSAGES_MAX):
-                part = fresh[start : start + FRAME_MESSAGES_MAX]
-                if start:
-                    full.append(frames.pop(route.session))
-                frame = frames.setdefault(route.session, SendFrame([], [], route.link))
-                frame.header.append(Part(route.destination, route.path, len(part)))
-                frame.parts.append(part)
+            session = route.session
+            if paced.get(session, 0) >= PACE_BYTES_MAX:
+                continue
+            fresh, start = self._fresh.pop(destination), 0
+            while start < len(fresh):
+                if paced.get(session, 0) >= PACE_BYTES_MAX:
+                    self._fresh[destination] = fresh[start:]
+                    break
+                size = sizes.get(session, 0)
+                if session in frames and (start or size >= FULL_FRAME_BYTES):
+                    full.append(frames.pop(session))
+                    size = 0
+                before, end, most = size, start, min(len(fresh), start + FRAME_MESSAGES_MAX)
+                while end < most and (end == start or size < FULL_FRAME_BYTES):
+                    size += len(fresh[end].message.body)
+                    end += 1
+                frame = frames.setdefault(session, SendFrame([], [], route.link))
+                frame.header.append(Part(route.destination, route.path, end - start))
+                frame.parts.append(fresh[start:end])
+                sizes[session] = size
+                paced[session] = paced.get(session, 0) + size - before
+                start = end
         return full + list(frames.values())
 
     def resolve(self, destination: str) -> str:

@@ -17,7 +17,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import secrets
+import socket as stream
 import struct
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -48,10 +50,10 @@ KEYS_LOOK_S = 1.0
 REFUSED_RETRY_MS = 1_000
 """Until the next try after the other side has refused our key, or we its."""
 
-FRAME_BYTES_MAX = 256 * 1024 * 1024
-"""A peer that sends a longer frame loses its connection."""
+FRAME_BYTES_MAX = 80 * 1024 * 1024
+"""A peer that sends a longer frame loses its connection. The longest are bundles, and messages of the longest body."""
 
-PEER_FRAMES_MAX = 1_000
+PEER_FRAMES_MAX = 64
 """Transmissions of one peer that wait to be read; then its connection is read no further until some were: who floods
 is slowed down, alone."""
 
@@ -71,6 +73,12 @@ _REFUSED = zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
 
 _NOBLOCK, _NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 _EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    """Of what is open there: numbers of descriptors are given again. Raises OSError."""
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def _receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
@@ -167,6 +175,10 @@ class RouterSocket:
         self._socket.setsockopt(zmq.RCVHWM, PEER_FRAMES_MAX)
         self._socket.setsockopt(zmq.SNDHWM, QUEUED_FRAMES_MAX)
         self._reader: _Reader | None = None
+        self._connections: dict[bytes, tuple[int, tuple[int, int]]] = {}
+        """Of those that have spoken: the descriptor, and what it was of then."""
+        self._speakers: dict[int, bytes] = {}
+        """By descriptor, who spoke there last."""
 
     def bind(self) -> None:
         """Raises UserError when the endpoint is taken or is none. Port 0: see `endpoint` afterwards."""
@@ -181,8 +193,7 @@ class RouterSocket:
                 raise UserError(_bind_problem(endpoint, error)) from None
             bound.append(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self.endpoint = ",".join(bound)
-        opened = self._gate.opened if self._gate is not None else None
-        self._reader = _Reader(self._socket, self._deliver, opened)
+        self._reader = _Reader(self._socket, self._deliver, self._opened)
 
     def role_of(self, identity: bytes) -> str:
         """The role that the peer's key is for; "" if no keys are asked for, or this one was revoked."""
@@ -202,6 +213,35 @@ class RouterSocket:
             if self._reader is not None:
                 self._reader.soon()
         return True
+
+    def cut(self, identity: bytes) -> None:
+        """Close the peer's connection now, with all that waits in it to be sent: libzmq has no call for that, and keeps
+        it for as long as the other side likes."""
+        descriptor, known = self._connections.pop(identity, (-1, None))
+        if known is None:
+            return
+        self._speakers.pop(descriptor, None)
+        with contextlib.suppress(OSError):  # it is closed already
+            own = os.dup(descriptor)
+            if _identity(own) == known:  # else it is another connection by now
+                with stream.socket(fileno=own) as connection:
+                    connection.shutdown(stream.SHUT_RDWR)
+            else:
+                os.close(own)
+
+    def _opened(self, received: list[zmq.Frame]) -> list[bytes]:
+        frames = self._gate.opened(received) if self._gate is not None else _opened(received)
+        if frames and frames[0] not in self._connections:
+            self._learn(frames[0], received[0])
+        return frames
+
+    def _learn(self, identity: bytes, frame: zmq.Frame) -> None:
+        with contextlib.suppress(OSError, zmq.ZMQError):  # it is closed already, or has no descriptor (inproc)
+            descriptor = int(frame.get(zmq.SRCFD))
+            known = _identity(descriptor)
+            self._connections.pop(self._speakers.get(descriptor, b""), None)
+            self._speakers[descriptor] = identity
+            self._connections[identity] = descriptor, known
 
     def close(self) -> None:
         """Twice is as good as once."""

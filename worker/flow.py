@@ -34,6 +34,9 @@ ANSWER_GRACE_MS = 5_000
 LEGACY_OUTBOX_MAX = 512
 """Outbox entries that a source hands over itself; the target of a partition with more asks the store."""
 
+LEGACY_BYTES_MAX = 16 * 1024 * 1024
+"""The same of their bytes."""
+
 ACKNOWLEDGED_FLUSH_MS = 500
 """Acknowledged outbox entries are dropped with the next commit; if none comes for so long, by one of their own."""
 
@@ -449,6 +452,8 @@ class Flow:
             return None
         sent = [(outbox, self.outgoing.message(seq)) for outbox, seq in partition.sent.items()]
         outbox = [(seq, encode(message)) for seq, message in sorted([*sent, *unsent], key=lambda entry: entry[0])]
+        if sum(len(packed) for _, packed in outbox) > LEGACY_BYTES_MAX:
+            return None
         return Legacy(partition.sequence, partition.next_out, outbox, partition.acknowledged)
 
     # -- delays, outbox ---------------------------------------------------------------------------------

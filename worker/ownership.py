@@ -41,6 +41,9 @@ MOVE_MS_MAX = 15_000
 """A source that has not come to its last commit by then gives the move up by itself."""
 
 
+RETURNED_BYTES_MAX = 16 * 1024 * 1024
+"""Of bodies that a source gives back; more is sent again by who sent it, as it would be too long for a frame."""
+
 OWN_AFTER_MS = 200
 """From the activation of a partition on, brokers that have not been told of it by its source or the controller have so
 long to be told; then its owner tells them."""
@@ -368,12 +371,14 @@ class Ownership:
         assert partition.move is not None
         name, epoch, target = partition.name, partition.epoch + 1, partition.move.target
         legacy = self._flow.legacy(partition, partition.move.unsent)
+        unstarted = partition.unstarted()
+        many = sum(len(entry.message.body) for entry in unstarted) > RETURNED_BYTES_MAX
         way = self._flow.outgoing.route(name)
         for link in sorted(self._links.sessions.keys() & partition.brokers) or [0]:
             # What we have sent to ourselves goes the way that we send by to where it is now.
             ours = self._links.sessions.get(link, b"") if way is None or way.link == link else b""
-            returned = self._returned(partition.unstarted(), link, ours)
-            self._effects.append(ToBroker(Handover(name, epoch, target, returned, legacy), link))
+            returned = [] if many else self._returned(unstarted, link, ours)
+            self._effects.append(ToBroker(Handover(name, epoch, target, returned, legacy, many), link))
         self._end_move(partition, "")
         self.drop(partition)
 

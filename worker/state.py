@@ -33,6 +33,7 @@ from liquefy.messages import (
     Move,
     Ping,
     Prepare,
+    Read,
     Recheck,
     Replay,
     Routes,
@@ -94,7 +95,7 @@ class WorkerState:
         self._controls: dict[type, Callable[[Any, Session, int], None]] = {
             Welcome: self._welcome,
             Routes: lambda m, s, link: self.flow.outgoing.on_routes(m.routes, link=link),
-            Ping: lambda m, s, link: None,
+            Ping: lambda m, s, link: self._do(ToBroker(Read(m.mark), link)) if m.mark else None,
             Fenced: self._fenced,
             Activate: lambda m, s, link: self.ownership.activate(m.partition, m.epoch, m.legacy, link),
             Held: lambda m, s, link: self.ownership.held(m.partition, m.epoch, link),

@@ -56,7 +56,7 @@ class Peer:
             if isinstance(message, m.Welcome | m.Routes):
                 self.table.update((r.destination, r) for r in message.routes)
             elif isinstance(message, m.Ping):
-                self.say(m.Beat())
+                self.say(m.Read(message.mark) if message.mark else m.Beat())
             else:
                 self.control.append(message)
 
@@ -70,8 +70,8 @@ class Brokers:
             self.endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
         self.processes: list[subprocess.Popen[str]] = []
 
-    def start(self) -> subprocess.Popen[str]:
-        arguments = [sys.executable, "-P", "-m", "broker", "--bind", self.endpoint]
+    def start(self, *settings: str) -> subprocess.Popen[str]:
+        arguments = [sys.executable, "-P", "-m", "broker", "--bind", self.endpoint, *settings]
         process = subprocess.Popen(
             arguments, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
         )

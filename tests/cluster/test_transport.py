@@ -184,6 +184,35 @@ def test_one_side_listens_at_several_endpoints(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.parametrize("kind", ["tcp", "ipc"])
+def test_a_peer_that_is_cut_loses_what_waits_for_it_and_connects_anew(kind: str, tmp_path: Path) -> None:
+    async def test() -> None:
+        server = Server("tcp://127.0.0.1:0" if kind == "tcp" else f"ipc://{tmp_path}/broker")
+        peers = [Endpoint(server.router.endpoint, name) for name in ("node1", "node2")]
+        await until(lambda: all(peer.sessions for peer in peers))
+        for peer in peers:
+            peer.link.send([b"hello"])
+        await until(lambda: len(server.got) == 2)
+        first, other = peers[0].sessions[0], peers[1].sessions[0]
+        server.router.cut(b"nobody#1")
+        server.router.cut(first)
+        server.router.cut(first)
+        await until(lambda: len(peers[0].sessions) == 2)
+        await until(lambda: not server.router.send(first, [b"gone"]))
+        assert server.router.send(other, [b"still there"])
+        await until(lambda: peers[1].got)
+        assert peers[1].downs == 0
+        peers[0].link.send([b"again"])
+        await until(lambda: len(server.got) == 3)
+        server.router.cut(peers[0].sessions[1])
+        await until(lambda: len(peers[0].sessions) == 3)
+        for peer in peers:
+            peer.link.close()
+        server.router.close()
+
+    run(test())
+
+
 def test_reconnect_gets_a_new_session() -> None:
     async def test() -> None:
         server = Server()

@@ -27,11 +27,15 @@ Drawn = dict[str, dict[str, Any]]
 
 def draw(seed: int) -> Drawn:
     """By role, settings that are not the usual ones."""
+    flood: dict[str, Any] = {}
+    rng = random.Random(f"floods {seed}")
+    if rng.random() < 0.15:
+        flood = {"flood_bytes_max": rng.choice((40_000, 80_000))}
     rng = random.Random(f"limits {seed}")
     if rng.random() < 0.6:
-        return {"broker": {}, "worker": {}, "gateway": {}, "controller": {}}
+        return {"broker": flood, "worker": {}, "gateway": {}, "controller": {}}
     return {
-        "broker": {"held_messages_max": rng.choice((0, 3, 20)), "held_bytes_max": rng.choice((500, 1_000_000))},
+        "broker": flood | {"held_messages_max": rng.choice((0, 3, 20)), "held_bytes_max": rng.choice((500, 1_000_000))},
         "worker": {"queued_bytes_max": rng.choice((300, 3_000, 1_000_000))},
         "gateway": {"queued_bytes_max": rng.choice((2_000, 10_000, 1_000_000))},
         "controller": {"moves_at_once": rng.choice((1, 2, 5)), "move_ms": rng.choice((300, 2_000, 10_000))},
@@ -79,11 +83,19 @@ class Bounds:
                 self._once_each(f"{partition}: its outbox", [packed for _, packed in outbox])
 
     def _broker(self, broker: Any) -> None:
-        """It may hold more than its limit, of what was let in before; then it lets nothing in."""
+        """It may hold more than its limit, of what was let in before; then it lets nothing in. Beyond `flood_bytes_max`
+        nothing is kept."""
         self._within(f"{broker.name}: strangers", len(broker.state._expelled), STRANGERS_MAX)
         config = broker.state._config
         parts = [held for hold in broker.state._holding.by_partition.values() for held in hold.parts]
         count, size = sum(held.part.count for held in parts), sum(len(held.messages) for held in parts)
+        self._within(f"{broker.name}: bytes held", size, config.flood_bytes_max)
+        if "flood_bytes_max" in self.world.limits["broker"]:
+            for connection in self.world.network.connections.values():
+                if connection.broker is broker and not connection.broken:
+                    sent = [frames for frames in connection.to_peer.flying if len(frames) > 1]
+                    unread = sum(len(frame) for frames in sent for frame in frames)
+                    self._within(f"{broker.name}: bytes for {connection.session!r}", unread, 2 * config.flood_bytes_max)
         if count <= config.held_messages_max and size <= config.held_bytes_max:
             return
         self.near["held"] += 1

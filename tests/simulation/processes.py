@@ -228,8 +228,15 @@ class BrokerProcess(Process):
             if type(effect.message) is m.Grant:
                 self.granted[effect.session] = effect.message.windows
             self._send(effect.session, (m.encode(effect.message),))
+        elif kind is br.Cut:
+            self.sim.tell(self.name, effect)
+            connection = self.world.network.connections.get(effect.session)
+            if connection is not None and connection.broker is self:
+                connection.cut()
         elif kind is fx.Log:
             self.sim.tell(self.name, effect)
+        elif kind is fx.Count and effect.name in ("floods", "unread"):
+            self.world.bounds.near[effect.name] += 1
         elif kind is fx.Count and effect.name in ("bad_frames",):
             raise Violation(f"the broker was sent what is not in the protocol: {effect}")
 

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from broker.state import (
+from broker.events import (
     BadFrameFrom,
-    BrokerState,
+    Cut,
     DataFrom,
     Effect,
     Event,
@@ -20,6 +20,7 @@ from broker.state import (
     Tick,
     Unreachable,
 )
+from broker.state import READ_MS, BrokerState
 from liquefy import messages as m
 from liquefy.config import BrokerConfig
 from liquefy.effects import Count, Log
@@ -340,6 +341,17 @@ def test_handover_without_a_hold_gives_a_new_path() -> None:
     b.move_to_handover(source, "node2")
     assert b.told(target, m.Activate) == [m.Activate(P, 8)]
     assert b.path(P) != path
+
+
+def test_what_is_too_much_to_be_returned_is_sent_again_with_what_was_held_by_a_new_path() -> None:
+    b, _, source, target, gw, path = held_move()
+    b.data(gw, (P, path, 3))
+    out = b.say(source, m.Handover(P, 8, "node2", again=True))
+    assert b.told(target, m.Activate) == [m.Activate(P, 8)]
+    assert not [e for e in out if type(e) is Forward]
+    [route] = b.told(gw, m.Routes)[0].routes
+    assert (route.session, route.epoch) == (target, 8)
+    assert route.path > path
 
 
 def test_the_source_dies_while_holding_what_was_held_is_sent_again_by_its_senders() -> None:
@@ -688,6 +700,189 @@ def test_a_change_that_makes_no_difference_to_gateways_is_not_pushed() -> None:
     b.now_ms = 200
     b.say(node, m.Beat(window=11))
     assert not b.told(gw, m.Grant)
+
+
+# -- floods ----------------------------------------------------------------------------------------------
+
+LIMIT = 100_000
+
+
+def send(b: Broker, sender: bytes, size: int, number: int = 1) -> list[Effect]:
+    """A message of that size to P."""
+    message = Posted(number, Message(b"id%d" % number, "cart", "k", bytes(size), 0))
+    header = m.encode([Part(P, b.state._table.by_destination[P].path, 1)])
+    return b.step(DataFrom(sender, header, m.encode([[message]])))
+
+
+def marks(b: Broker, session: bytes) -> list[int]:
+    """Those that the peer was sent in the last step."""
+    return [ping.mark for ping in b.told(session, m.Ping) if ping.mark]
+
+
+def pour(b: Broker, sender: bytes, node: bytes, most: int = 200, reads: bool = False) -> int:
+    """Messages of a hundredth of the limit, until somebody is cut off; how many were forwarded."""
+    for number in range(most):
+        send(b, sender, LIMIT // 100)
+        if any(type(e) is Cut for e in b.out):
+            return number
+        if reads:
+            for mark in marks(b, node):
+                b.say(node, m.Read(mark))
+    return most
+
+
+def test_what_a_peer_reads_is_not_counted_any_more() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    node, gw = b.worker("node1", (P, 7)), b.gateway()
+    assert pour(b, gw, node, 1_000, reads=True) == 1_000
+    assert b.state._peers[node].unread.bytes < LIMIT / 16
+
+
+def test_who_sends_more_than_a_peer_can_read_is_cut_off_and_nobody_else() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    node, gw, flood = b.worker("node1", (P, 7)), b.gateway(), b.gateway("flood")
+    send(b, gw, 30_000)
+    assert pour(b, flood, node) < 70
+    assert [e for e in b.out if type(e) is Cut] == [Cut(flood)]
+    assert delivered(b.out, node) == []
+    assert counted(b.out, "floods") == 1
+    assert b.told(flood, m.Fenced)
+    assert [e.event for e in b.out if type(e) is Log and e.level == "warning"] == ["flood"]
+    assert delivered(send(b, gw, 1, 9), node) == [(P, 9)]
+    assert delivered(send(b, flood, 1, 9), node) == []
+    again = b.gateway("flood", b"flood#2")
+    send(b, again, 2 * LIMIT)
+    assert not [e for e in b.out if type(e) is Log and e.level == "warning"], "it is logged once"
+
+
+def test_a_peer_that_reads_nothing_for_long_is_given_up_and_not_who_sends_to_it() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    node, gw, ctl = b.worker("node1", (P, 7)), b.gateway(), b.controller()
+    path = b.path(P)
+    for number in range(20):
+        send(b, gw, LIMIT // 40, number)
+    b.now_ms += READ_MS + 1
+    b.say(node, m.Beat())
+    pour(b, gw, node)
+    assert [e for e in b.out if type(e) is Cut] == [Cut(node)]
+    assert counted(b.out, "unread") == 1
+    assert b.told(ctl, m.PeerDown) == [m.PeerDown("worker", "node1", node)]
+    assert b.told(gw, m.Routes)[0].routes[0].session == b"", "nobody has it"
+    node = b.worker("node1", (P, 7), session=b"node1#2")
+    assert b.path(P) > path, "all that was sent to it is sent again"
+    assert delivered(send(b, gw, 1, 9), node) == [(P, 9)]
+
+
+def test_many_floods_one_after_the_other_fill_no_memory_either() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    node = b.worker("node1", (P, 7))
+    number = forwarded = 0
+    while Cut(node) not in b.out:
+        number += 1
+        forwarded += pour(b, b.gateway("flood", b"flood#%d" % number), node)
+    assert 1.5 * LIMIT < forwarded * LIMIT / 100 * 1.4 < 2.2 * LIMIT
+    assert node not in b.state._peers
+
+
+def test_nobody_can_say_that_it_has_read_what_it_has_not() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    node, gw = b.worker("node1", (P, 7)), b.gateway()
+    sent: list[int] = []
+    for _ in range(40):
+        send(b, gw, LIMIT // 100)
+        sent += marks(b, node)
+    unread = b.state._peers[node].unread
+    before = unread.bytes
+    for mark in (0, 1, before, sent[-1] + 1, 2**62):
+        b.say(node, m.Read(mark))
+    assert unread.bytes == before
+    b.say(node, m.Read(sent[-1]))
+    assert unread.bytes == unread.unmarked < LIMIT / 16
+    b.say(node, m.Read(sent[-1]))
+    b.say(node, m.Read(sent[0]))
+    assert unread.bytes == unread.unmarked
+
+
+def test_nothing_is_granted_of_a_node_that_has_much_to_read() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    node, gw = b.worker("node1", (P, 7)), b.gateway()
+    b.say(node, m.Beat(window=10))
+    b.now_ms += 100
+    sent: list[int] = []
+    for _ in range(60):
+        send(b, gw, LIMIT // 100)
+        sent += marks(b, node)
+        b.now_ms += 1
+        if b.told(gw, m.Grant) == [m.Grant({"node1": 0})]:
+            break
+    assert b.told(gw, m.Grant) == [m.Grant({"node1": 0})]
+    b.now_ms += 100
+    b.say(node, m.Read(sent[-1]))
+    assert b.told(gw, m.Grant) == [m.Grant({"node1": 10})]
+
+
+def test_beyond_the_limit_who_sent_most_of_what_is_held_is_cut_off_and_what_others_sent_stays() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    source, gw = holding(b)
+    flood = b.worker("flood")
+    for number in range(5):
+        send(b, gw, LIMIT // 100, number)
+    cut = pour(b, flood, source)
+    assert cut < 95
+    assert [e for e in b.out if type(e) is Cut] == [Cut(flood)]
+    assert counted(b.out, "floods") == 1
+    assert b.state._holding.bytes < LIMIT / 10
+    b.say(source, m.Release(P, 7))
+    assert delivered(b.out, source) == [(P, number) for number in range(5)]
+    assert (b.state._holding.bytes, b.state._holding.count) == (0, 0)
+
+
+def test_what_is_handed_over_with_a_partition_counts_as_sent_by_its_source() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    source, target, ctl = b.worker("node1"), b.worker("node2"), b.controller()
+    legacy = m.Legacy(1, 2, [(1, bytes(LIMIT // 4))], [])
+    for epoch in range(1, 19, 2):
+        b.say(source, m.Own([Claim(P, epoch)]))
+        path = b.path(P)
+        b.say(source, m.Hold(P, epoch))
+        b.say(source, m.Handover(P, epoch + 1, "node2", legacy=legacy))
+        if Cut(source) in b.out:
+            break
+        assert b.told(target, m.Activate) == [m.Activate(P, epoch + 1, legacy)]
+        b.say(target, m.Disown(P, epoch + 1))
+    assert epoch == 7
+    assert b.told(target, m.Activate) == [m.Activate(P, epoch + 1)], "it asks the store"
+    assert b.told(ctl, m.PeerDown) == [m.PeerDown("worker", "node1", source)]
+    assert b.path(P) > path, "what was held is sent again"
+
+
+def test_the_smallest_messages_that_are_held_are_bounded_as_well() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    _, gw = holding(b)
+    for number in range(LIMIT // 512 + 1):
+        send(b, gw, 0, number)
+    assert gw not in b.state._peers
+
+
+def test_who_asks_for_the_routes_again_and_again_and_does_not_read_them_is_cut_off() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    asked = 0
+    while Cut(b"gw#1") not in b.out:
+        asked += 1
+        b.say(b"gw#1", m.Hello("gateway", "gw"))
+    assert 10 < asked <= LIMIT / 256
+
+
+def test_what_waits_for_a_peer_that_is_given_up_as_silent_goes_with_its_connection() -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    node, gw = b.worker("node1", (P, 7)), b.gateway()
+    send(b, gw, LIMIT // 10)
+    while Cut(node) not in b.out:
+        b.now_ms += 50
+        b.say(gw, m.Beat())
+        b.step(Tick())
+    assert b.now_ms == 10_050
+    assert Cut(gw) not in b.out
 
 
 # -- what cannot be read ---------------------------------------------------------------------------------

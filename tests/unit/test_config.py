@@ -33,6 +33,8 @@ def test_a_flag_beats_the_environment_and_that_the_file(tmp_path: Path) -> None:
         (WorkerConfig, {"slots": "0"}, "--slots: 0 is not enough"),
         (WorkerConfig, {"batch_messages_max": "0"}, "--batch-messages-max: 0 is not enough"),
         (WorkerConfig, {"beat_interval_ms": "0"}, "--beat-interval-ms: 0 is not enough"),
+        (WorkerConfig, {"body_bytes_max": "67108865"}, "--body-bytes-max: 67108865 is more than a frame takes"),
+        (GatewayConfig, {"body_bytes_max": "67108865"}, "is more than a frame takes"),
         (ControllerConfig, {"moves_at_once": "0"}, "--moves-at-once: 0 is not enough"),
         (ControllerConfig, {"balance_band": "nan"}, "is no amount"),
         (GatewayConfig, {"http_port": "65536"}, "--http-port: 65536 is no port"),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from liquefy.effects import Relay, SendFrame
 from liquefy.messages import Ack, Message, Route
-from liquefy.sending import ACK_AFTER_MS, ACKS_MAX, FRAME_MESSAGES_MAX, RESEND_AFTER_MS, Acks, Outgoing
+from liquefy.sending import (
+    ACK_AFTER_MS,
+    ACKS_MAX,
+    FRAME_MESSAGES_MAX,
+    FULL_FRAME_BYTES,
+    PACE_BYTES_MAX,
+    PACE_MS,
+    RESEND_AFTER_MS,
+    Acks,
+    Outgoing,
+)
 
 A, B = b"node1#1", b"node2#1"
 
@@ -50,6 +60,42 @@ def test_many_messages_go_in_several_frames_in_order() -> None:
     frames = ids(out.flush(0))
     assert [len(posted) for _, _, posted in frames] == [FRAME_MESSAGES_MAX, FRAME_MESSAGES_MAX, 1]
     assert [i for _, _, posted in frames for i, _ in posted] == [b"%d" % n for n in range(FRAME_MESSAGES_MAX * 2 + 1)]
+
+
+def test_a_frame_that_is_full_of_bytes_takes_no_further_message() -> None:
+    out = Outgoing()
+    out.on_routes([route("g/f/0"), route("g/f/1")])
+    sizes = [1, FULL_FRAME_BYTES - 1, 1, FULL_FRAME_BYTES + 1, 1, 1]
+    for number, size in enumerate(sizes):
+        out.post("g/f/0", Message(b"%d" % number, "f", "k", bytes(size), 0), None)
+    out.post("g/f/1", Message(b"6", "f", "k", bytes(FULL_FRAME_BYTES), 0), None)
+    out.post("g/f/1", Message(b"7", "f", "k", b"", 0), None)
+    frames = out.flush(0)
+    carried = [[posted.message.id for part in frame.parts for posted in part] for frame in frames]
+    assert carried == [[b"0", b"1"], [b"2", b"3"], [b"4", b"5", b"6"], [b"7"]]
+    assert all([part.count for part in frame.header] == [len(p) for p in frame.parts] for frame in frames)
+
+
+def test_what_is_much_goes_bit_by_bit_in_order_and_keeps_nobody_else_waiting() -> None:
+    out = Outgoing()
+    out.on_routes([route("g/f/0"), route("g/f/1"), route("g/f/2", B)])
+    body, count = bytes(2**20), 2 * PACE_BYTES_MAX // 2**20
+    for number in range(count):
+        out.post("g/f/0", Message(b"%d" % number, "f", "k", body, 0), None)
+    out.post("g/f/1", message(1_000), None)
+    out.post("g/f/2", message(2_000), None)
+
+    def carried(now_ms: int) -> list[bytes]:
+        return [i for _, _, posted in ids(out.flush(now_ms)) for i, _ in posted]
+
+    first = [b"%d" % number for number in range(count // 2)]
+    assert sorted(carried(PACE_MS)) == sorted([*first, b"2000"])
+    assert carried(2 * PACE_MS - 1) == []
+    out.post("g/f/2", message(2_001), None)
+    assert carried(2 * PACE_MS - 1) == [b"2001"]
+    assert carried(2 * PACE_MS) == [b"1000", *[b"%d" % number for number in range(count // 2, count)]]
+    out.on_routes([route("g/f/0", path=2)])
+    assert carried(4 * PACE_MS) == first
 
 
 def test_acknowledging_gives_the_tokens_back_once() -> None:

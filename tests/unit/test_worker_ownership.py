@@ -187,6 +187,44 @@ def test_what_was_not_begun_is_returned_in_order_and_not_run() -> None:
     assert returned == [(GATEWAY, [(1, b"m1"), (2, b"m2")]), (b"node2#1", [(8, b"m3")])]
 
 
+def test_what_waits_and_is_too_much_for_a_frame_is_not_returned_but_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Bench().message(1), Bench().message(2)
+    size = len(first.body) + len(second.body)
+    for limit, many in ((size, False), (size - 1, True)):
+        monkeypatch.setattr("worker.ownership.RETURNED_BYTES_MAX", limit)
+        bench = Bench().ready(P)
+        bench.auto = False
+        bench.arrive(first, second)
+        moving(bench)
+        bench.step(ev.FromBroker(Held(P, 1)))
+        bench.answer_commits()
+        [handover] = bench.to_broker(Handover)
+        assert handover.again is many
+        assert [len(returned.posted) for returned in handover.returned] == ([] if many else [2])
+
+
+def test_an_outbox_of_many_bytes_is_left_to_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    def handed_over() -> Handover:
+        bench = Bench().ready(P)
+        bench.auto = False
+        bench.arrive(bench.message(1))
+        bench.answer_reads()
+        moving(bench)
+        bench.step(ev.FromBroker(Held(P, 1)))
+        bench.answer_runs()
+        bench.answer_commits()
+        [handover] = bench.to_broker(Handover)
+        return handover
+
+    legacy = handed_over().legacy
+    assert legacy is not None
+    size = sum(len(packed) for _, packed in legacy.outbox)
+    monkeypatch.setattr("worker.flow.LEGACY_BYTES_MAX", size)
+    assert handed_over().legacy == legacy
+    monkeypatch.setattr("worker.flow.LEGACY_BYTES_MAX", size - 1)
+    assert handed_over().legacy is None
+
+
 def test_of_a_partition_that_went_elsewhere_nothing_is_left() -> None:
     """At once, and not only when the garbage is collected: each message that waited would be there until then."""
     bench = Bench().ready(P)
