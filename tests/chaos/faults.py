@@ -59,9 +59,16 @@ def kill(role: str, number: signal.Signals = signal.SIGKILL) -> Maker:
         name = _name(world, role)
         kind = "kill" if number == signal.SIGKILL else "restart"
         alone = role in ("worker", "host", "controller")
-        return Fault(f"{kind}-{role}", name, 0.0, alone, lambda: void(world.send(name, number)), nothing)
+        return Fault(f"{kind}-{role}", name, 0.0, alone, lambda: void(world.send(_there(world, name), number)), nothing)
 
     return make
+
+
+def _there(world: World, name: str) -> str:
+    """A scene may have killed the node, and hold what it needs to come back: then the host is another's."""
+    if name not in ROLES["host"] or world.pid(name):
+        return name
+    return next((other for other in ROLES["host"] if world.pid(other)), name)
 
 
 def stop(role: str) -> Maker:
@@ -72,7 +79,7 @@ def stop(role: str) -> Maker:
         seconds = world.chance.uniform(*HANG_S)
         return Fault(
             f"stop-{role}", f"{name} for {seconds:.1f} s", seconds, alone,
-            lambda: stack.enter_context(world.stopped(name)), stack.close,
+            lambda: stack.enter_context(world.stopped(_there(world, name))), stack.close,
         )  # fmt: skip
 
     return make
