@@ -110,7 +110,8 @@ class FakeHost:
     def _run(self, items: list[Item]) -> None:
         sim = self.sim
         results: list[Done] = []
-        for item in items:
+        # Coroutines last: a plain one of the same key came before, and its result leaves before.
+        for item in sorted(items, key=lambda item: item.fluxion in AWAITING):
             self.running[item.ticket] = item
             owned = self._owned.pop(item.ticket, None)
             if owned is not None and self._awaiting.get((item.partition, item.key)) == owned:  # else it was lost
