@@ -80,14 +80,21 @@ class Caught:
         (source, _), *_ = counts.most_common(1)
         self.target = "node2" if source == "node1" else "node1"
         if phase == "preparing":
-            cluster.kill(self.target)
-            wait_for(lambda: cluster.node(self.target).get("state") == "up", "the target to be back, without the code")
-            wait_for(lambda: not self._known() and cluster.whole(), "what it had to be elsewhere")
+            self._forgets_the_code()
         self.placed = self.places()
         self._since_s: dict[str, float] = {}
         who = {"preparing": self.target, "landing": self.target, "storing": "redis"}
         held.enter_context(cluster.stopped(who.get(phase, source)))
         move_all(asker, self.target)
+
+    def _forgets_the_code(self) -> None:
+        """The target is another process, which has been given nothing."""
+        self._cluster.ask("drain", node=self.target)
+        pid = self._cluster.kill(self.target)
+        wait_for(lambda: self._cluster.pid(self.target) not in (0, pid), "the target to be started again")
+        wait_for(lambda: self._cluster.node(self.target).get("state") == "drained", "the target to be back")
+        self._cluster.ask("uncordon", node=self.target)
+        wait_for(self._cluster.whole, "the cluster to be whole")
 
     def places(self) -> dict[str, tuple[str, int]]:
         return self._cluster.placements("visits", "store")
