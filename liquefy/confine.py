@@ -1,22 +1,28 @@
 """What a process that runs users' code gives up, by its own hand, before it runs any: files that are not its business,
-looking into its worker, memory and open files without end.
+looking into its worker, what would end or slow down others, memory and open files without end.
 
-Uses nothing but the standard library: `launch.py` runs it with -I -S. Outside Linux, or where the kernel has no
-Landlock, only the limits are set; `can_hide` says so beforehand. Landlock takes away what is not granted, and here all
-is to be granted but a few paths: so every neighbour of these and of the folders above them is granted, as it is at
-that moment. In those very folders nothing can be made, renamed or removed, so that what is hidden stays where it is;
-and what others make there later cannot be opened.
+Uses nothing but the standard library: `launch.py` runs it with -I -S. Outside Linux, or where the kernel has neither
+Landlock nor seccomp, only the limits are set; `can_hide` and `can_filter` say so beforehand. Landlock takes away what
+is not granted, and here all is to be granted but a few paths: so every neighbour of these and of the folders above them
+is granted, as it is at that moment. In those very folders nothing can be made, renamed or removed, so that what is
+hidden stays where it is; and what others make there later cannot be opened.
+
+What Landlock does not know is refused by a filter of system calls (seccomp): limits, processors and priorities of other
+processes. It sees numbers alone, so "other" is whoever is named by another number than 0 and that of the process that
+obeyed: threads, and processes that it starts, name themselves by 0.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import resource
 import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 ABI_MIN = 2
 """Linux 5.19. The one before it would keep files from being moved from folder to folder."""
@@ -43,6 +49,36 @@ _CAPABILITY_VERSION = 0x20080522
 _LOOKING = (16, 17, 18, 19, 21, 27, 38)
 """CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_MKNOD, CAP_PERFMON."""
 
+_PROCESS, _IO_PROCESS = 0, 1
+"""What `setpriority` and `ioprio_set` call the number of a process."""
+
+
+class _Numbers(NamedTuple):
+    """Of one kind of processor: its name for the filter, the number of the call that sets one, those of calls that
+    nobody needs, those that say first which process is meant, and those that say it in their own ways."""
+
+    audit: int
+    seccomp: int
+    never: tuple[int, ...]
+    of_process: tuple[int, ...]
+    prlimit: int
+    setpriority: int
+    ioprio_set: int
+
+
+# never: ptrace, process_vm_readv, process_vm_writev, pidfd_getfd. of_process: sched_setparam, sched_setscheduler,
+# sched_setaffinity, sched_setattr, migrate_pages, move_pages.
+_NUMBERS = {
+    "x86_64": _Numbers(0xC000003E, 317, (101, 310, 311, 438), (142, 144, 203, 314, 256, 279), 302, 141, 251),
+    "aarch64": _Numbers(0xC00000B7, 277, (117, 270, 271, 438), (118, 119, 122, 274, 238, 239), 261, 140, 30),
+}
+_X32 = 0x40000000
+"""Calls from here on are those of x86_64 under other numbers."""
+_SET_FILTER, _SPEC_ALLOW = 1, 4
+_LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_CALL, _AUDIT = 0, 4
+_ALLOW, _ERROR = 0x7FFF0000, 0x00050000
+
 DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm"))
 """What any program may expect to write to."""
 
@@ -57,9 +93,9 @@ def order(
     known: Mapping[str, Sequence[int]] | None = None,
 ) -> str:
     """What `obey` is told, as a word of a command line; 0: no such limit. In any case it can signal none but those that
-    it starts, where the kernel can see to that. `sealed`: nor look into any other; so it is with `hidden` and
-    `readonly` paths. `writable`: exceptions below these, but for what of them is below it in turn. `known`: as `look`
-    found them; if one was moved, this process ends."""
+    it starts, and set no limits, processors and priorities but its own, where the kernel can see to that. `sealed`: nor
+    look into any other; so it is with `hidden` and `readonly` paths. `writable`: exceptions below these, but for what
+    of them is below it in turn. `known`: as `look` found them; if one was moved, this process ends."""
     limits = {"memory": memory_bytes, "files": files, "sealed": sealed, "known": dict(known or {})}
     return json.dumps({**limits, "hidden": [*hidden], "readonly": [*readonly], "writable": [*writable]})
 
@@ -95,6 +131,8 @@ def obey(words: str) -> None:
         _hide(hidden, readonly, writable)
     elif can_keep_signals():
         _keep_signals()
+    if can_filter():
+        _filter_calls()
 
 
 def _check_in_place(path: str, known: Sequence[int]) -> None:
@@ -118,6 +156,16 @@ def can_hide() -> bool:
 def can_keep_signals() -> bool:
     """Whether this kernel keeps a process from signalling others."""
     return _abi() >= SIGNAL_ABI_MIN
+
+
+def can_filter() -> bool:
+    """Whether a process can be kept from setting limits, processors and priorities of others."""
+    numbers = _numbers()
+    if numbers is None:
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    # A filter that is nowhere: the kernel says so once it has found that it knows the rest.
+    return libc.syscall(numbers.seccomp, _SET_FILTER, _SPEC_ALLOW, None) < 0 and ctypes.get_errno() == errno.EFAULT
 
 
 def seal() -> None:
@@ -173,6 +221,62 @@ def _keep_signals() -> None:
     _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0))
     os.close(ruleset)
+
+
+def _filter_calls() -> None:
+    numbers, own = _numbers(), os.getpid()
+    assert numbers is not None
+    program = b"".join(struct.pack("=HBBI", *step) for step in _program(numbers, own))
+    kept = ctypes.create_string_buffer(program, len(program))
+    told = struct.pack("@HP", len(program) // 8, ctypes.addressof(kept))
+    libc = ctypes.CDLL(None, use_errno=True)
+    _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    # Without the flag some kernels slow down all that such a process computes.
+    _checked(libc.syscall(numbers.seccomp, _SET_FILTER, _SPEC_ALLOW, told))
+
+
+def _numbers() -> _Numbers | None:
+    if sys.platform != "linux" or struct.calcsize("P") != 8:
+        return None
+    return _NUMBERS.get(os.uname().machine)
+
+
+_Step = tuple[int, int, int, int]
+"""Of the kernel's machine for filters: what to do, how many steps to skip if so and if not, with what."""
+
+
+def _program(numbers: _Numbers, own: int) -> list[_Step]:
+    """For each call some steps that decide on it. `own` is the number of this process."""
+    refuse, allow = (_RETURN, 0, 0, _ERROR | errno.EPERM), (_RETURN, 0, 0, _ALLOW)
+    foreign = (_RETURN, 0, 0, _ERROR | errno.ENOSYS)
+
+    def whose(place: int) -> list[_Step]:
+        """Goes on behind itself if another process is meant. The kernel takes the lower half of a number alone."""
+        return [(_LOAD, 0, 0, _argument(place)), (_IF_EQUAL, 0, 1, 0), allow, (_IF_EQUAL, 0, 1, own), allow]
+
+    def kind(meant: int) -> list[_Step]:
+        return [(_LOAD, 0, 0, _argument(0)), (_IF_EQUAL, 1, 0, meant), refuse, *whose(1), refuse]
+
+    # Limits of others may be read: then there are no new ones, which is an address of zeros.
+    halves = [(_LOAD, 0, 0, _argument(2)), (_IF_EQUAL, 1, 0, 0), refuse, (_LOAD, 0, 0, _argument(2) + 4)]
+    decided: list[tuple[int, list[_Step]]] = [
+        *((call, [refuse]) for call in numbers.never),
+        *((call, [*whose(0), refuse]) for call in numbers.of_process),
+        (numbers.prlimit, [*whose(0), *halves, (_IF_EQUAL, 1, 0, 0), refuse, allow]),
+        (numbers.setpriority, kind(_PROCESS)),
+        (numbers.ioprio_set, kind(_IO_PROCESS)),
+    ]
+    # Calls of another kind of processor that this one runs, too, have other numbers: there are none.
+    program: list[_Step] = [(_LOAD, 0, 0, _AUDIT), (_IF_EQUAL, 1, 0, numbers.audit), foreign, (_LOAD, 0, 0, _CALL)]
+    program += [(_IF_AT_LEAST, 0, 1, _X32), foreign]
+    for call, steps in decided:
+        program += [(_IF_EQUAL, 0, len(steps), call), *steps]
+    return [*program, allow]
+
+
+def _argument(place: int) -> int:
+    """Where the filter finds the lower half of it."""
+    return 16 + 8 * place
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:

@@ -23,6 +23,8 @@ import pytest
 from live_cluster import ROOT, LiveCluster, wait_for
 from steady_load import SteadyLoad, Verdict
 
+from liquefy import confine
+
 VISITS, SHOP = ROOT / "examples" / "visits", ROOT / "examples" / "shop"
 
 RATE = 200.0
@@ -135,6 +137,59 @@ def test_answers_in_pieces(cluster: LiveCluster, tmp_path: Path) -> None:
     whole.close()
     failed.close()
     cluster.ctl("undeploy", "live")
+
+
+OTHERS = """
+import os, resource
+from liquefy import answer
+
+
+def tried(call):
+    try:
+        call()
+        return "yes"
+    except OSError as error:
+        return type(error).__name__
+
+
+def app(message):
+    return answer({
+        pid: [
+            tried(lambda: resource.prlimit(int(pid), resource.RLIMIT_CPU, (1, 1))),
+            tried(lambda: os.sched_setaffinity(int(pid), {min(os.sched_getaffinity(0))})),
+            tried(lambda: os.setpriority(os.PRIO_PROCESS, int(pid), 19)),
+        ]
+        for pid in message["params"]["pids"].split("-")
+    })
+"""
+OTHERS_GRAPH = """
+graph: others
+inputs:
+  app: GET /others/{pids}
+fluxions:
+  others: {code: "others:app"}
+streams:
+  - app >> others >> output
+"""
+
+
+@pytest.mark.skipif(not confine.can_filter(), reason="this kernel has no filter of calls")
+def test_users_code_sets_no_limits_processors_and_priorities_of_others(cluster: LiveCluster, tmp_path: Path) -> None:
+    wait_for(cluster.whole, "the cluster to be whole")
+    (tmp_path / "others.py").write_text(OTHERS)
+    (tmp_path / "graph.yaml").write_text(OTHERS_GRAPH)
+    cluster.ctl("deploy", str(tmp_path), "--wait")
+    every = [psutil.Process(cluster.pid(process.name)) for process in cluster.record().processes]
+
+    def settings() -> list[object]:
+        return [(p.rlimit(psutil.RLIMIT_CPU), p.cpu_affinity(), p.nice()) for p in every if p.is_running()]
+
+    before = settings()
+    assert len(before) >= 7, "of all roles, three of them nodes, and Redis"
+    told = cluster.get("/others/" + "-".join(str(process.pid) for process in every)).body
+    assert settings() == before
+    assert told == {str(process.pid): ["PermissionError"] * 3 for process in every}
+    cluster.ctl("undeploy", "others")
 
 
 def more(load: SteadyLoad, requests: int) -> None:

@@ -16,7 +16,7 @@ from worker.service import secret_files
 from worker.supervisor import launched, passed_on
 
 TRIES = """
-import json, os, signal, sys
+import json, os, resource, signal, sys
 def tried(name, call):
     try:
         told[name] = call() and "yes" or "yes"
@@ -33,6 +33,17 @@ tried("environment", lambda: open(f"/proc/{parent}/environ").read())
 tried("memory", lambda: open(f"/proc/{parent}/mem", "rb"))
 tried("files", lambda: os.listdir(f"/proc/{parent}/fd") and open(f"/proc/{parent}/fd/{sys.argv[3]}"))
 tried("signal", lambda: os.kill(parent, 0))
+def limited(pid, which=resource.RLIMIT_CPU):
+    resource.prlimit(pid, which, resource.prlimit(pid, which))
+tried("limits", lambda: limited(parent))
+tried("limits told", lambda: resource.prlimit(parent, resource.RLIMIT_CPU))
+tried("processors", lambda: os.sched_setaffinity(parent, os.sched_getaffinity(parent)))
+tried("scheduling", lambda: os.sched_setscheduler(parent, os.SCHED_OTHER, os.sched_param(0)))
+tried("priority", lambda: os.setpriority(os.PRIO_PROCESS, parent, os.getpriority(os.PRIO_PROCESS, parent)))
+tried("priority of a user", lambda: os.setpriority(os.PRIO_USER, 2**31 - 2, 19))
+tried("priority of a group", lambda: os.setpriority(os.PRIO_PGRP, os.getpgid(parent), 0))
+tried("own", lambda: (limited(0), limited(os.getpid()), os.sched_setaffinity(0, os.sched_getaffinity(0)), os.nice(1)))
+tried("own child's", lambda: __import__("subprocess").run(["/bin/sh", "-c", "ulimit -t 9; nice -n 1 true"], check=True))
 tried("inherited", lambda: os.fstat(int(sys.argv[3])))
 tried("beside", lambda: open(f"{folder}/beside/file", "w").write("x"))
 tried("move", lambda: (os.mkdir(f"{folder}/beside/d"), os.rename(f"{folder}/beside/file", f"{folder}/beside/d/file")))
@@ -48,6 +59,10 @@ tried("device", lambda: os.mknod(f"{folder}/beside/disk", 0o600 | __import__("st
 tried("chroot", lambda: os.chroot(folder))
 print(json.dumps(told))
 """
+
+
+OTHERS = {"limits", "processors", "scheduling", "priority"}
+OWN = {"limits told", "own", "own child's"}
 
 
 def tries(folder: Path, order: str, descriptor: int) -> dict[str, str]:
@@ -75,7 +90,7 @@ def test_keys_environment_memory_and_files_of_the_worker_are_out_of_reach(folder
         order = confine.order(512 * 1024 * 1024, 100, [str(folder / "keys")])
         told = tries(folder, order, opened.fileno())
     may = {name for name, what in told.items() if what == "yes"}
-    assert may == {"beside", "move", "temporary", "child"}, told
+    assert may == {"beside", "move", "temporary", "child", *(OWN if confine.can_filter() else OTHERS | OWN)}, told
     assert (folder / "keys/worker.key").read_text() == "secret"
 
 
@@ -192,6 +207,14 @@ def test_without_secrets_too_no_signal_ends_the_worker(folder: Path) -> None:
         told = tries(folder, confine.order(), opened.fileno())
     assert told["signal"] == "PermissionError"
     assert told["child"] == told["temporary"] == told["beside"] == told["move"] == "yes"
+
+
+@pytest.mark.skipif(not confine.can_filter(), reason="this kernel has no filter of calls")
+def test_without_secrets_too_limits_processors_and_priorities_are_its_own(folder: Path) -> None:
+    with (folder / "beside/mine").open() as opened:
+        told = tries(folder, confine.order(), opened.fileno())
+    assert {told[name] for name in (*OTHERS, "priority of a user", "priority of a group")} == {"PermissionError"}
+    assert {told[name] for name in OWN} == {"yes"}
 
 
 def test_a_host_of_python_obeys_too(folder: Path) -> None:

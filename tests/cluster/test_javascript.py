@@ -15,6 +15,8 @@ import pytest
 from live_cluster import ROOT, LiveCluster, wait_for
 from steady_load import SteadyLoad
 
+from liquefy import confine
+
 VISITS = ROOT / "examples" / "visits-js"
 
 
@@ -108,6 +110,45 @@ def test_packages_are_installed_and_a_loop_without_end_ends_in_a_dead_letter(
     assert looped.status == 500
     assert "ended the host" in looped.body["error"]
     assert cluster.get("/app/x").body["size"] == 4
+    cluster.ctl("undeploy", "app")
+
+
+OTHERS = """
+const { constants: { priority }, getPriority, setPriority } = require("node:os");
+const { execFileSync } = require("node:child_process");
+
+function tried(call) {
+  try {
+    call();
+    return "yes";
+  } catch (error) {
+    return error.info?.code ?? error.code;
+  }
+}
+
+exports.app = (message) => ({
+  of_worker: [
+    tried(() => setPriority(process.ppid, priority.PRIORITY_LOW)),
+    tried(() => process.kill(process.ppid, 0)),
+  ],
+  own: [
+    tried(() => setPriority(getPriority())),
+    tried(() => setPriority(process.pid, getPriority())),
+    tried(() => execFileSync("/bin/sh", ["-c", "ulimit -t 9; nice -n 1 true"])),
+  ],
+});
+"""
+
+
+@pytest.mark.skipif(not confine.can_filter(), reason="this kernel has no filter of calls")
+def test_users_code_sets_no_priority_of_its_worker(cluster: LiveCluster, tmp_path: Path) -> None:
+    (tmp_path / "graph.yaml").write_text(GRAPH.replace("  app: {code", "  app-fluxion: {code"))
+    (tmp_path / "app.js").write_text(OTHERS)
+    cluster.ctl("deploy", str(tmp_path), "--wait")
+    told = cluster.get("/app/x").body
+    assert told["of_worker"][0] == "EPERM"
+    assert told["of_worker"][1] == ("EPERM" if confine.can_keep_signals() else "yes")
+    assert told["own"] == ["yes"] * 3
     cluster.ctl("undeploy", "app")
 
 
