@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from compiler.assemble import Body, Chain
-from compiler.classify import RESERVED, Classified, Part, classify
+from compiler.classify import RESERVED, Classified, Part, classify, unused
 from compiler.facts import Facts, Place, Unit
-from compiler.javascript.cut import HEADER, REQUEST, Cutter, Line, Piece, Uncut
+from compiler.javascript.cut import HEADER, REQUEST, Clash, Cutter, Line, Piece, Uncut
 from compiler.javascript.flow import Flow
-from compiler.javascript.scopes import Function
+from compiler.javascript.scopes import Binding, Function
 from compiler.program import Fluxion, Keeping, Kept, Role, Sort, Sorted, Stream
 
 ASKED = f"""for (const name of {list(HEADER)})
@@ -21,6 +21,10 @@ APART = "let functions of the service do it, one after the other: first what tou
 
 END = "send"
 """The last part, if what answers has a name that another fluxion has."""
+
+
+RENAMED_MAX = 32
+"""Names of one handler that its parts call otherwise."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,10 @@ def cut_all(
     if not any(by_id[unit].uses or by_id[unit].hazards for unit in facts.everywhere if unit in by_id):
         units = {function: unit for unit, function in functions.items()}
         for part in _tried(classified):
-            cutter = Cutter(flow, functions[part.unit]) if part.unit in functions else None
-            if cutter is None or not cutter.looks_like_one():
+            if part.unit not in functions or not Cutter(flow, functions[part.unit]).looks_like_one():
                 continue
             try:
-                cutter.run()
+                cutter = _run(flow, functions[part.unit])
                 cutter.check(facts, units, {id_ for group in classified.groups for id_ in group.variables})
                 cutter.travelling()
                 cutters[part.unit] = cutter
@@ -73,6 +76,24 @@ def cut_all(
     kept += _waiting([p for p in classified.parts if p.unit not in chains and p.name not in told],
                      classified, by_id, functions, waits)  # fmt: skip
     return Cut(facts, classified, chains, tuple(kept))
+
+
+def _run(flow: Flow, handler: Function) -> Cutter:
+    """Taken apart; what would mean two things in the parts is called by another name there. Raises Uncut."""
+    called: dict[Binding, str] = {}
+    while True:
+        cutter = Cutter(flow, handler, called)
+        try:
+            cutter.run()
+            return cutter
+        except Clash as clash:
+            name = clash.binding.name
+            if clash.binding in called or len(called) >= RENAMED_MAX:
+                why = f"line {clash.where.line}: {name} has two meanings in what is one handler"
+                raise Uncut(why, clash.where, "rename one of them") from None
+            module = flow.service.sources[handler.file].root
+            taken = {node.text for node in module.walk() if node.text} if module is not None else set()
+            called[clash.binding] = unused(name, {*called.values(), *taken})
 
 
 def _waiting(

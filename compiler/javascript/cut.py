@@ -27,6 +27,9 @@ REQUEST = "request"
 _FIELDS = {"params", "query", "body", "headers", "method", "url", "originalUrl", "path", "cookies", "ip", "hostname",
            "protocol"}  # fmt: skip
 
+_NAMES = ("identifier", "shorthand_property_identifier")
+_SHORT_PATTERN = "shorthand_property_identifier_pattern"
+
 HEADER = ("get", "header")
 """Methods of the request by which headers are read."""
 
@@ -37,6 +40,14 @@ class Uncut(Exception):
     def __init__(self, why: str, where: Place, remedy: str = "") -> None:
         super().__init__(why)
         self.why, self.where, self.remedy = why, where, remedy
+
+
+class Clash(Exception):
+    """A name has two meanings in the parts: this declaration is to be called otherwise."""
+
+    def __init__(self, binding: Binding, where: Place) -> None:
+        super().__init__(binding.name)
+        self.binding, self.where = binding, where
 
 
 @dataclass
@@ -65,13 +76,14 @@ class Piece:
 @dataclass
 class Rest:
     """What comes after a call: `names` get its results, then `statements` of `function` run. `awaited`: somebody
-    waits for what that function returns."""
+    waits for what that function returns. `called`: it is a callback, and comes when it is called."""
 
     names: list[Node]
     statements: list[Node]
     function: Function
     outer: Rest | None
     awaited: bool = False
+    called: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,12 +100,16 @@ class Called:
 
 
 class Cutter:
-    def __init__(self, flow: Flow, handler: Function) -> None:
+    def __init__(self, flow: Flow, handler: Function, called: dict[Binding, str] | None = None) -> None:
+        """`called`: what declarations are called in the parts, if not as in the source."""
         self._flow = flow
+        self._called_as = called or {}
+        self._same: dict[Binding, Binding] = {}
+        """Parameters that are given a variable and never another value: they mean that variable."""
         self._handler = handler
         self._data = flow.service.sources[handler.file].text.encode()
         names = [p.text for p in handler.parameters]
-        self._request, self._response = [*names, "", ""][:2]
+        self._request, self._response, self._next = [*names, "", "", ""][:3]
         self.pieces = [Piece(Role.START, function=handler)]
         self._rests: dict[Binding, Rest] = {}
         self._active: list[Function] = [handler]
@@ -210,6 +226,7 @@ class Cutter:
         if last.role is not Role.END:
             end = body.kids[-1] if body.kids else body
             raise Uncut(f"line {end.line} is the last thing that it does, and does not answer", end.place)
+        self._check_first()
         if not 3 <= len(self.pieces) <= PIECES_MAX:
             raise Uncut("has too few parts or too many", self._handler.node.place)
 
@@ -226,7 +243,7 @@ class Cutter:
             if called is None and not following and self._gives_back(function, statement, rest):
                 return
             if called is None:
-                self._plain(function, statement)
+                self._plain(function, statement, rest, following)
                 continue
             if called.callback is not None:
                 if following:
@@ -242,7 +259,7 @@ class Cutter:
                 names = [called.target] if called.target is not None else []
                 self._enter(called, Rest(names, following, function, rest, self._awaiting[-1]))
             return
-        if rest is not None and self.pieces[-1].role is not Role.END and not rest.names:
+        if rest is not None and not rest.called and self.pieces[-1].role is not Role.END and not rest.names:
             self._resume(rest)
 
     def _answers(self, called: Called) -> bool:
@@ -266,7 +283,7 @@ class Cutter:
             return self._rests[callback.binding]
         body = callback["body"]
         statements = body.kids if body.type == "statement_block" else [body]
-        return Rest(list(callback.info.parameters), statements, callback.info, None)
+        return Rest(list(callback.info.parameters), statements, callback.info, None, called=True)
 
     def _goes_on(self, statement: Node) -> tuple[Node, Rest, Node | None] | None:
         """`return callback(x)` or `if (c) return callback(x)`: the call, what it calls, the condition."""
@@ -298,15 +315,27 @@ class Cutter:
         self._awaiting.pop()
 
     def _bind(self, name: Node, argument: Node) -> None:
-        text = self._text(argument)
         self._check_names(argument)
-        if text != name.text:
-            self._add(Line(f"const {name.text} = {text};", [argument], (name.text,)))
+        self._give(name, argument)
+
+    def _give(self, name: Node, argument: Node) -> None:
+        text, said = self._text(argument), self._said(name)
+        if text != said:
+            self._add(Line(f"const {said} = {text};", [argument], (said,)))
+        elif None not in (name.binding, argument.binding) and not name.binding.assigned + argument.binding.assigned:
+            self._same[name.binding] = self._meant(argument.binding)
         self._means(name)
 
     def _means(self, name: Node) -> None:
         if name.binding is not None:
-            self._current[name.text] = name.binding
+            self._current[self._said(name)] = self._meant(name.binding)
+
+    def _meant(self, binding: Binding) -> Binding:
+        return self._same.get(binding, binding)
+
+    def _said(self, node: Node) -> str:
+        """A name, as the parts call it."""
+        return self._called_as.get(node.binding, node.text) if node.binding is not None else node.text
 
     def _check_names(self, node: Node) -> None:
         """Its names mean what they meant where it was written."""
@@ -314,21 +343,22 @@ class Cutter:
             binding = inner.binding
             if inner.type not in ("identifier", "shorthand_property_identifier") or binding is None:
                 continue
-            known = self._current.get(inner.text)
+            known = self._current.get(self._said(inner))
             within = node.start <= binding.node.start < node.end and binding.node.file == node.file
-            if known is not None and known is not binding and not within:
-                why = f"line {inner.line}: {inner.text} has two meanings in what is one handler"
-                raise Uncut(why, inner.place, "rename one of them")
+            if known is not None and known is not self._meant(binding) and not within:
+                raise Clash(known, inner.place)
 
-    def _plain(self, function: Function, statement: Node) -> None:
+    def _plain(self, function: Function, statement: Node, rest: Rest | None, following: list[Node]) -> None:
         """A statement that calls none of the functions, in the part that is being made."""
         piece = self.pieces[-1]
-        if piece.role is not Role.START and piece.role is not Role.END and self._uses(statement, self._response):
+        if rest is not None and not rest.called and any(n.type == "return_statement" for n in _own_nodes(statement)):
+            raise Uncut(f"line {statement.line} ends it early", statement.place, "end it in the handler")
+        if piece.role is Role.STEP and self._answers_with(statement):
             if self._returns_elsewhere(function):
                 why = f"line {statement.line} uses the response between its calls"
                 remedy = f"let {function.name or 'it'} return what it finds, and answer in the handler"
                 raise Uncut(why, statement.place, remedy)
-            self.pieces.append(Piece(Role.END, self._answering(statement), function=function))
+            self.pieces.append(Piece(Role.END, self._answering([statement, *following]), function=function))
             piece = self.pieces[-1]
         if piece.role is Role.STEP and any(n.type == "throw_statement" for n in statement.walk()):
             raise Uncut(f"line {statement.line} throws", statement.place, "throw in the handler itself")
@@ -343,7 +373,7 @@ class Cutter:
         self._check_names(statement)
         for name in _declares(statement):
             self._means(name)
-        self._add(Line(self._text(statement), [statement], tuple(n.text for n in _declares(statement))))
+        self._add(Line(self._text(statement), [statement], tuple(self._said(n) for n in _declares(statement))))
 
     def _returns_elsewhere(self, function: Function) -> bool:
         return function is not self._handler and not function.within(self._handler)
@@ -357,7 +387,7 @@ class Cutter:
             return None
         call, rest, condition = found
         given = [self._text(a) for a in call["arguments"].kids]
-        sends = {n.text: given[i] if i < len(given) else "undefined" for i, n in enumerate(rest.names)}
+        sends = {self._said(n): given[i] if i < len(given) else "undefined" for i, n in enumerate(rest.names)}
         assert condition is not None
         return Line(f"if {self._text(condition)} return ", [statement], (), sends, ";")
 
@@ -392,10 +422,9 @@ class Cutter:
 
     def _written_out(self, called: Called, statements: list[Node], rest: Rest) -> None:
         function = called.function
-        if len(self.pieces) == 1 and not self.pieces[0].name:
-            self.pieces[0].name, self.pieces[0].function = function.name, function
-        elif self.pieces[-1].role is Role.START or self.pieces[-1].name != function.name:
-            self.pieces.append(Piece(Role.STEP, function.name, function=function))
+        if self.pieces[-1].role is Role.END:
+            raise Uncut(f"line {called.call.line} calls {function.name} when it answers", called.call.place)
+        given: list[tuple[Node, Node]] = []
         for parameter, argument in zip(function.parameters, called.arguments, strict=False):
             if argument.type == "identifier" and argument.text in (self._request, self._response):
                 if parameter.text != argument.text:
@@ -404,8 +433,32 @@ class Cutter:
                     where = argument.place
                     raise Uncut(f"line {argument.line} calls the request {parameter.text}", where, "call it the same")
                 continue
-            self._bind(parameter, argument)
+            given.append((parameter, argument))
+        self._check_given(given)
+        # What looks at state or at the request belongs to what calls, all else to what is called.
+        for parameter, argument in given:
+            if any(self._is_elsewhere(n) for n in argument.walk() if n.type == "identifier"):
+                self._give(parameter, argument)
+        if len(self.pieces) == 1 and not self.pieces[0].name:
+            self.pieces[0].name, self.pieces[0].function = function.name, function
+        elif self.pieces[-1].role is Role.START or self.pieces[-1].name != function.name:
+            self.pieces.append(Piece(Role.STEP, function.name, function=function))
+        for parameter, argument in given:
+            if not any(self._is_elsewhere(n) for n in argument.walk() if n.type == "identifier"):
+                self._give(parameter, argument)
         self._walk(function, statements, rest)
+
+    def _check_given(self, given: list[tuple[Node, Node]]) -> None:
+        """Arguments are all evaluated before the first parameter has its value: none may take another's name."""
+        for _, argument in given:
+            self._check_names(argument)
+        for parameter, own in given:
+            for _, argument in given:
+                used = [n for n in argument.walk() if n.type in _NAMES and n.binding is not None]
+                if argument is not own and any(self._said(n) == self._said(parameter) for n in used):
+                    if own.type == "identifier" and self._said(own) == self._said(parameter):
+                        continue  # it has the value that it had
+                    raise Clash(parameter.binding, argument.place)
 
     def _leaf(self, called: Called, rest: Rest) -> None:
         """A part of its own, that calls the function."""
@@ -432,7 +485,7 @@ class Cutter:
             if given not in before:
                 self._check_names(given)
         arguments = [before.get(a) or self._argument(function, i, a, piece) for i, a in enumerate(called.arguments)]
-        names = [name.text for name in rest.names]
+        names = [self._said(name) for name in rest.names]
         if called.callback is not None and not called.awaited:
             if len(names) == 1:
                 text = f"await new Promise((resolve) => {function.name}({', '.join([*arguments, 'resolve'])}));"
@@ -451,15 +504,19 @@ class Cutter:
         self._resume(rest)
 
     def _given_before(self, called: Called) -> dict[Node, str]:
-        """Arguments that what comes before has to say, as they look at state or at the request: their names there."""
+        """Arguments that what comes before has to say, as they look at state or at the request, or as it does nothing
+        else: their names there."""
         found: dict[Node, str] = {}
+        calls_alone = self.pieces[-1].role is Role.STEP and not self.pieces[-1].lines
         for parameter, argument in zip(called.function.parameters, called.arguments, strict=False):
             inside = [n for n in argument.walk() if n.type == "identifier"]
-            if argument.type == "identifier" or not any(self._is_elsewhere(n) for n in inside):
+            if argument.type == "identifier" or not inside:
+                continue
+            if not calls_alone and not any(self._is_elsewhere(n) for n in inside):
                 continue
             self._check_names(argument)
             name = parameter.text
-            while name in self._current or name in {n.text for n in inside}:
+            while name in self._current or name in {self._said(n) for n in inside}:
                 name += "_"
             if parameter.binding is not None:
                 self._current[name] = parameter.binding
@@ -504,30 +561,46 @@ class Cutter:
     # Text and names
 
     def _text(self, node: Node) -> str:
-        text = self._data[node.start : node.end].decode()
+        text = self._renamed(node)
         first = self._data.rfind(b"\n", 0, node.start) + 1
         line = self._data[first : node.start].decode()
         indent = line[: len(line) - len(line.lstrip())]
         return "\n".join([text.split("\n")[0], *(part.removeprefix(indent) for part in text.split("\n")[1:])])
 
-    def _uses(self, node: Node, name: str) -> bool:
-        return bool(name) and any(n.type == "identifier" and n.text == name for n in node.walk())
+    def _renamed(self, node: Node) -> str:
+        """Its text, with names as the parts call them."""
+        pieces: list[bytes] = []
+        at = node.start
+        for inner in node.walk() if self._called_as else ():
+            if inner.binding in self._called_as and inner.type in (*_NAMES, _SHORT_PATTERN):
+                said = self._called_as[inner.binding]
+                name = said if inner.type == "identifier" else f"{inner.text}: {said}"
+                pieces += [self._data[at : inner.start], name.encode()]
+                at = inner.end
+        return b"".join([*pieces, self._data[at : node.end]]).decode()
 
-    def _answering(self, statement: Node) -> str:
-        """The method called on the response."""
-        found = "send"
-        called = self._called(statement)
-        if called is not None:
-            return called.function.name
-        for node in statement.walk():
-            if node.type == "call_expression" and node["function"].type == "member_expression":
-                at = node["function"]
-                root = at
-                while root.type in ("member_expression", "call_expression"):
-                    root = root["object"] if root.type == "member_expression" else root["function"]
-                if root.text == self._response:
-                    return at["property"].text
-        return found
+    def _uses(self, node: Node, name: str) -> bool:
+        return bool(name) and any(n.type in _NAMES and n.text == name for n in node.walk())
+
+    def _answers_with(self, node: Node) -> bool:
+        """It uses the response, or hands the request on to others."""
+        return self._uses(node, self._response) or self._uses(node, self._next)
+
+    def _answering(self, statements: list[Node]) -> str:
+        """The method called on the response, or the function that answers: by the last that does."""
+        for statement in reversed(statements):
+            called = self._called(statement)
+            if called is not None and self._uses(statement, self._response):
+                return called.function.name
+            for node in statement.walk():
+                if node.type == "call_expression" and node["function"].type == "member_expression":
+                    at = node["function"]
+                    root = at
+                    while root.type in ("member_expression", "call_expression"):
+                        root = root["object"] if root.type == "member_expression" else root["function"]
+                    if root.text == self._response:
+                        return at["property"].text
+        return "send"
 
     def needs(self) -> list[list[str]]:
         """For each part: the names that it uses and does not declare."""
@@ -539,7 +612,7 @@ class Cutter:
             for line in piece.lines:
                 needed |= dict.fromkeys(name for name in line.uses if name not in given)
                 for node in line.nodes:
-                    for name in _names(node):
+                    for name in self._names(node):
                         if name in declared and name not in given:
                             needed[name] = None
                         if name == self._request and piece.role is Role.STEP and REQUEST not in line.text:
@@ -550,6 +623,12 @@ class Cutter:
                 given |= set(line.gives)
             found.append(list(needed))
         return found
+
+    def _names(self, node: Node) -> list[str]:
+        """What it uses; what it declares has no value before it."""
+        declared = {id(each) for each in _declares(node)}
+        used = (n for n in node.walk() if n.type in _NAMES and n.binding is not None and id(n) not in declared)
+        return list(dict.fromkeys(self._said(n) for n in used))
 
     def travelling(self) -> list[list[str]]:
         """What each part sends to the next."""
@@ -570,7 +649,7 @@ class Cutter:
         functions = {piece.function for piece in self.pieces} | {self._handler}
         for binding, values in self._flow.values.items():
             inside = any(f is not None and binding.scope.function.within(f) for f in functions)
-            if binding.name == name and inside:
+            if self._called_as.get(binding, binding.name) == name and inside:
                 for value in values:
                     if not self._plain_value(value, set()):
                         why = f"{name} cannot travel in a message: it may be more than plain data"
@@ -596,6 +675,32 @@ class Cutter:
         return self._request
 
     # What must not be
+
+    def _check_first(self) -> None:
+        """What the first part does to the request and the response is not there any more when the last is run: it
+        answers and ends, or leaves them alone."""
+        asked = any(self._uses(node, self._request) for line in self.pieces[-1].lines for node in line.nodes)
+        for node in (inner for line in self.pieces[0].lines for top in line.nodes for inner in top.walk()):
+            framework = node.type in _NAMES and node.text and node.text in (self._response, self._next)
+            if framework and not _leaves(node):
+                raise Uncut(f"line {node.line} begins the answer before it waits", node.place, "do it where it answers")
+            changed = _changed(node)
+            if changed is not None and self._uses(changed, self._request):
+                why = f"line {node.line} changes the request before it waits"
+                raise Uncut(why, node.place, "keep it in a variable")
+            if asked and node.type == "call_expression":
+                self._check_handed(node)
+
+    def _check_handed(self, call: Node) -> None:
+        """A function that is given the request may change it."""
+        for index, argument in enumerate(call["arguments"].kids):
+            if argument.type != "identifier" or argument.text != self._request:
+                continue
+            for function in self._flow.called_at.get(call, ()):
+                parameter = function.parameters[index] if index < len(function.parameters) else None
+                if parameter is not None and (parameter.type != "identifier" or _fields(function, parameter) is None):
+                    why = f"line {call.line} hands the request on before it waits"
+                    raise Uncut(why, call.place, "hand on what it needs of it")
 
     def check(self, facts: Facts, units: dict[Function, str], state: set[str]) -> None:
         """No state and no framework after the first part."""
@@ -635,6 +740,34 @@ class Cutter:
                     raise Uncut(why, place, "touch it in the first function, before that calls another")
 
 
+_ASSIGNS = ("assignment_expression", "augmented_assignment_expression", "update_expression")
+
+
+def _changed(node: Node) -> Node | None:
+    """Whose property it assigns or takes away."""
+    takes_away = node.type == "unary_expression" and node["operator"].text == "delete"
+    if not takes_away and node.type not in _ASSIGNS:
+        return None
+    at = node.get("left") or node["argument"]
+    if at.type not in ("member_expression", "subscript_expression"):
+        return None
+    while at.type in ("member_expression", "subscript_expression"):
+        at = at["object"]
+    return at
+
+
+def _leaves(node: Node) -> bool:
+    """The handler is over after it: it is in a `return`, or in a block that ends with one."""
+    at: Node | None = node
+    while at is not None and at.type not in FUNCTIONS:
+        if at.type == "return_statement":
+            return True
+        if at.type == "statement_block" and at.kids and at.kids[-1].type == "return_statement":
+            return at.parent is not None and at.parent.type not in FUNCTIONS
+        at = at.parent
+    return False
+
+
 def _statements(function: Function) -> list[Node]:
     body = function.node.get("body")
     return body.kids if body is not None and body.type == "statement_block" else []
@@ -667,18 +800,10 @@ def _own_nodes(node: Node) -> list[Node]:
     return found
 
 
-def _names(node: Node) -> list[str]:
-    """What it uses; what it declares has no value before it."""
-    kinds = ("identifier", "shorthand_property_identifier")
-    declared = {id(each) for each in _declares(node)}
-    used = (n for n in node.walk() if n.type in kinds and n.binding is not None and id(n) not in declared)
-    return list(dict.fromkeys(n.text for n in used))
-
-
 def _declares(statement: Node) -> list[Node]:
     if statement.type not in ("lexical_declaration", "variable_declaration"):
         return []
-    kinds = ("identifier", "shorthand_property_identifier_pattern")
+    kinds = ("identifier", _SHORT_PATTERN)
     return [n for d in statement.kids if d.type == "variable_declarator" for n in d["name"].walk() if n.type in kinds]
 
 
