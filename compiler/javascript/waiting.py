@@ -59,9 +59,7 @@ class Work:
             ahead = {**dict.fromkeys(self.writes, next_.waits), **ahead}
         if self.waits is not None:
             after = {**dict.fromkeys(next_.writes | next_.held, self.waits), **after}
-        return Work(
-            self.writes | next_.writes, self.held | next_.held, self.waits or next_.waits, ahead, after, found
-        )
+        return Work(self.writes | next_.writes, self.held | next_.held, self.waits or next_.waits, ahead, after, found)
 
     def or_(self, other: Work) -> Work:
         """One of both."""
