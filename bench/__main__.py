@@ -10,11 +10,13 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from bench import compiled, report
+from bench import compiled, counter, report
+from liquefy.config import DURABILITIES
 from liquefy.errors import UserError
 
 NAMES = ("counter", "chain", "overhead", "migrate", "failover", "rebalance", "scale", "memory")
-
+CHOICE = "counter"
+"""The one that is measured with each durability."""
 
 ENDED = 128 + signal.SIGTERM
 """The exit code of one that was told to end."""
@@ -28,9 +30,11 @@ def main() -> int:
         return 2
 
 
-def fitting(names: Sequence[str], only: str) -> list[str]:
+def fitting(names: Sequence[str], only: str, durability: Sequence[str] = DURABILITIES[:1]) -> list[str]:
     """Those of these benchmarks that have such a case. Raises UserError if there is none."""
     cases = {name: importlib.import_module(f"bench.{name}").names() for name in names}
+    if CHOICE in cases:
+        cases[CHOICE] = counter.names(durability)
     found = [name for name in names if any(only in case for case in cases[name])]
     if not found:
         listed = "\n".join(f"    {name}: {case}" for name in names for case in cases[name])
@@ -52,6 +56,13 @@ def rounds(text: str) -> int:
     return value
 
 
+def durabilities(text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(text.split(",")))
+    if not set(found) <= set(DURABILITIES):
+        raise ValueError
+    return found
+
+
 def _end(*_: object) -> None:
     """What was started is ended, then; being told so once more does not disturb that."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -68,17 +79,23 @@ def _main() -> int:
         "--seconds", type=seconds, default=5.0, help="a case is measured for, where it is not what it takes [5]"
     )
     parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument(
+        "--durability", type=durabilities, default=DURABILITIES[:1],
+        help=f"when a commit counts, for `{CHOICE}`; several with commas, in turns: {','.join(DURABILITIES)} [memory]",
+    )  # fmt: skip
     parser.add_argument("--plain", action="store_true", help="measure plain Python instead of a compiled copy")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
+    if options.durability != DURABILITIES[:1] and options.name != CHOICE:
+        parser.error(f"--durability is for `{CHOICE}` alone")
     signal.signal(signal.SIGTERM, _end)
-    names = fitting(NAMES if options.name == "all" else (options.name,), options.only)
+    names = fitting(NAMES if options.name == "all" else (options.name,), options.only, options.durability)
     if not options.plain:
         compiled.run_there(["bench", *sys.argv[1:]])
     results = []
     for name in names:
         module = importlib.import_module(f"bench.{name}")
-        plan = report.Plan(name, options.rounds, options.seconds, options.only, quiet=options.json)
+        plan = report.Plan(name, options.rounds, options.seconds, options.only, options.json, options.durability)
         result = module.run(plan)
         results.append(result)
         if not options.json:

@@ -18,6 +18,7 @@ from bench.report import ROOT
 sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
 from live_cluster import LiveCluster, wait_for
+from redis_processes import primary_and_replicas
 
 from controller import batches
 from liquefy.contexts import Contexts
@@ -27,22 +28,44 @@ GRAPHS = ROOT / "bench" / "graphs"
 READ_BYTES = 2_000_000
 """Of contexts that are read at once, about."""
 
+REPLICAS = 2
+"""As many as are recommended."""
+
 __all__ = [
-    "GRAPHS", "LiveCluster", "Spent", "cluster", "contexts_kept", "graph", "quantile", "wait_for", "with_children",
-    "wrong",
+    "GRAPHS", "REPLICAS", "LiveCluster", "Spent", "cluster", "contexts_kept", "graph", "lasting", "quantile",
+    "wait_for", "with_children", "wrong",
 ]  # fmt: skip
 
 
 @contextlib.contextmanager
-def cluster(app: Path, nodes: int = 1, **settings: str) -> Iterator[LiveCluster]:
-    """A cluster of its own that runs the service in this folder; `settings` are those of the roles (LIQUEFY_...)."""
+def cluster(app: Path, nodes: int = 1, more: tuple[str, ...] = (), **settings: str) -> Iterator[LiveCluster]:
+    """A cluster of its own that runs the service in this folder; `settings` are those of the roles (LIQUEFY_...),
+    `more` are words for `up`."""
     folder = Path(tempfile.mkdtemp(prefix="liquefy-bench-"))
     environment = {f"LIQUEFY_{name.upper()}": value for name, value in settings.items()}
     try:
-        with LiveCluster(folder / "state", app, nodes, environment) as running:
+        with LiveCluster(folder / "state", app, nodes, environment, more=more) as running:
             yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def lasting(app: Path, durability: str) -> Iterator[tuple[LiveCluster, Callable[[], list[psutil.Process]]]]:
+    """One whose commits count when `durability` says so, and its processes, with those of its Redis."""
+    more = (f"--durability={durability}",)
+    if durability != "replicated":  # `up` has the Redis for that
+        with cluster(app, more=more) as running:
+            yield running, running.processes
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="liquefy-bench-") as folder,
+        primary_and_replicas(Path(folder), REPLICAS) as servers,
+    ):
+        stores = [psutil.Process(server.process.pid) for server in servers if server.process is not None]
+        urls = ",".join(server.url for server in servers)
+        with cluster(app, more=(f"--redis={urls}", *more)) as running:
+            yield running, lambda: running.processes() + stores
 
 
 def graph(running: LiveCluster) -> Graph:

@@ -22,13 +22,15 @@ WRONG_SHOWN_MAX = 5
 
 
 class Plan(NamedTuple):
-    """What was asked for. `only`: part of the names of cases to run; `quiet`: nothing but the result is printed."""
+    """What was asked for. `only`: part of the names of cases to run; `quiet`: nothing but the result is printed;
+    `durability`: of commits, where a benchmark has a choice."""
 
     bench: str
     rounds: int
     seconds: float
     only: str = ""
     quiet: bool = False
+    durability: tuple[str, ...] = ("memory",)
 
     def tell(self, text: str) -> None:
         """Where it is, for who waits."""

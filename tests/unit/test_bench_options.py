@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from bench import __main__ as bench
-from bench import chain, clusters, compare, compiled, migrate, report, views
+from bench import chain, clusters, compare, compiled, counter, migrate, report, views
 from liquefy.errors import UserError
 
 
@@ -46,6 +46,23 @@ def test_numbers_with_which_nothing_is_measured(words: list[str], monkeypatch: p
     with pytest.raises(SystemExit) as ended:
         bench.main()
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("words", [["chain", "--durability", "disk"], ["counter", "--durability", "memory,floppy"]])
+def test_durability_is_one_of_those_of_one_benchmark(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+    with pytest.raises(SystemExit) as ended:
+        bench.main()
+    assert ended.value.code == 2
+
+
+def test_each_durability_has_cases_of_its_own() -> None:
+    both = counter.names(("memory", "disk"))
+    assert len(set(both)) == 2 * len(counter.names())
+    assert set(counter.names()) < set(both)
+    assert bench.fitting(["counter"], "64 outstanding, disk", ("memory", "disk")) == ["counter"]
+    with pytest.raises(UserError, match="no case has 'disk'"):
+        bench.fitting(["counter"], "disk")
 
 
 def test_wrk_measures_whole_seconds() -> None:
