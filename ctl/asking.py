@@ -36,6 +36,9 @@ SILENCE_MAX_S = 10.0
 UPTIME_TOLERANCE_S = 0.2
 """How far the two clocks, and the rounding of an uptime, may be apart."""
 
+DEFAULT = "the default"
+"""Who says where the controller is, where nobody does."""
+
 LEADER_S = 10.0
 """How long one is looked for who leads, of several controllers."""
 
@@ -49,6 +52,10 @@ class Unreachable(LiquefyError):
 
 class Refused(LiquefyError):
     """The controller was asked and said no, or failed. Exit code 1."""
+
+
+class Barred(Refused):
+    """The controller asks for keys that are not here, or do not fit: nothing was asked."""
 
 
 class Lost(LiquefyError):
@@ -67,7 +74,7 @@ def endpoint(flag: str | None, environment: Mapping[str, str], folder: Path) -> 
     found = record.find(folder)
     if found is not None and record.alive(found[1]):
         return found[1].controller, str(found[0] / record.FILE_NAME)
-    return CONTROL_DEFAULT, "the default"
+    return CONTROL_DEFAULT, DEFAULT
 
 
 def _checked(value: str, source: str) -> tuple[str, str]:
@@ -104,7 +111,7 @@ class Controller:
     def __init__(
         self, addresses: str, source: str = "--controller", keys: str = "", insisted: bool = True
     ) -> None:
-        self._addresses, self._source = addresses.split(","), source
+        self._addresses, self.source = addresses.split(","), source
         self._given, self._insisted = keys, insisted
         self._ids = itertools.count(1)
         self.keys: Keyring | None = None
@@ -162,7 +169,9 @@ class Controller:
                         self._send(Request(request, command, dict(arguments)))
                         continue
                     if reply.error:
-                        raise Refused(reply.error)
+                        # Of what a person did not name it is to be told: it may be another cluster's.
+                        guessed = self.source == DEFAULT
+                        raise Refused(reply.error + (f"\n  asked: {self.where}" if guessed else ""))
                     yield reply
                     if reply.end:
                         return
@@ -178,11 +187,7 @@ class Controller:
                 continue
             tick("")
             if now_s - heard_s > silence_s:
-                raise Unreachable(
-                    f"the controller at {self.address} has not answered for {silence_s:g} s\n"
-                    "  remedy: look at its log (logs/controller.log in the state folder); if it hangs, end it: "
-                    "`up` starts it again"
-                )
+                raise Unreachable(self._silent(silence_s))
             if now_s - heard_s > PULSE_S and now_s - pulsed_s > PULSE_S:
                 pulsed_s = now_s
                 if len(self._addresses) > 1 and _refused(self.address):
@@ -190,6 +195,24 @@ class Controller:
                 pulse = next(self._ids)
                 pulses[pulse] = now_s
                 self._send(Request(pulse, "status"))
+
+    @property
+    def where(self) -> str:
+        """For people: which controller, and who says so."""
+        return f"the controller at {self.address} (from {self.source})"
+
+    def _silent(self, silence_s: float) -> str:
+        if not self._greeted:
+            return (
+                f"what listens at {self.address} (from {self.source}) has not answered for {silence_s:g} s, nor has it "
+                "greeted as a controller does\n  remedy: say where the controller is with --controller or "
+                "LIQUEFY_CONTROLLER; if it is there and hangs, end it: `up` starts it again"
+            )
+        return (
+            f"the controller at {self.address} has not answered for {silence_s:g} s\n"
+            "  remedy: look at its log (logs/controller.log in the state folder); if it hangs, end it: "
+            "`up` starts it again"
+        )
 
     def close(self) -> None:
         self._asker.close()
@@ -216,35 +239,34 @@ class Controller:
         for address in addresses:
             mechanism, error = _knocked(address)
             if not error:
-                self.address = address
+                self.address, self._greeted = address, bool(mechanism) or not address.startswith("tcp:")
                 self.keys = self._fitting(mechanism)
                 try:
                     self._asker = Asker(address, self.keys)
                 except Denied as denied:
-                    raise Refused(str(denied)) from None
+                    raise Barred(str(denied)) from None
                 except Silent as silent:
                     remedy = "its log says what it does (it may be overloaded, or hang); then ask again"
                     raise Unreachable(f"{silent}\n  remedy: {remedy}") from None
                 return
         raise Unreachable(
-            f"no controller answers at {', '.join(addresses)} (from {self._source}): {error}\n"
+            f"no controller answers at {', '.join(addresses)} (from {self.source}): {error}\n"
             "  remedy: start a cluster with `liquefy-ctl up`, or say where one is with --controller or "
             "LIQUEFY_CONTROLLER"
         )
 
     def _fitting(self, mechanism: str) -> Keyring | None:
         """The keys to use with a controller that demands this. Raises Refused where they are missing, or too many."""
-        where = f"the controller at {self.address} (from {self._source})"
         if mechanism == "CURVE" and not self._given:
-            raise Refused(
-                f"{where} asks for an operator's key\n"
+            raise Barred(
+                f"{self.where} asks for an operator's key\n"
                 "  remedy: name the folder that has it, LIQUEFY_KEYS=FOLDER; `liquefy-ctl keys init` made it"
             )
         if mechanism == "NULL" and self._given:
             if not self._insisted and urlsplit(self.address).hostname in ("127.0.0.1", "localhost", "::1"):
                 return None
-            raise Refused(
-                f"{where} has no keys, and is not spoken to without\n"
+            raise Barred(
+                f"{self.where} has no keys, and is not spoken to without\n"
                 f"  remedy: start it with keys; or unset LIQUEFY_KEYS, and move {self._given} away"
             )
         return Keyring.given(self._given, "operator")
@@ -256,13 +278,14 @@ def _refused(address: str) -> str:
 
 
 def _knocked(address: str) -> tuple[str, str]:
-    """Which mechanism is demanded there, and why nobody can be reached ("": somebody can)."""
+    """Which mechanism is demanded there ("": it is not said), and why nobody can be reached ("": somebody can)."""
     parts = urlsplit(address)
     if parts.scheme != "tcp":
         return "", ""
     try:
         with socket.create_connection((parts.hostname or "", parts.port or 0), CONNECT_S) as connection:
-            return curve.mechanism_of(connection), ""
+            mechanism = curve.mechanism_of(connection)
+            return mechanism, "what listens there is something else" if mechanism == curve.OTHER else ""
     except OSError as error:
         return "", error.strerror or str(error)
 

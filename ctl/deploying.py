@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ctl import compiling
-from ctl.asking import TICK_S, Controller, Refused, Unreachable
+from ctl.asking import TICK_S, Barred, Controller, Refused, Unreachable
 from liquefy import bundle, graphfile, signing
-from liquefy.errors import UserError
+from liquefy.errors import LiquefyError, UserError
 from liquefy.graph import Graph
 from liquefy.keyring import Keyring, own_key
 
@@ -107,21 +107,31 @@ def dry_run(
     address: str | None, graph: Graph, folder: Path, progress: Callable[[str], None], forget: bool = False
 ) -> dict[str, Any]:
     """What `deploy` would do: its result, and `compared`: whether a cluster said that the name and the routes are
-    free. Without a controller that is False, `version` is None, `nodes` is empty and `unreachable` says why. Raises
-    UserError, Refused."""
+    free. Without a controller, or the keys that it asks for, that is False, `version` is None, `nodes` is empty and
+    `unreachable` says why. Raises UserError, Refused."""
     try:
-        with Controller.found(address) as asked:
-            return {**deploy(asked, graph, folder, progress, dry_run=True, forget=forget), "compared": True}
-    except Unreachable as error:
-        bundle.build(folder)  # its limits are checked too
-        return {
-            "graph": graph.name,
-            "version": None,
-            "partitions": sum(group.partitions for group in graph.groups),
-            "nodes": [],
-            "compared": False,
-            "unreachable": str(error).splitlines()[0],
-        }
+        asked = Controller.found(address)
+    except (Unreachable, Barred) as error:
+        return _not_compared(graph, folder, error)
+    with asked:
+        if asked.keys is not None:
+            try:
+                own_key(asked.keys.folder, "deployer", asked.keys.allowed)
+            except UserError as error:
+                return _not_compared(graph, folder, error)
+        return {**deploy(asked, graph, folder, progress, dry_run=True, forget=forget), "compared": True}
+
+
+def _not_compared(graph: Graph, folder: Path, error: LiquefyError) -> dict[str, Any]:
+    bundle.build(folder)  # its limits are checked too
+    return {
+        "graph": graph.name,
+        "version": None,
+        "partitions": sum(group.partitions for group in graph.groups),
+        "nodes": [],
+        "compared": False,
+        "unreachable": str(error).splitlines()[0],
+    }
 
 
 def wait_for_gateway(controller: Controller, graph: Graph, progress: Callable[[str], None]) -> str:

@@ -205,8 +205,8 @@ def _brokers(status: dict[str, Any], ok: Text, away: Text) -> list[str | Text]:
     return [part for b in brokers for part in (f"   broker {b['address']} ", ok if b["ok"] else away)]
 
 
-def status_table(status: dict[str, Any]) -> RenderableType:
-    """Status"""
+def status_table(status: dict[str, Any], where: str = "") -> RenderableType:
+    """Status. `where`: which controller said so."""
     ok, away = Text("ok", style="green"), Text("away", style="bold red")
     head = Text.assemble(
         "redis ", ok if status["redis_ok"] else away,
@@ -220,6 +220,8 @@ def status_table(status: dict[str, Any]) -> RenderableType:
     if dead:
         head.append(f"   {counted(dead, 'dead letter')} (liquefy-ctl dead list)", style="yellow")
     parts: list[RenderableType] = [head]
+    if where:
+        parts.append(Text(where))
     if status["http"]:
         parts.append(Text("http " + "  ".join(status["http"])))
     if status["frozen"]:

@@ -21,6 +21,9 @@ GREETING_BYTES = 64
 PROBE_S = 0.5
 """How long a server's greeting is waited for; one that gives none says nothing of its mechanism."""
 
+OTHER = "other"
+"""No mechanism: who listens there does not greet as ZeroMQ does."""
+
 _SIGNATURE = b"\xff" + bytes(8) + b"\x7f\x03"
 """The beginning of a greeting, up to the version: upon it the other side sends the rest of its own."""
 
@@ -65,12 +68,14 @@ def address_of(descriptor: int) -> str:
 
 
 def mechanism_of(connection: socket.socket) -> str:
-    """What the server at the other end of a new TCP connection demands, "NULL" or "CURVE"; "" if it does not say. The
-    connection is of no use afterwards."""
+    """What the server at the other end of a new TCP connection demands, "NULL" or "CURVE"; "" if it does not say, OTHER
+    if it says something else. The connection is of no use afterwards."""
     greeting = b""
     with contextlib.suppress(OSError):
         connection.settimeout(PROBE_S)
         connection.sendall(_SIGNATURE)
         while len(greeting) < GREETING_BYTES and (data := connection.recv(GREETING_BYTES - len(greeting))):
             greeting += data
+    if greeting[:1] not in (b"", _SIGNATURE[:1]):
+        return OTHER
     return greeting[12:32].rstrip(b"\0").decode(errors="replace") if len(greeting) == GREETING_BYTES else ""

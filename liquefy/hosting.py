@@ -99,6 +99,12 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     error: str
     traceback: str = ""
 
+    def told(self) -> str:
+        """Both, and what the error says already once: Python's tracebacks end with it, JavaScript's begin."""
+        said = self.error.partition("failed: ")[2]
+        rest = self.traceback.removesuffix(said).removeprefix(said).strip("\n")
+        return f"{self.error}\n{rest}".rstrip()
+
 
 class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message that a fluxion sent. `key` is "" where the receiver inherits the sender's key. `status` and

@@ -144,7 +144,7 @@ class Fleet:
 
     def refused(self, host: Host, message: Refused) -> None:
         if message.version == host.graph.version:
-            self.failed(host, f"{message.error}\n{message.traceback}".rstrip())
+            self.failed(host, message.told())
 
     def failed(self, host: Host, error: str) -> None:
         """The host cannot do its work: it is not tried again before somebody prepares its graph anew."""

@@ -142,12 +142,13 @@ def _mistake(file: str, root: Any, text: str) -> GraphError:
             break
         stack.extend(reversed([child for child in node.children if child.has_error or child.is_missing]))
     line = found.start_point[0] + 1
-    lines = text.splitlines()
-    written = lines[line - 1].strip()[:60] if 0 < line <= len(lines) else ""
+    lines = text.split("\n")
+    written = lines[line - 1] if line <= len(lines) else ""
+    column = len(written.encode()[: found.start_point[1]].decode(errors="replace")) + 1
     return GraphError(
         file,
         line,
-        f"this is not JavaScript: {written}",
+        f"this is not JavaScript, from column {column} on: {written.strip()[:60]}",
         "see that the program runs under Node.js as it is; JSX and TypeScript are not read",
     )
 

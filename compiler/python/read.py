@@ -64,6 +64,8 @@ class Sources:
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None) or 1
             problem = getattr(error, "msg", None) or str(error)
+            if column := getattr(error, "offset", None):
+                problem += f", at column {column}"
             raise GraphError(file, line, problem, "correct it") from None
         module = Module(name, file, text, tree, Path(file).name == "__init__.py")
         self.modules[name] = module

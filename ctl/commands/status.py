@@ -14,4 +14,5 @@ def status(controller: At = None, as_json: AsJson = False) -> None:
     """
     with Controller.found(controller) as asked, render.Progress("status") as progress:
         result = asked.ask("status", progress=progress)
-    render.show(result, as_json, render.status_table)
+        where = f"controller {asked.address} (from {asked.source})"
+    render.show(result, as_json, lambda status: render.status_table(status, where))

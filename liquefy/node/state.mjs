@@ -52,7 +52,7 @@ export class Keyed {
     this.collections = variables.map(([id, { get }]) => ({ id, get, initial: new Map() }));
     for (const collection of this.collections) {
       this.clear(collection);
-      watch(collection.get(), (key) => this.look(collection.id, key));
+      collection.prototype = watch(collection, (key) => this.look(collection.id, key));
     }
   }
 
@@ -105,6 +105,7 @@ export class Keyed {
     else this.here.delete(String(key));
     const { missed } = this;
     this.missed = null;
+    const spoilt = this.putBack();
     for (const { id, get } of this.collections) {
       const others = keysOf(get(), id).filter((other) => !this.here.has(String(other)));
       if (!others.length) continue;
@@ -112,17 +113,30 @@ export class Keyed {
       const told = others.slice(0, 3).map(String).join(", ");
       throw new Error(`${id}: the entry of ${told} was written while a request for ${String(key)} was handled`);
     }
+    if (spoilt.length) throw new Error(`${spoilt[0]}: ${INHERITED}`);
     if (missed !== null) {
       throw new Error(`${missed[0]}: the entry of ${missed[1]} was read while a request for ${String(key)} was handled`);
     }
   }
+
+  // `users["__proto__"] = user` is no entry: it changes what is found under all keys. The request fails; those after it
+  // find what they would. The variables that were changed so.
+  putBack() {
+    const spoilt = this.collections.filter(({ get, prototype }) => prototype !== null && Object.getPrototypeOf(get()) !== prototype);
+    for (const { get, prototype } of spoilt) Object.setPrototypeOf(get(), prototype);
+    return spoilt.map(({ id }) => id);
+  }
 }
+
+const INHERITED = "what is found under all keys was changed (__proto__), which is no entry of one of them";
 
 // What prototypes of plain objects are asked for by who looks at any object.
 const ASKED = new Set(["then", "toJSON", "inspect", "constructor", "nodeType", "$$typeof", "asymmetricMatch", "length"]);
 
-// Calls `look` with each key that is looked for in the collection and is not there.
-function watch(held, look) {
+// Calls `look` with each key that is looked for in the collection and is not there. Gives the prototype that it has from
+// now on; null if that cannot be changed.
+function watch({ id, get }, look) {
+  const held = get();
   if (held instanceof Map || held instanceof Set) {
     for (const name of held instanceof Map ? ["get", "has"] : ["has"]) {
       const method = held[name];
@@ -132,15 +146,22 @@ function watch(held, look) {
       };
       Object.defineProperty(held, name, { value, writable: true, configurable: true });
     }
-    return;
+    return null;
   }
   const found = (target, key) => typeof key === "symbol" || key in target || ASKED.has(key) || look(key);
   const prototype = new Proxy(Object.getPrototypeOf(held) ?? Object.create(null), {
     get: (target, key, receiver) => (found(target, key), Reflect.get(target, key, receiver)),
     has: (target, key) => (found(target, key), Reflect.has(target, key)),
+    // What is put into the collection itself comes by here, too.
+    set(target, key, value, receiver) {
+      if (receiver === prototype) throw new Error(`${id}: ${INHERITED}`);
+      return Reflect.set(target, key, value, receiver);
+    },
   });
   watching.add(prototype);
-  if (Object.isExtensible(held)) Object.setPrototypeOf(held, prototype);
+  if (!Object.isExtensible(held)) return null;
+  Object.setPrototypeOf(held, prototype);
+  return prototype;
 }
 
 const watching = new WeakSet();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from ctl import asking
 from ctl.__main__ import build
+from liquefy import curve
 from liquefy.control import Reply, Request, decode_request, encode
 from liquefy.transport import RouterSocket
 
@@ -218,6 +220,48 @@ def test_nobody_there_is_exit_3_with_a_remedy(controller: Controller) -> None:
     assert shown.exit_code == 3
     assert f"no controller answers at {address} (from --controller): Connection refused" in shown.stderr
     assert "remedy: start a cluster with `liquefy-ctl up`" in shown.stderr
+
+
+def test_what_is_no_controller_is_not_taken_for_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+
+        def greet() -> None:
+            with other.accept()[0] as connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+                connection.recv(1)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        shown = call(None, ["status", "--controller", address])
+        thread.join()
+    assert shown.exit_code == 3
+    assert f"no controller answers at {address} (from --controller): what listens there is something" in shown.stderr
+
+
+def test_a_controller_that_nobody_named_is_named(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    controller.replies["status"] = [Reply(0, result=STATUS, end=True)]
+    controller.replies["migrate"] = [Reply(0, error="no node node9\n  remedy: x", end=True)]
+    monkeypatch.delenv("LIQUEFY_CONTROLLER", raising=False)
+    monkeypatch.setattr(asking, "CONTROL_DEFAULT", controller.address)
+    monkeypatch.chdir(tmp_path)
+    assert f"controller {controller.address} (from the default)" in call(None, "status").stdout
+    refused = call(None, "migrate store node9")
+    assert refused.stderr.endswith(f"remedy: x\n  asked: the controller at {controller.address} (from the default)\n")
+
+
+def test_a_dry_run_needs_no_keys(controller: Controller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LIQUEFY_KEYS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(curve, "mechanism_of", lambda _: "CURVE")
+    (tmp_path / "service.py").write_text("from flask import Flask\napp = Flask(__name__)\n")
+    shown = call(controller, "deploy service.py --dry-run")
+    assert shown.exit_code == 0, shown.stderr
+    assert "passed all checks" in shown.stdout
+    assert f"the controller at {controller.address} (from --controller) asks for an operator's key" in shown.stdout
+    assert call(controller, "deploy service.py").exit_code == 1
 
 
 def test_the_environment_says_where_unless_a_flag_does(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,6 +215,8 @@ http.createServer((req, res) => {
   res.end('none');
 }).listen(3000);
 app.get('/users/([^/]+)', (req, res) => {
+  if (req.params.id === '__proto__') return res.end(String((users[req.params.id] = { bob: 'for all' }).bob));
+  if (req.params.id === 'constructor') users[req.params.id] = { visits: 0 };
   const user = users[req.params.id] ??= { visits: 0 };
   user.visits++;
   tags.set(req.params.id, new Set([user.visits]));
@@ -356,6 +358,15 @@ def test_another_entry_read_is_an_error(tmp_path: Path) -> None:
         assert "app.users: the entry of bob was read" in cluster.ask("visit", "/users/spy", key="spy")["error"]
         assert "app.tags: the entry of bob was read" in cluster.ask("visit", "/users/peek", key="peek")["error"]
         assert cluster.ask("visit", "/users/ann", key="ann")["body"] == "ann1"
+
+
+def test_what_changes_all_entries_is_an_error_and_nobody_else_finds_it(tmp_path: Path) -> None:
+    with nodes(keyed(), tmp_path / "b", 1) as cluster:
+        for _ in range(2):
+            failed = cluster.ask("visit", "/users/__proto__", key="__proto__")
+            assert "app.users: what is found under all keys was changed (__proto__)" in failed["error"]
+            assert cluster.ask("visit", "/users/constructor", key="constructor")["body"] == "constructor1"
+        assert [cluster.ask("visit", "/users/bob", key="bob")["body"] for _ in range(2)] == ["bob1", "bob2"]
 
 
 POSTER = """

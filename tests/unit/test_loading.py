@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from liquefy.graph import Fluxion, Graph, Group
-from liquefy.hosting import Load
+from liquefy.hosting import Load, Refused
 from liquefy.loading import LoadError, load
 
 
@@ -85,6 +85,17 @@ def test_the_traceback_is_the_users(tmp_path):
     assert "return 1 / 0" in trace
     assert "loading.py" not in trace
     assert "importlib" not in trace
+
+
+def test_what_was_raised_is_told_once(tmp_path):
+    with pytest.raises(LoadError) as raised:
+        loaded(tmp_path, "error = ValueError('a: b failed: c')\nerror.add_note('a note')\nraise error")
+    told = Refused("g", 1, raised.value.error, raised.value.traceback).told()
+    assert told.endswith('failed: ValueError: a: b failed: c\na note\nTraceback (most recent call last):\n'
+                         '  File "user_code.py", line 3, in <module>\n    raise error')  # fmt: skip
+    stack = "Error: no\n    at Object.<anonymous> (app.js:3:7)"
+    told = Refused("g", 1, "importing 'app.js' failed: Error: no", stack).told()
+    assert told == "importing 'app.js' failed: Error: no\n    at Object.<anonymous> (app.js:3:7)"
 
 
 def test_a_module_named_like_one_of_pythons_is_explained(tmp_path):
