@@ -375,6 +375,8 @@ def spy(message):
         "environment of the worker": tried(lambda: open(f"/proc/{worker}/environ").read()),
         "memory of the worker": tried(lambda: open(f"/proc/{worker}/mem", "rb")),
         "signals": tried(lambda: os.kill(worker, 0)),
+        "worker chosen when memory is short": tried(lambda: open(f"/proc/{worker}/oom_score_adj", "r+")),
+        "broker chosen when memory is short": tried(lambda: open(f"/proc/{BROKER}/oom_score_adj", "r+")),
         "descriptors": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
         "ours": [name for name in os.environ if name.startswith("LIQUEFY_")],
         "own files": tried(lambda: open(__file__).read()),
@@ -386,7 +388,7 @@ def spy(message):
 def test_users_code_reaches_no_key_and_nothing_of_its_worker(cluster: LiveCluster, tmp_path: Path) -> None:
     app = tmp_path / "spy"
     app.mkdir()
-    (app / "spying.py").write_text(f"KEYS = {cluster.keys!r}\n" + SPY)
+    (app / "spying.py").write_text(f"KEYS, BROKER = {cluster.keys!r}, {cluster.pid('broker')}\n" + SPY)
     (app / "graph.yaml").write_text(
         'graph: spy\nenv: [LIQUEFY_REDIS, LIQUEFY_KEYS]\ninputs:\n  input: GET /spy/now\nfluxions:\n'
         '  spy: {code: "spying:spy"}\nstreams:\n  - input >> spy\n  - spy >> output\n'
@@ -401,6 +403,8 @@ def test_users_code_reaches_no_key_and_nothing_of_its_worker(cluster: LiveCluste
         "environment of the worker": "PermissionError",
         "memory of the worker": "PermissionError",
         "signals": "PermissionError",
+        "worker chosen when memory is short": "PermissionError",
+        "broker chosen when memory is short": "PermissionError",
         "ours": [],
         "own files": "yes",
     }
