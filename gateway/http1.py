@@ -506,8 +506,8 @@ class Connection:
         if "host" not in headers and exchange.version == "1.1":
             self._interrupt(Refusal(400, "no Host header"))
         has_body = "content-length" in headers or "transfer-encoding" in headers
-        if exchange.version == "1.0" and "transfer-encoding" in headers:
-            self._interrupt(Refusal(400, "Transfer-Encoding in HTTP/1.0, which has none: its end is uncertain"))
+        if "transfer-encoding" in headers:
+            self._check_coding(exchange.version, headers["transfer-encoding"])
         if parser.should_upgrade() and has_body and headers.get("content-length") != "0":
             self._interrupt(Refusal(501, "a request with a body cannot be upgraded to another protocol"))
         if int(headers.get("content-length") or 0) > self._limits.body_bytes_max:
@@ -520,6 +520,12 @@ class Connection:
                 self._interrupt(Refusal(417, "only `Expect: 100-continue` is known"))
             if not self._begun and not self._waiting:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _check_coding(self, version: str, coding: str) -> None:
+        if version == "1.0":
+            self._interrupt(Refusal(400, "Transfer-Encoding in HTTP/1.0, which has none: its end is uncertain"))
+        if coding.lower() != "chunked":
+            self._interrupt(Refusal(501, "no transfer coding is known but chunked"))
 
     def on_body(self, body: bytes) -> None:
         self._told += len(body)

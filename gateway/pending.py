@@ -48,7 +48,7 @@ from gateway.events import (
     Up,
 )
 from gateway.keys import ID_LENGTH_MAX, KeyMissing, key_of
-from gateway.records import PassedOn, Request, Storing, Strays, Wait
+from gateway.records import RECORD_BYTES, PassedOn, Request, Retained, Storing, Strays, Wait
 from gateway.routes import Router
 from gateway.streams import Streams
 from liquefy import values
@@ -108,6 +108,9 @@ class GatewayState:
         """By length of the deadline, so that each is in order of time: number -> (when, who)."""
         self._polled: dict[bytes, Request] = {}
         self._storing: dict[bytes, Storing] = {}
+        self._retained = Retained(config.idempotency_retention_s * 1000)
+        self._retained_bytes = 0
+        """As of the last tick."""
         self._strays = Strays()
         self._streams = Streams(config.stream_silence_ms_max, self._claim, self.links)
         self._graphs: dict[str, Graph] = {}
@@ -153,6 +156,7 @@ class GatewayState:
             "messages_unacknowledged": len(self._outgoing),
             "answers_streaming": len(self._streams),
             "answers_storing": len(self._storing),
+            "answers_kept_bytes": self._retained_bytes,
             "answers_to_pass_on": len(self._strays),
         }
 
@@ -416,10 +420,15 @@ class GatewayState:
             key = key_of(request, event.entry, root)
         except KeyMissing as missing:
             return [Refuse(event.ticket, 400, str(missing))]
+        retained = self._retained.left(now_ms)
+        if retained >= self._config.idempotency_bytes_max:
+            why = f"{retained} bytes are kept for Idempotency-Keys already; try again later, or without one"
+            return [self._shed(event.ticket, why)]
         admitted = self._admit(event, root, key, now_ms)
         if type(admitted) is Refuse:
             return [admitted]
         admitted.fingerprint = fingerprint
+        self._retained.add(RECORD_BYTES, now_ms)
         return [Begin(root, Kept(now_ms, fingerprint))]
 
     def _looked(self, event: Looked, now_ms: int) -> list[Effect]:
@@ -476,6 +485,7 @@ class GatewayState:
             return []
         effects: list[Effect] = []
         kept, message = storing.looked, storing.message
+        self._retained.add(len(kept.body) + sum(len(n) + len(v) for n, v in kept.headers), now_ms)
         ours = event.root in self._requests
         self._give(event.root, kept.status, kept.headers, kept.body, effects, True)
         for session, posted in storing.senders:
@@ -523,6 +533,7 @@ class GatewayState:
         if self._strays:
             late = self._strays.late(now_ms)
             effects += [self.links.relay(sender, Ack([posted.seq])) for sender, posted in late]
+        self._retained_bytes = self._retained.left(now_ms)
         self._abandon()
         self._outgoing.on_tick(now_ms)
         return effects + self._streams.silent(now_ms)

@@ -1,13 +1,21 @@
-"""What the gateway's state keeps: requests, who waits for them, answers on their way. Decides nothing."""
+"""What the gateway's state keeps: requests, who waits for them, answers on their way, how much it had stored. Decides
+nothing."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from gateway.events import Kept
 from gateway.routes import Entry
 from liquefy.messages import Message, Posted, Session
 from liquefy.sending import Outgoing
+
+RECORD_BYTES = 256
+"""What a record in the store takes besides the answer: its name, when it expires, the fingerprint."""
+
+RETAINED_SLOTS_MAX = 60
+"""Parts of the retention, by which what has expired is known."""
 
 
 class Wait:
@@ -92,3 +100,29 @@ class Strays:
             else:
                 del self._by_gateway[gateway]
         return late
+
+
+class Retained:
+    """How many bytes were stored that have not expired."""
+
+    def __init__(self, retention_ms: int) -> None:
+        self._slot_ms = max(1, -(-retention_ms // RETAINED_SLOTS_MAX))
+        self._slots: deque[tuple[int, int]] = deque()
+        """(number, bytes), in order of time"""
+        self._bytes = 0
+
+    def add(self, size: int, now_ms: int) -> None:
+        slot = now_ms // self._slot_ms
+        if self._slots and self._slots[-1][0] >= slot:
+            slot, before = self._slots.pop()
+            self._slots.append((slot, before + size))
+        else:
+            self._slots.append((slot, size))
+        self._bytes += size
+
+    def left(self, now_ms: int) -> int:
+        """Those that may be there still."""
+        gone = now_ms // self._slot_ms - RETAINED_SLOTS_MAX
+        while self._slots and self._slots[0][0] < gone:
+            self._bytes -= self._slots.popleft()[1]
+        return self._bytes

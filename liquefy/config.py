@@ -150,7 +150,8 @@ class ControllerConfig(_Peer):
 class GatewayConfig(_Peer):
     """`header_timeout_ms`, `body_timeout_ms`: a client slower than that to send them is cut off. `keep_alive_ms`: an
     idle connection is closed. `stream_silence_ms_max`: a streamed answer of which nothing more comes for so long is
-    broken off. `idempotency_retention_s`: how long an Idempotency-Key and its answer are known."""
+    broken off. `idempotency_retention_s`: how long an Idempotency-Key and its answer are known;
+    `idempotency_bytes_max`: how much this gateway has in the store for them."""
 
     broker: str = BROKER_DEFAULT
     brokers: str = ""
@@ -167,6 +168,7 @@ class GatewayConfig(_Peer):
     keep_alive_ms: int = 60_000
     stream_silence_ms_max: int = 3_600_000
     idempotency_retention_s: int = 3_600
+    idempotency_bytes_max: int = 4 * 1024**3
     retry_after_s: int = 1
     beat_interval_ms: int = 100
     silence_max_ms: int = 2_000

@@ -30,6 +30,7 @@ from gateway.events import (
     Up,
 )
 from gateway.pending import POLL_MS, STORE_RETRY_MS, GatewayState
+from gateway.records import RECORD_BYTES
 from gateway.routes import Match
 from liquefy import values
 from liquefy.commits import DEDUPE_RETENTION_MS
@@ -442,6 +443,35 @@ def test_an_answer_that_is_there_is_given_again() -> None:
     assert gateway.do(Looked(begin.root, kept, True)) == [Answer(ticket, 201, (("a", "b"),), b"x", True)]
     assert gateway.sent() == []
     gateway.post()
+
+
+def test_what_the_store_keeps_of_answers_is_bounded_until_it_expires() -> None:
+    gateway = Gateway(window=3, idempotency_bytes_max=1_000, idempotency_retention_s=60)
+
+    def kept() -> int:
+        gateway.do(Tick())
+        return gateway.state.figures()["answers_kept_bytes"]
+
+    _, begin = begun(gateway)
+    assert kept() == RECORD_BYTES
+    gateway.do(Looked(begin.root, None, True))
+    ((_, _, posted),) = gateway.sent()
+    gateway.answer(posted.message, body=values.pack("x" * 997))
+    gateway.do(Looked(begin.root, begin.kept, False))
+    gateway.do(StoreFailed(begin.root, False))
+    assert kept() == RECORD_BYTES, "tried again, and stored once"
+    gateway.do(Looked(begin.root, begin.kept, False))
+    gateway.do(Stored(begin.root))
+    assert kept() == RECORD_BYTES + 1_000
+    for _ in range(2):
+        assert refused(gateway.request("/alice", "another")[1]) == [(gateway.ticket, 503)]
+    gateway.post()
+    gateway.now_ms += 59_000
+    assert refused(gateway.request("/alice", "another")[1]) == [(gateway.ticket, 503)]
+    gateway.now_ms += 3_000
+    assert kept() == 0
+    assert isinstance(gateway.request("/alice", "another")[1][0], Begin)
+    assert kept() == RECORD_BYTES
 
 
 def test_another_request_with_the_same_key_is_refused() -> None:
