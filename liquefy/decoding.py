@@ -23,12 +23,17 @@ COUNT_MAX = 2**52
 CLAIM_MAX = 2**51
 """A partition claimed at a higher epoch is nobody's: whoever takes it over must be able to count on."""
 
+TIME_MAX_MS = 2**45
+"""No message is born, due or waited for later (the year 3084): what is counted from it is a number for Lua and Redis,
+too, in all of its digits."""
+
 REAL_MAX = 1e15
 """The same of others. That leaves out infinities, and what is no number."""
 
 Whole = Annotated[int, msgspec.Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
+Time = Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX_MS)]
 Real = Annotated[float, msgspec.Meta(ge=-REAL_MAX, le=REAL_MAX)]
 
 LINE_CHARS_MAX = 8_192

@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from liquefy.decoding import Counter, Destination, Level, Line, Name, Natural, PartitionName, Real, Whole, decoded
+from liquefy.decoding import Counter, Destination, Level, Line, Name, Natural, PartitionName, Real, Time, Whole, decoded
 from liquefy.errors import BadFrame
 from liquefy.graph import Graph
 
@@ -50,12 +50,12 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fluxion: str
     key: str
     body: bytes
-    born_ms: Natural
+    born_ms: Time
     root: bytes = b""
     gateway: str = ""
-    deadline_ms: Natural = 0
-    due_ms: Natural = 0
-    hops: Natural = 0
+    deadline_ms: Time = 0
+    due_ms: Time = 0
+    hops: Counter = 0
     trace: str = ""
     remember: bool = False
     """The client gave an Idempotency-Key: the answer is kept, whichever gateway gets it."""

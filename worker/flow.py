@@ -135,6 +135,8 @@ class Flow:
     def _unfit(self, partition: Partition, message: Message) -> str:
         if message.born_ms + DEDUPE_RETENTION_MS < self.now_ms:
             return f"expired: it is {(self.now_ms - message.born_ms) // 1000} s old, and repeats are known for less"
+        if message.born_ms - DEDUPE_RETENTION_MS > self.now_ms:
+            return f"it is born {(message.born_ms - self.now_ms) // 1000} s from now: who sent it has a wrong clock"
         if message.hops > self._hops_max:
             return f"the message has made {message.hops} hops (limit hops_max {self._hops_max})"
         graph = self._fleet.graphs.get(partition.graph)

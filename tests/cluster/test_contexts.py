@@ -32,6 +32,7 @@ from liquefy.commits import (
 )
 from liquefy.contexts import Contexts
 from liquefy.contexts_memory import MemoryContexts
+from liquefy.decoding import TIME_MAX_MS
 from liquefy.errors import Deposed, LiquefyError, StoreUnavailable, UserError
 from liquefy.graph import Fluxion, Graph, Group, Input
 from liquefy.redis_cluster import SCHEME, ClusterLine, Topology
@@ -275,6 +276,16 @@ def test_what_is_larger_than_one_call_takes(any_redis_url: str) -> None:
                 )
                 assert comparable(real) == comparable(memory), name
                 assert await stored(line, partition) == twin.snapshot(partition), name
+
+    run(test, any_redis_url)
+
+
+def test_what_is_born_as_late_as_a_message_may_be_is_committed_and_seen(any_redis_url: str) -> None:
+    async def test(store: Contexts) -> None:
+        partition, bucket = f"g{uuid.uuid4().hex}/s/0", TIME_MAX_MS // SEEN_BUCKET_MS
+        await store.place([PlaceRequest(partition, 0, "node1")])
+        assert await store.commit([commit(partition, seen=[(bucket, b"1")])]) == [Verdict(partition, "ok")]
+        assert await store.commit([commit(partition, 1, seen=[(bucket, b"1")])]) == [Verdict(partition, "seen", (b"1",))]
 
     run(test, any_redis_url)
 

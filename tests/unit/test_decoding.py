@@ -10,7 +10,7 @@ import pytest
 
 from liquefy import control, hosting, letters
 from liquefy import messages as m
-from liquefy.decoding import NUMBER_MAX
+from liquefy.decoding import COUNT_MAX, NUMBER_MAX, TIME_MAX_MS
 from liquefy.errors import BadFrame
 from liquefy.graph import Fluxion, Graph, Group, Input
 
@@ -71,6 +71,20 @@ def test_text_that_is_no_text_is_a_bad_frame() -> None:
 def test_numbers_that_nobody_could_count_on_with_are_refused(message: Any) -> None:
     with pytest.raises(BadFrame):
         m.decode_control(msgspec.msgpack.encode(message))
+
+
+@pytest.mark.parametrize("field", ["born_ms", "deadline_ms", "due_ms", "hops"])
+def test_no_message_is_of_a_time_or_has_hops_that_nobody_could_count_on_with(field: str) -> None:
+    limit = COUNT_MAX if field == "hops" else TIME_MAX_MS
+
+    def packed(value: int) -> bytes:
+        fields = {"born_ms": 1} | {field: value}
+        return m.encode([[m.Posted(1, m.Message(id=b"i", fluxion="s", key="k", body=b"", **fields))]])
+
+    assert getattr(m.decode_payload(packed(limit))[0][0].message, field) == limit
+    for wrong in (-1, limit + 1, 2**62):
+        with pytest.raises(BadFrame):
+            m.decode_payload(packed(wrong))
 
 
 @pytest.mark.parametrize("partition", ["", "/", "g/s", "g/s/0/1", "@g/s/0", "g//0", "/s/0", "g/s/x", "g/s/0\n"])

@@ -289,6 +289,25 @@ def test_a_message_too_old_to_be_told_from_its_repeat_is_not_run() -> None:
     assert decode_letter(packed).error.startswith("expired")
 
 
+def test_a_message_that_is_born_long_after_now_is_not_run() -> None:
+    bench = Bench().ready("shop/store/0")
+    bench.auto = False
+    bench.now_ms += DEDUPE_RETENTION_MS
+    soon = bench.message(1)
+    bench.now_ms += 1
+    late = bench.message(2)
+    bench.now_ms -= DEDUPE_RETENTION_MS + 1
+    bench.arrive(soon)
+    bench.answer_reads()
+    bench.answer_runs()
+    assert [(len(c.seen), c.dead) for c in bench.commits[0].commits] == [(1, [])]
+    bench.answer_commits()
+    bench.arrive(late, seq=2)
+    assert not bench.runs
+    [(_, packed)] = bench.commits[0].commits[0].dead
+    assert decode_letter(packed).error.startswith("it is born 300 s from now")
+
+
 @pytest.mark.parametrize(
     ("done", "limit"),
     [
