@@ -15,14 +15,11 @@ from liquefy.messages import Legacy, Part, Session
 PART_BYTES = 512
 """What is kept of a part besides its messages: so the smallest are bounded as well."""
 
-FRAME_BYTES = 256
+FRAME_BYTES = 512
 """The same of a transmission that waits to be read."""
 
-ROUTE_BYTES = 64
-"""About what a route takes in a `Welcome`."""
-
 ENTRY_BYTES = 16
-"""The same of an entry of an outbox that is handed over, besides the message."""
+"""About what an entry of an outbox that is handed over takes, besides the message; or a claim, besides its name."""
 
 SOMEBODY: Session = b""
 """Whoever is gone."""

@@ -12,6 +12,13 @@ from liquefy.messages import Claim, Route, Session
 
 NOBODY: Session = b""
 
+ROUTE_BYTES = 32
+"""About what a route takes in a message, besides its names."""
+
+TABLE_BYTES_MAX = 32 * 1024 * 1024
+"""Of all routes, as everybody who connects is told all of them in one frame. Who claims what does not fit is
+expelled."""
+
 
 class RouteTable:
     """`by_destination` may be read directly (it is, for each frame); it is changed by the methods alone,
@@ -19,6 +26,8 @@ class RouteTable:
 
     def __init__(self, first_path: int) -> None:
         self.by_destination: dict[str, Route] = {}
+        self.bytes = 0
+        """About what all of them take in a message."""
         self._next_path = first_path
         self._active: set[str] = set()
         self._changed: dict[str, Route] = {}
@@ -58,6 +67,7 @@ class RouteTable:
     def forget(self, destination: str) -> None:
         """There is no such destination any more."""
         route = self.by_destination.pop(destination)
+        self.bytes -= route_bytes(route)
         self._active.discard(destination)
         self._changed[destination] = route._replace(session=NOBODY)
 
@@ -76,6 +86,18 @@ class RouteTable:
     def claims(self, session: Session) -> list[Claim]:
         return [Claim(route.destination, route.epoch) for route in self.of(session)]
 
+    def takes(self, claims: Iterable[Claim], node: str, session: Session) -> bool:
+        """Whether there is room for these. Destinations that are known may take as much again, by longer names of who
+        has them: nobody who comes back is refused for what others have claimed."""
+        room, limit = TABLE_BYTES_MAX - self.bytes, 0
+        for partition, _ in claims:
+            room -= route_bytes(Route(partition, node, session, 0, 0))
+            if (route := self.by_destination.get(partition)) is not None:
+                room += route_bytes(route)
+            else:
+                limit = TABLE_BYTES_MAX
+        return room >= limit - TABLE_BYTES_MAX
+
     def whole(self) -> list[Route]:
         return list(self.by_destination.values())
 
@@ -88,6 +110,8 @@ class RouteTable:
         return changes
 
     def _set(self, route: Route, active: bool) -> Route:
+        before = self.by_destination.get(route.destination)
+        self.bytes += route_bytes(route) - (route_bytes(before) if before is not None else 0)
         self.by_destination[route.destination] = self._changed[route.destination] = route
         (self._active.add if active else self._active.discard)(route.destination)
         return route
@@ -95,3 +119,7 @@ class RouteTable:
     def _new_path(self) -> int:
         self._next_path += 1
         return self._next_path
+
+
+def route_bytes(route: Route) -> int:
+    return ROUTE_BYTES + len(route.destination.encode()) + len(route.node.encode()) + len(route.session)

@@ -27,8 +27,8 @@ from broker.events import (
     Tick,
     Unreachable,
 )
-from broker.holding import FRAME_BYTES, ROUTE_BYTES, Hold, Holding, Pause, Unread, legacy_bytes, pause
-from broker.routing import NOBODY, RouteTable
+from broker.holding import ENTRY_BYTES, FRAME_BYTES, Hold, Holding, Pause, Unread, legacy_bytes, pause
+from broker.routing import NOBODY, RouteTable, route_bytes
 from liquefy import messages as m
 from liquefy.admission import key_of
 from liquefy.config import BrokerConfig
@@ -52,6 +52,9 @@ READ_MS = 1_000
 
 MARKS_MAX = 32
 """So often a peer is asked how far it has read, while it is sent `flood_bytes_max`."""
+
+CLAIMS_MAX = 131_072
+"""A worker that claims more partitions when it connects is expelled."""
 
 STRANGERS_MAX = 1_024
 """Sessions remembered as expelled, and as told so; the oldest are forgotten."""
@@ -159,6 +162,8 @@ class BrokerState:
         self._push_routes(out)
         if self._windows_changed and now_ms - self._granted_ms >= GRANT_INTERVAL_MS:
             self._grant(now_ms, out)
+        if out and type(event) is FromPeer:
+            self._count_told(event.session, now_ms, out)
         return out
 
     # -- messages under way -------------------------------------------------------------------------------
@@ -310,6 +315,21 @@ class BrokerState:
                 return False
         return True
 
+    def _count_told(self, by: Session, now_ms: float, out: list[Effect]) -> None:
+        """What others are told because of what a peer has said waits for them as what it sends them does."""
+        told, size = None, 0
+        for effect in out.copy():
+            if type(effect) is not SendTo or (peer := self._peers.get(effect.session)) is None:
+                continue
+            if effect.message is not told:  # it often goes to all, one after the other
+                told, size = effect.message, _told_bytes(effect.message)
+            if size:
+                if peer.unread.bytes + size > self._clogged_bytes:
+                    self._is_taken(peer, by, size, now_ms, out)
+                peer.unread.add(by, size)
+                if peer.unread.unmarked >= self._mark_bytes and peer.session in self._peers:
+                    self._ask(peer, now_ms, out)
+
     def _check_held(self, now_ms: float, out: list[Effect]) -> None:
         """Whoever sent the most is cut off: it sends all of it again, by its next session."""
         while self._holding.bytes > self._config.flood_bytes_max:
@@ -373,6 +393,9 @@ class BrokerState:
         if hello.role == "controller" and not self._follows(session, hello, now_ms, out):
             return
         if session not in self._peers:
+            who = f"{hello.name} ({hello.role})"
+            if hello.role == "worker" and not self._is_room(session, who, hello.name, hello.claims, now_ms, out):
+                return
             old = self._by_name.get((hello.role, hello.name))
             if old is not None:
                 self._down(old.session, "connected again", now_ms, out)
@@ -392,17 +415,25 @@ class BrokerState:
             up = self._peer_up(peer)
             out.extend(SendTo(c, up) for c in self.controllers if c != session)
         peer = self._peers[session]
-        up_ms, routes = int(now_ms - self._started_ms), self._table.whole()
-        if not self._may_get(peer, session, FRAME_BYTES + ROUTE_BYTES * len(routes), now_ms, out):
+        if not self._may_get(peer, session, FRAME_BYTES + self._table.bytes, now_ms, out):
             return
-        out.append(SendTo(session, m.Welcome(self._broker_id, routes, up_ms)))
-        if peer.unread.unmarked >= self._mark_bytes:
-            self._ask(peer, now_ms, out)
+        up_ms = int(now_ms - self._started_ms)
+        out.append(SendTo(session, m.Welcome(self._broker_id, self._table.whole(), up_ms)))
         if peer.role == "controller":
             out.extend(SendTo(session, self._peer_up(p)) for p in self._peers.values() if p is not peer)
         elif peer.role == "gateway":
             self._granted = {}
             self._grant(now_ms, out)
+
+    def _is_room(
+        self, session: Session, who: str, node: str, claims: list[m.Claim], now_ms: float, out: list[Effect]
+    ) -> bool:
+        """Whether the worker may claim so much; else it is expelled. Which partitions there are, nobody here knows."""
+        if len(claims) <= CLAIMS_MAX and self._table.takes(claims, node, session):
+            return True
+        self._on_bad_frame(session, f"it claims {counted(len(claims), 'partition')}: too many", now_ms, out, who)
+        out.append(Cut(session))
+        return False
 
     def _claim(self, peer: Peer, claim: m.Claim, out: list[Effect]) -> bool:
         """A worker says that it owns a partition: believed unless somebody else does, or did later."""
@@ -445,10 +476,11 @@ class BrokerState:
         out.extend(SendTo(controller, down) for controller in self.controllers)
         self._check_full(now_ms, out)
 
-    def _on_bad_frame(self, session: Session, error: str, now_ms: float, out: list[Effect]) -> None:
+    def _on_bad_frame(self, session: Session, error: str, now_ms: float, out: list[Effect], who: str = "") -> None:
         out.append(Count("bad_frames"))
-        peer = self._peers.get(session)
-        who = f"{peer.name} ({peer.role})" if peer is not None else "somebody who has not said Hello"
+        if not who:
+            peer = self._peers.get(session)
+            who = f"{peer.name} ({peer.role})" if peer is not None else "somebody who has not said Hello"
         if session not in self._expelled:
             if who.encode() not in self._malformed:  # once per peer: a new connection is no news
                 _remember(self._malformed, who.encode(), None)
@@ -584,6 +616,11 @@ class BrokerState:
 
     def _on_own(self, peer: Peer, own: m.Own, now_ms: float, out: list[Effect]) -> None:
         """What another broker was told, or we have missed."""
+        if len(own.claims) > m.OWN_CLAIMS_MAX:
+            self._on_bad_frame(peer.session, f"it claims {len(own.claims)} partitions at once", now_ms, out)
+            return
+        if not self._is_room(peer.session, f"{peer.name} ({peer.role})", peer.name, own.claims, now_ms, out):
+            return
         for claim in own.claims:
             if not self._table.is_owned(claim.partition, peer.session, claim.epoch) and self._claim(peer, claim, out):
                 landed = m.Landed(claim.partition, claim.epoch, peer.name)
@@ -684,3 +721,14 @@ def _remember(sessions: dict[Session, Any], session: Session, value: Any) -> Non
     sessions[session] = value
     if len(sessions) > STRANGERS_MAX:
         del sessions[next(iter(sessions))]
+
+
+def _told_bytes(message: m.Control) -> int:
+    """About what it takes until it is read; 0 for what is counted elsewhere, or is no answer to anybody."""
+    if isinstance(message, m.Welcome | m.Ping | m.Fenced):
+        return 0
+    if isinstance(message, m.Routes):
+        return FRAME_BYTES + sum(map(route_bytes, message.routes))
+    if isinstance(message, m.PeerUp):
+        return FRAME_BYTES + sum(ENTRY_BYTES + len(claim.partition) for claim in message.claims)
+    return FRAME_BYTES

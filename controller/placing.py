@@ -410,6 +410,7 @@ class Placing:
                 continue
             self._learn(placement, "as stored")
         if gone:
+            self.forget(gone)  # whatever anybody claims would be remembered
             self._desk.brokers(Unassign(gone))
         if strays:
             self._unplace(strays)

@@ -39,10 +39,13 @@ Real = Annotated[float, msgspec.Meta(ge=-REAL_MAX, le=REAL_MAX)]
 LINE_CHARS_MAX = 8_192
 """Of a line of the log: a controller keeps thousands of all processes."""
 
+NAME_CHARS_MAX = 64
+"""Of the name of a graph, a fluxion, a group, an input, a node, a gateway: they are told to everybody."""
+
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 """Names are told to people, on terminals too."""
 
-_NAME = rf"[^/@{_CONTROL}][^/{_CONTROL}]{{0,254}}"
+_NAME = rf"[^/@{_CONTROL}][^/{_CONTROL}]{{0,{NAME_CHARS_MAX - 1}}}"
 _PARTITION = rf"{_NAME}/{_NAME}/[0-9]{{1,9}}"
 
 Name = Annotated[str, msgspec.Meta(pattern=rf"^{_NAME}\Z")]

@@ -23,13 +23,11 @@ from pathlib import Path
 import yaml
 
 from liquefy import graphrules as rules
+from liquefy.decoding import NAME_CHARS_MAX
 from liquefy.graph import OUTPUT, PARTITIONS_DEFAULT, PARTITIONS_MAX, Fluxion, Graph, Group, Input
 from liquefy.graphcode import Named, check_code
 from liquefy.graphrules import DeclaredFluxion, DeclaredInput
 from liquefy.graphyaml import Entry, Problems, compose, mapping, nearest, sequence, text
-
-NAME_CHARS_MAX = 64
-"""Characters in the name of a graph, fluxion, group or input."""
 
 FLUXIONS_MAX = 1_000
 """Fluxions in one graph, and inputs too."""

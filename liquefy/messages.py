@@ -188,6 +188,10 @@ class Disown(msgspec.Struct, frozen=True, array_like=True, tag=True):
     epoch: Counter
 
 
+OWN_CLAIMS_MAX = 8_192
+"""In one `Own`: the broker tells controllers of each."""
+
+
 class Own(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """This worker has these, and another broker, or the store, has said so: route there. As if claimed by its Hello."""
 

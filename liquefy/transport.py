@@ -57,7 +57,7 @@ PEER_FRAMES_MAX = 64
 """Transmissions of one peer that wait to be read; then its connection is read no further until some were: who floods
 is slowed down, alone."""
 
-QUEUED_FRAMES_MAX = 100_000
+QUEUED_FRAMES_MAX = 1_000_000
 """Transmissions that wait for one peer to read them; with more it counts as gone."""
 
 _UP = zmq.Event.HANDSHAKE_SUCCEEDED

@@ -18,6 +18,7 @@ from liquefy.commits import PartitionState, Verdict
 from liquefy.effects import Log, Relay, ToBroker
 from liquefy.errors import BadFrame
 from liquefy.messages import (
+    OWN_CLAIMS_MAX,
     Activated,
     Claim,
     Disown,
@@ -150,7 +151,9 @@ class Ownership:
                 for link in self._links.sessions.keys() - partition.brokers:
                     partition.brokers.add(link)
                     claims.setdefault(link, []).append(Claim(name, partition.epoch))
-        self._effects += [ToBroker(Own(claims[link]), link) for link in sorted(claims)]
+        for link in sorted(claims):
+            for start in range(0, len(claims[link]), OWN_CLAIMS_MAX):
+                self._effects.append(ToBroker(Own(claims[link][start : start + OWN_CLAIMS_MAX]), link))
 
     def recheck(self) -> None:
         """The store was away, and may have come back with less. A partition that has nothing to commit would not

@@ -284,8 +284,9 @@ def test_what_is_born_as_late_as_a_message_may_be_is_committed_and_seen(any_redi
     async def test(store: Contexts) -> None:
         partition, bucket = f"g{uuid.uuid4().hex}/s/0", TIME_MAX_MS // SEEN_BUCKET_MS
         await store.place([PlaceRequest(partition, 0, "node1")])
-        assert await store.commit([commit(partition, seen=[(bucket, b"1")])]) == [Verdict(partition, "ok")]
-        assert await store.commit([commit(partition, 1, seen=[(bucket, b"1")])]) == [Verdict(partition, "seen", (b"1",))]
+        seen = [(bucket, b"1")]
+        assert await store.commit([commit(partition, seen=seen)]) == [Verdict(partition, "ok")]
+        assert await store.commit([commit(partition, 1, seen=seen)]) == [Verdict(partition, "seen", (b"1",))]
 
     run(test, any_redis_url)
 

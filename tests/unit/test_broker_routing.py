@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from broker.routing import RouteTable
-from liquefy.messages import Claim
+from broker.routing import ROUTE_BYTES, RouteTable
+from liquefy.messages import Claim, Welcome, encode
 
 
 def test_each_placement_has_a_path_of_its_own_and_a_handover_keeps_it() -> None:
@@ -50,3 +52,38 @@ def test_activity_ends_with_ownership() -> None:
     table.lose("g/a/0")
     assert not table.is_active("g/a/0")
     assert not table.is_owned("g/a/0", b"", 2)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_table_knows_how_long_it_is_when_all_of_it_is_told(seed: int) -> None:
+    rng = random.Random(seed)
+    table, names = RouteTable(2**50), ["g", "Zoë", "x" * 60]
+    for epoch in range(200):
+        destination = f"{rng.choice(names)}/{rng.choice(names)}/{rng.randrange(3)}"
+        node, known = rng.choice(names), destination in table.by_destination
+        if rng.random() < 0.6:
+            table.place(destination, node, rng.choice((b"", b"n1#1", b"a longer session")), epoch)
+        elif known and table.owner(destination) and rng.random() < 0.5:
+            table.hand_over(destination, node, b"n2#12", epoch)
+        elif known and rng.random() < 0.5:
+            table.lose(destination)
+        elif known:
+            table.forget(destination)
+        told = len(encode(Welcome("b", table.whole())))
+        assert told - 40 <= table.bytes <= told + len(table.whole()) * ROUTE_BYTES
+    for destination in list(table.by_destination):
+        table.forget(destination)
+    assert table.bytes == 0
+
+
+def test_what_is_claimed_again_takes_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = RouteTable(0)
+    table.place("g/a/0", "n1", b"n1#1", 1)
+    monkeypatch.setattr("broker.routing.TABLE_BYTES_MAX", 2 * table.bytes)
+    again, one, two = Claim("g/a/0", 2), Claim("g/a/1", 1), Claim("g/a/2", 1)
+    assert table.takes([again, one], "n2", b"n2#1")
+    assert not table.takes([again, one, two], "n2", b"n2#1")
+    assert not table.takes([again, one], "n2", b"n2#12")
+    table.place("g/a/3", "n1", b"n1#1", 1)
+    assert table.takes([again], "n" * 40, b"n2#12")
+    assert not table.takes([again], "n" * 40, b"n" * 200)

@@ -873,6 +873,76 @@ def test_who_asks_for_the_routes_again_and_again_and_does_not_read_them_is_cut_o
     assert 10 < asked <= LIMIT / 256
 
 
+def test_a_worker_that_claims_too_much_is_expelled_and_nobody_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.state.CLAIMS_MAX", 3)
+    b = Broker()
+    gw, ctl = b.gateway(), b.controller()
+    claims = [(f"shop/cart/{number}", 1) for number in range(4)]
+    for number in (1, 2):
+        flood = b.worker("flood", *claims, session=b"flood#%d" % number)
+        assert b.told(flood, m.Fenced)
+        assert Cut(flood) in b.out
+        assert counted(b.out, "bad_frames") == 1
+        assert [e.event for e in b.out if type(e) is Log] == (["bad_frame"] if number == 1 else []), "logged once"
+        assert not b.told(flood, m.Welcome) + b.told(gw, m.Routes) + b.told(ctl, m.PeerUp)
+        b.say(flood, m.Hello("worker", "flood"))
+        assert not b.told(flood, m.Welcome)
+    assert b.route(P) is None
+    node = b.worker("node1", *claims[:3])
+    assert b.told(node, m.Welcome)
+
+
+def test_what_everybody_is_told_at_once_is_bounded_however_many_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.routing.TABLE_BYTES_MAX", 10_000)
+    b = Broker()
+    gw = b.gateway()
+    expelled = 0
+    for number in range(40):
+        flood = b.worker(f"flood{number}", *((f"{'x' * 60}/{number}/{index}", 1) for index in range(10)))
+        expelled += Cut(flood) in b.out
+        b.step(Unreachable(flood))
+    other = b.worker("other")
+    for number in range(40):
+        b.say(other, m.Own([Claim(f"shop/cart/{number}", 1)]))
+        if Cut(other) in b.out:
+            break
+    assert expelled > 20
+    assert 0 < number < 40
+    b.say(gw, m.Hello("gateway", "gw"))
+    [welcome] = b.told(gw, m.Welcome)
+    assert len(m.encode(welcome)) < 10_100
+
+
+def test_a_worker_tells_of_so_many_partitions_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liquefy.messages.OWN_CLAIMS_MAX", 2)
+    b = Broker()
+    node, ctl = b.worker("node1"), b.controller()
+    b.say(node, m.Own([Claim(P, 1), Claim(Q, 1)]))
+    assert len(b.told(ctl, m.Landed)) == 2
+    b.say(node, m.Own([Claim(f"shop/cart/{number}", 1) for number in range(2, 5)]))
+    assert b.told(node, m.Fenced)
+    assert not b.told(ctl, m.Landed)
+
+
+@pytest.mark.parametrize("asks", ["owns", "holds", "connects"])
+def test_who_has_others_told_more_than_they_read_is_cut_off(asks: str) -> None:
+    b = Broker(flood_bytes_max=LIMIT)
+    node, ctl, flood = b.worker("node1", (Q, 1)), b.controller(), b.worker("flood")
+    cut: list[bytes] = []
+    for number in range(1, 300):
+        if asks == "owns":
+            b.say(flood, m.Own([Claim(P, number)]))
+        elif asks == "holds":
+            b.say(flood, m.Hold(P, number))
+        else:
+            flood = b.worker("flood", *((f"shop/cart/{index}", number) for index in range(10, 20)))
+        cut += [e.session for e in b.out if type(e) is Cut]
+        if flood in cut:
+            break
+    assert 20 < number < 250
+    assert not {node, ctl} & set(cut)
+
+
 def test_what_waits_for_a_peer_that_is_given_up_as_silent_goes_with_its_connection() -> None:
     b = Broker(flood_bytes_max=LIMIT)
     node, gw = b.worker("node1", (P, 7)), b.gateway()

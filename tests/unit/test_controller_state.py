@@ -448,6 +448,25 @@ def test_deploying_again_fills_a_store_that_lost_everything() -> None:
     assert set(world.store.placements) == set(graph().partition_names())
 
 
+def test_partitions_that_a_node_has_invented_are_taken_away_and_forgotten_even_if_it_is_gone_by_then() -> None:
+    world = cluster(2)
+    world.run(3_000)
+    claims = [m.Claim(f"invented/s/{number}", 7) for number in range(20)]
+    world.stores = False
+    for session in (b"flood#1", b"flood#2"):
+        world.feed(ev.FromBroker(m.PeerUp("worker", "flood", session, claims, 1.0)))
+        world.feed(ev.FromBroker(m.PeerDown("worker", "flood", session)))
+    for claim in claims:
+        world.routes[claim.partition] = m.Route(claim.partition, "flood", b"", 7, 1)
+    world.stores = True
+    world.store_answers()
+    world.run(1_000)
+    assert not [name for name in world.routes if name.startswith("invented")]
+    placing = world.state._placing
+    assert not [name for name in {**placing._heard, **placing._routes} if name.startswith("invented")]
+    assert world.consistent()
+
+
 def test_a_reading_that_crossed_a_move_is_no_loss_of_the_store() -> None:
     world = cluster(2)
     world.run(3_000)

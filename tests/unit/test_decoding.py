@@ -10,7 +10,7 @@ import pytest
 
 from liquefy import control, hosting, letters
 from liquefy import messages as m
-from liquefy.decoding import COUNT_MAX, NUMBER_MAX, TIME_MAX_MS
+from liquefy.decoding import COUNT_MAX, NAME_CHARS_MAX, NUMBER_MAX, TIME_MAX_MS
 from liquefy.errors import BadFrame
 from liquefy.graph import Fluxion, Graph, Group, Input
 
@@ -97,6 +97,22 @@ def test_a_partition_has_a_name_of_three_parts(partition: str) -> None:
 def test_a_name_drives_no_terminal_and_is_no_path(name: str) -> None:
     with pytest.raises(BadFrame):
         m.decode_control(m.encode(m.Hello("worker", name)))
+
+
+def test_a_name_has_a_length() -> None:
+    for name, fits in (("n" * NAME_CHARS_MAX, True), ("n" * (NAME_CHARS_MAX + 1), False)):
+        for message in (
+            m.Hello("worker", name),
+            m.Hello("worker", "node1", [m.Claim(f"{name}/s/0", 1)]),
+            m.Own([m.Claim(f"g/{name}/0", 1)]),
+            m.Welcome("broker", [m.Route(f"@{name}", "gateway1", b"gateway1#1", 0, 1)]),
+        ):
+            packed = m.encode(message)
+            if fits:
+                assert m.decode_control(packed) == message
+            else:
+                with pytest.raises(BadFrame):
+                    m.decode_control(packed)
 
 
 def test_a_graph_whose_parts_do_not_fit_together_is_none() -> None:

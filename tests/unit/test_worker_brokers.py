@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from worker_bench import GATEWAY, Bench
 
 from liquefy.config import WorkerConfig
@@ -86,6 +87,19 @@ def test_it_is_loaded_once_and_both_brokers_hear_that_it_is_active() -> None:
     assert told(bench, Activated) == [(1, Activated(P, 1))]
     bench.step(ev.FromBroker(Activate(P, 1), 0))
     assert told(bench, Activated) == [(0, Activated(P, 1))]
+
+
+def test_a_broker_is_told_of_so_many_partitions_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.ownership.OWN_CLAIMS_MAX", 2)
+    bench = two()
+    names = list(bench.graph.partition_names())[:3]
+    for name in names:
+        bench.epochs[name] = 1
+        bench.step(ev.FromBroker(Activate(name, 1), 0))
+    bench.now_ms += OWN_AFTER_MS
+    bench.step(ev.Tick())
+    heard = [(link, [claim.partition for claim in own.claims]) for link, own in told(bench, Own)]
+    assert heard == [(1, names[:2]), (1, names[2:])]
 
 
 def test_a_broker_that_nobody_has_told_is_told_by_the_owner_after_a_while() -> None:
