@@ -18,13 +18,10 @@ from liquefy.errors import BadFrame
 from liquefy.failures import describe
 from liquefy.fluxion import Answer, Emit, Message
 from liquefy.graph import OUTPUT
-from liquefy.hosting import Done, Emitted, Item, Step
+from liquefy.hosting import KEY_BYTES_MAX, Done, Emitted, Item, Step
 from liquefy.loading import Spec, Target
 from liquefy.messages import child_id
 from liquefy.values import pack, unpack
-
-KEY_BYTES_MAX = 512
-"""Length of a message's key, in UTF-8."""
 
 FLUSH_AFTER_NS = 20_000_000
 """Results of a batch that takes longer are sent as far as they are there."""

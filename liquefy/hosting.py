@@ -1,7 +1,8 @@
 """What a worker and its hosts say to each other: the shapes, one encoder, one decoder.
 
 Frames are a 4-byte big-endian length and a MessagePack array, over a Unix stream socket pair. Both sides of it are
-trusted to be our code, but a host also runs users' code: the worker checks shapes (BadFrame) and believes no count.
+trusted to be our code, but a host also runs users' code: the worker checks shapes and lengths (BadFrame), and measures
+itself what it stores.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from liquefy.context import FIELD_NAME_BYTES_MAX
 from liquefy.decoding import Natural, Whole, decoded
 from liquefy.errors import BadFrame
 from liquefy.fluxion import DELAY_MAX_S
@@ -25,6 +27,21 @@ it is alive: a stream may be quiet for long, and so may what waits."""
 
 HOST_FD = 3
 """The descriptor on which a host finds its end of the socket pair."""
+
+
+KEY_BYTES_MAX = 512
+"""A key, as text in UTF-8. What a host says is measured in characters, which are no more."""
+
+FAULT_CHARS_MAX = 65_536
+"""Of an error, or of its traceback; hosts cut them much shorter."""
+
+MICROS_MAX = 2**45
+"""No handling takes longer (a year): what is summed up from it can be reported."""
+
+Key = Annotated[str, msgspec.Meta(max_length=KEY_BYTES_MAX)]
+Field = Annotated[str, msgspec.Meta(max_length=FIELD_NAME_BYTES_MAX)]
+Fault = Annotated[str, msgspec.Meta(max_length=FAULT_CHARS_MAX)]
+Micros = Annotated[int, msgspec.Meta(ge=0, le=MICROS_MAX)]
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
@@ -96,8 +113,8 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
 
     graph: str
     version: Natural
-    error: str
-    traceback: str = ""
+    error: Fault
+    traceback: Fault = ""
 
     def told(self) -> str:
         """Both, and what the error says already once: Python's tracebacks end with it, JavaScript's begin."""
@@ -111,7 +128,7 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `headers` only for `output`."""
 
     to: str
-    key: str
+    key: Key
     body: bytes
     delay_ms: Annotated[int, msgspec.Meta(ge=0, le=DELAY_MAX_S * 1000)] = 0
     status: Natural = 0
@@ -126,8 +143,8 @@ class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     index: Whole
     emitted: list[Emitted]
-    cpu_us: Natural = 0
-    elapsed_us: Natural = 0
+    cpu_us: Micros = 0
+    elapsed_us: Micros = 0
     onward: list[Step] = []
 
 
@@ -139,12 +156,12 @@ class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     ticket: Whole
     emitted: list[Emitted]
-    sets: dict[str, bytes]
-    removes: tuple[str, ...]
-    error: str = ""
-    traceback: str = ""
-    cpu_us: Natural = 0
-    elapsed_us: Natural = 0
+    sets: dict[Field, bytes]
+    removes: tuple[Field, ...]
+    error: Fault = ""
+    traceback: Fault = ""
+    cpu_us: Micros = 0
+    elapsed_us: Micros = 0
     context_bytes: Natural = 0
     empty: bool = False
     onward: list[Step] = []

@@ -272,14 +272,19 @@ class Flow:
             return f"it emitted {many} messages (limit emits_max {self._emits_max})"
         for emitted in done.emitted:
             size = len(emitted.body)
+            for name, value in emitted.headers:
+                size += len(name) + len(value)
             if size > limit:
                 return f"it emitted a body of {size} bytes (limit body_bytes_max {limit})"
         return ""
 
     def _oversized_context(self, done: Done) -> str:
-        limit = self._context_bytes_max
-        if done.context_bytes > limit:
-            return f"its context has {done.context_bytes} bytes (limit context_bytes_max {limit})"
+        """By what the host says, and by what is to be stored: users' code may have made it say anything."""
+        limit, size = self._context_bytes_max, done.context_bytes
+        if done.sets:
+            size = max(size, sum(map(len, done.sets)) + sum(map(len, done.sets.values())))
+        if size > limit:
+            return f"its context has {size} bytes (limit context_bytes_max {limit})"
         return ""
 
     def _emit(self, entry: Entry, done: Done, graph: Graph) -> None:

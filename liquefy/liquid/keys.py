@@ -11,7 +11,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
-from liquefy.handling import KEY_BYTES_MAX
+from liquefy.hosting import KEY_BYTES_MAX
 from liquefy.liquid.http import Request
 
 _WHOLE = re.compile(r"(\s*[+-]?[\d_]+)\.0*\s*")

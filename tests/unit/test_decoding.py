@@ -10,6 +10,7 @@ import pytest
 
 from liquefy import control, hosting, letters
 from liquefy import messages as m
+from liquefy.context import FIELD_NAME_BYTES_MAX
 from liquefy.decoding import COUNT_MAX, NAME_CHARS_MAX, NUMBER_MAX, TIME_MAX_MS
 from liquefy.errors import BadFrame
 from liquefy.graph import Fluxion, Graph, Group, Input
@@ -97,6 +98,31 @@ def test_a_partition_has_a_name_of_three_parts(partition: str) -> None:
 def test_a_name_drives_no_terminal_and_is_no_path(name: str) -> None:
     with pytest.raises(BadFrame):
         m.decode_control(m.encode(m.Hello("worker", name)))
+
+
+def test_what_a_host_says_has_a_length_and_times_that_can_be_summed_up() -> None:
+    def ran(done: hosting.Done) -> bytes:
+        return hosting.frame(hosting.Ran([done]))[4:]
+
+    key, name, fault, us = hosting.KEY_BYTES_MAX, FIELD_NAME_BYTES_MAX, hosting.FAULT_CHARS_MAX, hosting.MICROS_MAX
+    for more in (0, 1):
+        emitted = hosting.Emitted("s", "k" * (key + more), b"")
+        for done in (
+            hosting.Done(1, [emitted], {}, ()),
+            hosting.Done(1, [], {}, (), onward=[hosting.Step(0, [emitted])]),
+            hosting.Done(1, [], {"f" * (name + more): b""}, ()),
+            hosting.Done(1, [], {}, ("f" * (name + more),)),
+            hosting.Done(1, [], {}, (), error="e" * (fault + more)),
+            hosting.Done(1, [], {}, (), traceback="e" * (fault + more)),
+            hosting.Done(1, [], {}, (), cpu_us=us + more),
+            hosting.Done(1, [], {}, (), elapsed_us=us + more),
+            hosting.Done(1, [], {}, (), onward=[hosting.Step(0, [], us + more)]),
+        ):
+            if not more:
+                assert hosting.decode_from_host(ran(done)) == hosting.Ran([done])
+            else:
+                with pytest.raises(BadFrame):
+                    hosting.decode_from_host(ran(done))
 
 
 def test_a_name_has_a_length() -> None:

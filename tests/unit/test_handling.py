@@ -9,8 +9,8 @@ import pytest
 from liquefy import answer, emit
 from liquefy.errors import BadFrame
 from liquefy.graph import Fluxion, Graph, Group
-from liquefy.handling import FREED_MAX, KEY_BYTES_MAX, Runner, results
-from liquefy.hosting import Done, Emitted, Item
+from liquefy.handling import FREED_MAX, Runner, results
+from liquefy.hosting import KEY_BYTES_MAX, Done, Emitted, Item
 from liquefy.loading import Spec
 from liquefy.values import pack, unpack
 

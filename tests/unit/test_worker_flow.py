@@ -313,7 +313,10 @@ def test_a_message_that_is_born_long_after_now_is_not_run() -> None:
     [
         (Done(0, [Emitted("tell", "", b"")] * 3, {}, ()), "emits_max"),
         (Done(0, [Emitted("tell", "", b"x" * 200)], {}, ()), "body_bytes_max"),
+        (Done(0, [Emitted("tell", "", b"", headers=(("name", "x" * 97),))], {}, ()), "body_bytes_max"),
         (Done(0, [], {"n": b"x"}, (), context_bytes=200), "context_bytes_max"),
+        (Done(0, [], {"n": b"x" * 50, "m": b"x" * 49}, (), context_bytes=1), "context_bytes_max"),
+        (Done(0, [], {"n" * 51: b"x" * 50}, (), context_bytes=1), "context_bytes_max"),
     ],
 )
 def test_what_exceeds_a_limit_is_a_dead_letter_that_names_it(done: Done, limit: str) -> None:
