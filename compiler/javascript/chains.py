@@ -53,7 +53,9 @@ def cut_all(
     if not any(by_id[unit].uses or by_id[unit].hazards for unit in facts.everywhere if unit in by_id):
         units = {function: unit for unit, function in functions.items()}
         for part in _tried(classified):
-            if part.unit not in functions or not Cutter(flow, functions[part.unit]).looks_like_one():
+            if part.unit not in functions:
+                continue
+            if not Cutter(flow, functions[part.unit]).looks_like_one(holds=bool(part.context)):
                 continue
             try:
                 cutter = _run(flow, functions[part.unit])

@@ -8,10 +8,12 @@ Where one condition does not hold nothing is cut, and it is said why.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from compiler.facts import Facts, Place
 from compiler.javascript.flow import Flow
+from compiler.javascript.posts import Post, calls_once, post
 from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.syntax import FUNCTIONS, Node
 from compiler.javascript.values import Func, Obj, Once, Part, Plain, Value
@@ -103,13 +105,18 @@ class Cutter:
     def __init__(self, flow: Flow, handler: Function, called: dict[Binding, str] | None = None) -> None:
         """`called`: what declarations are called in the parts, if not as in the source."""
         self._flow = flow
-        self._called_as = called or {}
+        self._called_as = dict(called or {})
         self._same: dict[Binding, Binding] = {}
         """Parameters that are given a variable and never another value: they mean that variable."""
         self._handler = handler
         self._data = flow.service.sources[handler.file].text.encode()
         names = [p.text for p in handler.parameters]
         self._request, self._response, self._next = [*names, "", "", ""][:3]
+        self._framework = {p.binding: p.text for p in handler.parameters if p.binding is not None}
+        """What the handler was given, also where own functions are handed it."""
+        self._replaced_by: dict[Node, str] = {}
+        self._replaced: dict[Node, Node] = {}
+        """Calls in arguments -> the parameter that has the result."""
         self.pieces = [Piece(Role.START, function=handler)]
         self._rests: dict[Binding, Rest] = {}
         self._active: list[Function] = [handler]
@@ -121,23 +128,28 @@ class Cutter:
         self.asked: set[Function] = set()
         """Functions that read headers by the request's methods."""
 
-    def looks_like_one(self) -> bool:
-        """At least two own functions, one after the other, whatever else."""
+    def looks_like_one(self, *, holds: bool) -> bool:
+        """At least two own functions, one after the other, whatever else; or one wait, if it holds a context then."""
         body = self._handler.node.get("body")
         if body is None or body.type != "statement_block" or not 0 < len(self._handler.parameters) < 4:
             return False
         if any(p.type != "identifier" for p in self._handler.parameters):
             return False
-        return self._count(self._handler, body.kids, 0) > 1
+        found = self._count(self._handler, body.kids, 0)
+        return found > 1 or (holds and found == 1 and any(post(self._flow, statement) for statement in body.kids))
 
     def _count(self, function: Function, statements: list[Node], depth: int) -> int:
         found = 0
         for statement in statements:
             called = self._called(statement)
+            waits = post(self._flow, statement) if called is None else None
+            if waits is not None and depth <= 8:
+                found += any(node in self._flow.answered_at for node in waits.callback.walk())
+                found += self._count(function, _statements(waits.callback.info), depth + 1)
             if called is None or depth > 8:
                 continue
             body = called.function.node.get("body")
-            found += 1
+            found += 1 + sum(1 for a in called.arguments for _ in self._calls_in(a))
             if body is not None and body.type == "statement_block":
                 found += self._count(called.function, body.kids, depth + 1)
             if called.callback is not None:
@@ -179,7 +191,10 @@ class Cutter:
         callback = arguments[-1] if arguments and self._is_callback(arguments[-1]) else None
         if callback is not None and (target is not None or awaited):
             return None
-        given = tuple(arguments[:-1] if callback is not None else arguments)
+        known = callback is None or len(arguments) > len(function.parameters)
+        if not known and not calls_once(function, len(arguments) - 1):
+            return None
+        given = tuple(self._replaced.get(a, a) for a in (arguments[:-1] if callback is not None else arguments))
         return Called(function, node, given, callback, target, returns, awaited)
 
     def _then(self, node: Node) -> Called | None:
@@ -194,7 +209,28 @@ class Cutter:
         function = self._own(inner["function"])
         if function is None:
             return None
-        return Called(function, inner, tuple(inner["arguments"].kids), given[0], None, True, True)
+        arguments = tuple(self._replaced.get(a, a) for a in inner["arguments"].kids)
+        return Called(function, inner, arguments, given[0], None, True, True)
+
+    def _calls_in(self, argument: Node) -> Iterator[Called]:
+        """An argument that is an own function's result, and its arguments that are, the outer ones first."""
+        called = self._called(argument) if argument.type in ("call_expression", "await_expression") else None
+        if called is not None and called.callback is None:
+            yield called
+            for inner in called.arguments:
+                yield from self._calls_in(inner)
+
+    def _first_inside(self, called: Called) -> tuple[Called, Node, Node] | None:
+        """The call that is made first, if it is an argument: with that argument, and the parameter it is for."""
+        for parameter, argument in zip(called.function.parameters, called.arguments, strict=False):
+            inner = next(self._calls_in(argument), None)
+            if inner is None:
+                continue
+            others = [a for a in called.arguments if a is not argument]
+            if any(n.type in ("call_expression", "await_expression") for a in others for n in a.walk()):
+                return None  # which are made one after the other
+            return self._first_inside(inner) or (inner, argument, parameter)
+        return None
 
     def _own(self, callee: Node) -> Function | None:
         """A function of the handler's file, which its parts can call, too."""
@@ -240,16 +276,25 @@ class Cutter:
             called = self._called(statement)
             if called is not None and not following and self._answers(called):
                 called = None
+            waits = post(self._flow, statement) if called is None else None
+            if waits is not None and self._is_opened(waits, function):
+                self._check_last(statement, following, rest)
+                self._wait_for(waits, function)
+                return
             if called is None and not following and self._gives_back(function, statement, rest):
                 return
             if called is None:
                 self._plain(function, statement, rest, following)
                 continue
+            inside = self._first_inside(called)
+            if inside is not None:
+                inner, argument, parameter = inside
+                self._replaced[argument] = parameter
+                again = Rest([parameter], [statement, *following], function, rest, self._awaiting[-1])
+                self._enter(inner, again)
+                return
             if called.callback is not None:
-                if following:
-                    raise Uncut(
-                        f"line {statement.line} goes on while it waits", statement.place, "go on in the callback"
-                    )
+                self._check_last(statement, following, rest)
                 self._enter(called, self._rest_of(called.callback, function, rest))
             elif called.returns:
                 if rest is None:
@@ -262,9 +307,51 @@ class Cutter:
         if rest is not None and not rest.called and self.pieces[-1].role is not Role.END and not rest.names:
             self._resume(rest)
 
+    def _check_last(self, statement: Node, following: list[Node], rest: Rest | None) -> None:
+        """Nothing is done while it waits for the callback."""
+        if following or _pending(rest) is not None:
+            raise Uncut(f"line {statement.line} goes on while it waits", statement.place, "go on in the callback")
+
+    def _is_opened(self, waits: Post, function: Function) -> bool:
+        """Its callback answers, or goes on with what is to be cut."""
+        body = waits.callback["body"]
+        if self.pieces[-1].role is Role.END:
+            return False
+        return self._answers_with(body) or self._mentions_rest(body) or self._count(function, [waits.call], 0) > 0
+
+    def _wait_for(self, waits: Post, function: Function) -> None:
+        """What comes then is the callback's."""
+        callback = waits.callback.info
+        given = [a for a in waits.call["arguments"].kids if a is not waits.callback]
+        said = [waits.call["function"], *given]
+        if self.pieces[-1].role is Role.START:
+            for node in given:
+                if any(self._is_elsewhere(n) for n in self._inner(node)):
+                    raise Uncut(f"line {node.line} waits by what is of the request or of state", node.place,
+                                "name it before")  # fmt: skip
+            self.pieces[0].name = self.pieces[0].name or self._handler.name
+            self.pieces.append(Piece(Role.STEP, waits.name, function=function))
+        piece = self.pieces[-1]
+        piece.waits = True
+        if waits.function is not None:
+            piece.called.append(waits.function)
+        for node in said:
+            self._check_names(node)
+        names = [self._said(name) for name in callback.parameters]
+        resolve = "resolve" if len(names) < 2 else "(...given) => resolve(given)"
+        left = f"const {names[0] if len(names) == 1 else '[' + ', '.join(names) + ']'} = " if names else ""
+        self._replaced_by[waits.callback] = resolve
+        text = f"{left}await new Promise((resolve) => {self._text(waits.call)});"
+        for name in callback.parameters:
+            self._means(name)
+        self._add(Line(text, said, tuple(names)))
+        body = waits.callback["body"]
+        statements = body.kids if body.type == "statement_block" else [body]
+        self._resume(Rest([], statements, callback, None, called=True))
+
     def _answers(self, called: Called) -> bool:
         """The call of an own function that is given the response: it answers."""
-        given = any(a.type == "identifier" and a.text == self._response for a in called.arguments)
+        given = bool(self._response) and any(self._role(a) == self._response for a in called.arguments)
         return given and called.callback is None and self._count(called.function, _statements(called.function), 0) == 0
 
     def _gives_back(self, function: Function, statement: Node, rest: Rest | None) -> bool:
@@ -339,7 +426,7 @@ class Cutter:
 
     def _check_names(self, node: Node) -> None:
         """Its names mean what they meant where it was written."""
-        for inner in node.walk():
+        for inner in self._inner(node):
             binding = inner.binding
             if inner.type not in ("identifier", "shorthand_property_identifier") or binding is None:
                 continue
@@ -351,10 +438,11 @@ class Cutter:
     def _plain(self, function: Function, statement: Node, rest: Rest | None, following: list[Node]) -> None:
         """A statement that calls none of the functions, in the part that is being made."""
         piece = self.pieces[-1]
-        if rest is not None and not rest.called and any(n.type == "return_statement" for n in _own_nodes(statement)):
+        pending = _pending(rest)
+        if pending is not None and any(n.type == "return_statement" for n in _own_nodes(statement)):
             raise Uncut(f"line {statement.line} ends it early", statement.place, "end it in the handler")
         if piece.role is Role.STEP and self._answers_with(statement):
-            if self._returns_elsewhere(function):
+            if pending is not None:
                 why = f"line {statement.line} uses the response between its calls"
                 remedy = f"let {function.name or 'it'} return what it finds, and answer in the handler"
                 raise Uncut(why, statement.place, remedy)
@@ -426,20 +514,22 @@ class Cutter:
             raise Uncut(f"line {called.call.line} calls {function.name} when it answers", called.call.place)
         given: list[tuple[Node, Node]] = []
         for parameter, argument in zip(function.parameters, called.arguments, strict=False):
-            if argument.type == "identifier" and argument.text in (self._request, self._response):
-                if parameter.text != argument.text:
-                    if not _used(function, parameter):
-                        continue
-                    where = argument.place
-                    raise Uncut(f"line {argument.line} calls the request {parameter.text}", where, "call it the same")
+            role = self._role(argument)
+            if role:
+                if parameter.binding is None or parameter.binding.assigned:
+                    raise Uncut(f"line {argument.line} hands the {role} on, and it is changed", argument.place)
+                self._framework[parameter.binding] = self._called_as[parameter.binding] = role
                 continue
             given.append((parameter, argument))
         self._check_given(given)
+        first = len(self.pieces) == 1 and not self.pieces[0].name
+        if first and self._handler.name and self.pieces[0].lines:
+            self.pieces[0].name, first = self._handler.name, False
         # What looks at state or at the request belongs to what calls, all else to what is called.
         for parameter, argument in given:
             if any(self._is_elsewhere(n) for n in argument.walk() if n.type == "identifier"):
                 self._give(parameter, argument)
-        if len(self.pieces) == 1 and not self.pieces[0].name:
+        if first:
             self.pieces[0].name, self.pieces[0].function = function.name, function
         elif self.pieces[-1].role is Role.START or self.pieces[-1].name != function.name:
             self.pieces.append(Piece(Role.STEP, function.name, function=function))
@@ -454,7 +544,7 @@ class Cutter:
             self._check_names(argument)
         for parameter, own in given:
             for _, argument in given:
-                used = [n for n in argument.walk() if n.type in _NAMES and n.binding is not None]
+                used = [n for n in self._inner(argument) if n.type in _NAMES and n.binding is not None]
                 if argument is not own and any(self._said(n) == self._said(parameter) for n in used):
                     if own.type == "identifier" and self._said(own) == self._said(parameter):
                         continue  # it has the value that it had
@@ -526,25 +616,27 @@ class Cutter:
 
     def _is_elsewhere(self, node: Node) -> bool:
         """The request, or a variable of the module that is no function."""
-        if node.text == self._request:
+        if self._role(node):
             return True
         binding = node.binding
-        if binding is None or not binding.scope.function.module:
+        if node.type != "identifier" or binding is None or not binding.scope.function.module:
             return False
         return not all(isinstance(value.target, Func) for value in self._flow.values.get(binding, set()))
 
     def _argument(self, function: Function, index: int, argument: Node, piece: Piece) -> str:
         """An argument as its part says it: of the request only what the function reads of it."""
-        if argument.type != "identifier" or argument.text not in (self._request, self._response):
+        role = self._role(argument)
+        if not role:
             return self._text(argument)
         if piece.role is Role.START:
-            return argument.text
+            return role
         parameter = function.parameters[index] if index < len(function.parameters) else None
         if parameter is None or not _used(function, parameter):
             return "undefined"
         fields = _fields(function, parameter)
-        if argument.text == self._response or fields is None:
-            why = f"line {argument.line} hands the {'response' if argument.text == self._response else 'request'} on"
+        if role != self._request or fields is None:
+            what = {self._request: "request", self._response: "response"}.get(role, role)
+            why = f"line {argument.line} hands the {what} on"
             raise Uncut(why, argument.place, "hand on what it needs of it")
         if HEADER[0] in fields:
             self.asked.add(function)
@@ -568,19 +660,39 @@ class Cutter:
         return "\n".join([text.split("\n")[0], *(part.removeprefix(indent) for part in text.split("\n")[1:])])
 
     def _renamed(self, node: Node) -> str:
-        """Its text, with names as the parts call them."""
+        """Its text, with names as the parts call them, and what stands for calls that have been made."""
         pieces: list[bytes] = []
         at = node.start
-        for inner in node.walk() if self._called_as else ():
-            if inner.binding in self._called_as and inner.type in (*_NAMES, _SHORT_PATTERN):
-                said = self._called_as[inner.binding]
-                name = said if inner.type == "identifier" else f"{inner.text}: {said}"
-                pieces += [self._data[at : inner.start], name.encode()]
+        todo = [node]
+        while todo:
+            inner = todo.pop()
+            said = self._replaced_by.get(inner)
+            if inner in self._replaced and inner is not node:
+                said = self._said(self._replaced[inner])
+            elif inner.binding in self._called_as and inner.type in (*_NAMES, _SHORT_PATTERN):
+                name = self._called_as[inner.binding]
+                said = name if inner.type == "identifier" else f"{inner.text}: {name}"
+            if said is None:
+                todo += reversed(inner.kids)
+            else:
+                pieces += [self._data[at : inner.start], said.encode()]
                 at = inner.end
         return b"".join([*pieces, self._data[at : node.end]]).decode()
 
+    def _inner(self, node: Node) -> Iterator[Node]:
+        """It and what is in it, parameters in the place of calls that have been made."""
+        todo = [node]
+        while todo:
+            at = self._replaced.get(inner, inner) if (inner := todo.pop()) is not node else inner
+            yield at
+            todo += reversed(at.kids)
+
+    def _role(self, node: Node) -> str:
+        """What the handler calls it, if it is something that the handler was given by the framework."""
+        return self._framework.get(node.binding, "") if node.type in _NAMES and node.binding is not None else ""
+
     def _uses(self, node: Node, name: str) -> bool:
-        return bool(name) and any(n.type in _NAMES and n.text == name for n in node.walk())
+        return bool(name) and any(self._role(n) == name for n in self._inner(node))
 
     def _answers_with(self, node: Node) -> bool:
         """It uses the response, or hands the request on to others."""
@@ -598,7 +710,7 @@ class Cutter:
                     root = at
                     while root.type in ("member_expression", "call_expression"):
                         root = root["object"] if root.type == "member_expression" else root["function"]
-                    if root.text == self._response:
+                    if self._role(root) and self._role(root) == self._response:
                         return at["property"].text
         return "send"
 
@@ -615,9 +727,9 @@ class Cutter:
                     for name in self._names(node):
                         if name in declared and name not in given:
                             needed[name] = None
-                        if name == self._request and piece.role is Role.STEP and REQUEST not in line.text:
-                            raise Uncut(f"line {node.line} uses the request between its calls", node.place,
-                                        "take what it needs of it in the handler")  # fmt: skip
+                    if piece.role is Role.STEP and REQUEST not in line.text and self._uses(node, self._request):
+                        raise Uncut(f"line {node.line} uses the request between its calls", node.place,
+                                    "take what it needs of it in the handler")  # fmt: skip
                 if REQUEST in line.text and self.fields and piece.role is Role.STEP:
                     needed[REQUEST] = None
                 given |= set(line.gives)
@@ -627,7 +739,7 @@ class Cutter:
     def _names(self, node: Node) -> list[str]:
         """What it uses; what it declares has no value before it."""
         declared = {id(each) for each in _declares(node)}
-        used = (n for n in node.walk() if n.type in _NAMES and n.binding is not None and id(n) not in declared)
+        used = (n for n in self._inner(node) if n.type in _NAMES and n.binding is not None and id(n) not in declared)
         return list(dict.fromkeys(self._said(n) for n in used))
 
     def travelling(self) -> list[list[str]]:
@@ -649,7 +761,8 @@ class Cutter:
         functions = {piece.function for piece in self.pieces} | {self._handler}
         for binding, values in self._flow.values.items():
             inside = any(f is not None and binding.scope.function.within(f) for f in functions)
-            if self._called_as.get(binding, binding.name) == name and inside:
+            here = self._called_as.get(binding, binding.name) == name or self._current.get(name) is binding
+            if here and inside:
                 for value in values:
                     if not self._plain_value(value, set()):
                         why = f"{name} cannot travel in a message: it may be more than plain data"
@@ -681,8 +794,7 @@ class Cutter:
         answers and ends, or leaves them alone."""
         asked = any(self._uses(node, self._request) for line in self.pieces[-1].lines for node in line.nodes)
         for node in (inner for line in self.pieces[0].lines for top in line.nodes for inner in top.walk()):
-            framework = node.type in _NAMES and node.text and node.text in (self._response, self._next)
-            if framework and not _leaves(node):
+            if self._role(node) and self._role(node) != self._request and not _leaves(node):
                 raise Uncut(f"line {node.line} begins the answer before it waits", node.place, "do it where it answers")
             changed = _changed(node)
             if changed is not None and self._uses(changed, self._request):
@@ -694,7 +806,7 @@ class Cutter:
     def _check_handed(self, call: Node) -> None:
         """A function that is given the request may change it."""
         for index, argument in enumerate(call["arguments"].kids):
-            if argument.type != "identifier" or argument.text != self._request:
+            if self._role(argument) != self._request:
                 continue
             for function in self._flow.called_at.get(call, ()):
                 parameter = function.parameters[index] if index < len(function.parameters) else None
@@ -766,6 +878,15 @@ def _leaves(node: Node) -> bool:
             return at.parent is not None and at.parent.type not in FUNCTIONS
         at = at.parent
     return False
+
+
+def _pending(rest: Rest | None) -> Node | None:
+    """What is still to be done when a function that is written out returns."""
+    while rest is not None and not rest.called:
+        if rest.names or rest.statements:
+            return [*rest.names, *rest.statements][0]
+        rest = rest.outer
+    return None
 
 
 def _statements(function: Function) -> list[Node]:
