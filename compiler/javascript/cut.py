@@ -114,6 +114,10 @@ class Cutter:
         self._request, self._response, self._next = [*names, "", "", ""][:3]
         self._framework = {p.binding: p.text for p in handler.parameters if p.binding is not None}
         """What the handler was given, also where own functions are handed it."""
+        self._early_ends: list[tuple[Node, int, Rest]] = []
+        """Statements that go on early, the part they are in, and with what they go on."""
+        self._resumed: list[tuple[Rest, int, int]] = []
+        """After which part and which of its lines."""
         self._replaced_by: dict[Node, str] = {}
         self._replaced: dict[Node, Node] = {}
         """Calls in arguments -> the parameter that has the result."""
@@ -263,6 +267,7 @@ class Cutter:
             end = body.kids[-1] if body.kids else body
             raise Uncut(f"line {end.line} is the last thing that it does, and does not answer", end.place)
         self._check_first()
+        self._check_early()
         if not 3 <= len(self.pieces) <= PIECES_MAX:
             raise Uncut("has too few parts or too many", self._handler.node.place)
 
@@ -397,6 +402,7 @@ class Cutter:
         self._resume(rest)
 
     def _resume(self, rest: Rest) -> None:
+        self._resumed.append((rest, len(self.pieces) - 1, len(self.pieces[-1].lines)))
         self._awaiting.append(rest.awaited)
         self._walk(rest.function, rest.statements, rest.outer)
         self._awaiting.pop()
@@ -477,6 +483,7 @@ class Cutter:
         given = [self._text(a) for a in call["arguments"].kids]
         sends = {self._said(n): given[i] if i < len(given) else "undefined" for i, n in enumerate(rest.names)}
         assert condition is not None
+        self._early_ends.append((statement, len(self.pieces) - 1, rest))
         return Line(f"if {self._text(condition)} return ", [statement], (), sends, ";")
 
     def _mentions_rest(self, node: Node) -> bool:
@@ -802,6 +809,14 @@ class Cutter:
                 raise Uncut(why, node.place, "keep it in a variable")
             if asked and node.type == "call_expression":
                 self._check_handed(node)
+
+    def _check_early(self) -> None:
+        """What goes on early goes on with the next part, and with all of it."""
+        for statement, index, rest in self._early_ends:
+            end = (index, len(self.pieces[index].lines))
+            if not any(end == (after, lines) for resumed, after, lines in self._resumed if resumed is rest):
+                why = f"line {statement.line} goes on early"
+                raise Uncut(why, statement.place, "go on at the end, or answer there")
 
     def _check_handed(self, call: Node) -> None:
         """A function that is given the request may change it."""

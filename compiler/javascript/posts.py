@@ -15,7 +15,7 @@ from compiler.javascript.unanswered import LOOPS, OFTEN
 from compiler.javascript.values import Lib
 
 ONCE = {
-    "fs": names("readFile readdir stat lstat access exists realpath"),
+    "fs": names("readFile access exists realpath"),
     "dns": names("lookup resolve resolve4 resolve6 reverse"),
     "crypto": names("randomBytes randomInt pbkdf2 scrypt"),
     "zlib": names("gzip gunzip deflate inflate brotliCompress brotliDecompress"),
