@@ -7,6 +7,7 @@ Knows no syntax: where a body begins and ends it is told.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from liquefy.graph import OUTPUT
 
 ASSETS_MAX = 20_000
 """Files of a service's folder that go along; as many as a bundle takes."""
+
+TEXTS_MAX = 64
+"""Sources of which it is remembered where their lines begin."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,15 @@ def _cut(
 
 def offset(text: str, place: Place) -> int:
     """Of a place's line and column in the text of its file."""
-    position = 0
-    for _ in range(place.line - 1):
-        position = text.index("\n", position) + 1
-    return position + place.column - 1
+    return _beginnings(text)[place.line - 1] + place.column - 1
+
+
+@functools.lru_cache(maxsize=TEXTS_MAX)
+def _beginnings(text: str) -> list[int]:
+    """Where each line begins."""
+    found = [0]
+    position = text.find("\n")
+    while position >= 0:
+        found.append(position + 1)
+        position = text.find("\n", position + 1)
+    return found

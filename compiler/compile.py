@@ -124,7 +124,7 @@ def _javascript_folder(path: Path) -> Path:
 
 
 def _python(folder: Path, entry: str, app: str | None) -> Program:
-    program: Program = _part("python").compile(folder, entry, app)
+    program: Program = deeply(lambda: _part("python").compile(folder, entry, app))
     return _with_reads(replace(program, app=app or program.app))
 
 

@@ -44,6 +44,11 @@ DEPTH_MAX = 40
 """Calls inside calls that are followed; deeper ones are not seen."""
 STEPS_MAX = 60_000
 """Statements that are looked at for one handler, or while the service loads; beyond, it is kept in one process."""
+WORK_MAX = 300_000
+"""Expressions and calls that are looked at while the service loads and for all handlers together, each again for
+every way that leads to it and for what may be many things (`memory.THINGS_A_STEP`); beyond, it is kept in one
+process."""
+TOO_MUCH = "is where what may happen became too much to be followed"
 
 Names = dict[str, Atoms]
 
@@ -134,11 +139,16 @@ class Machine:
         """How often own functions were called while the service loaded."""
         self.changed = False
         self.steps = 0
+        self.work = 0
+        """Counts to WORK_MAX."""
+        self.gave_up = False
         self._shown: frozenset[str] | None = None
         self._memo: dict[tuple[object, ...], Atoms] = {}
         self.unstorable: dict[str, str] = {}
         """Variables that hold what a library made and a request changes, and what it is."""
         self._active: dict[tuple[object, ...], Atoms] = {}
+        self._again: set[tuple[object, ...]] = set()
+        """Of what is being run, what was called again meanwhile."""
 
     # Modules
 
@@ -186,6 +196,7 @@ class Machine:
         self.steps = 0
         self._memo.clear()
         self._active.clear()
+        self._again.clear()
         return self.recorder
 
     def hazard(self, harm: Harm, what: str, where: Place, remedy: str = "") -> None:
@@ -229,11 +240,22 @@ class Machine:
     def here(self, node: ast.AST) -> Place:
         return place(self.frames[-1].module, node)
 
+    def exhausted(self, node: ast.AST) -> bool:
+        """Whether no more is looked at, told once for the whole service: at the place where it became too much."""
+        if self.work <= WORK_MAX:
+            return False
+        if not self.gave_up:
+            self.gave_up = True
+            self.hazards[Hazard(Harm.OPAQUE, TOO_MUCH, self.here(node), remedies.TOO_DEEP)] = None
+        return True
+
     # Statements
 
     def block(self, statements: Iterable[ast.stmt], frame: Frame) -> None:
         for statement in statements:
             self.steps += 1
+            if self.exhausted(statement):
+                return
             if self.steps > STEPS_MAX:
                 where = place(frame.module, statement)
                 self.hazard(Harm.OPAQUE, "is too entangled to be followed", where, remedies.TOO_DEEP)
@@ -280,10 +302,14 @@ class Machine:
             self.hazard(hazard.harm, hazard.what, hazard.place, hazard.remedy)
         bound = function.bound if function.bound is not None else NOTHING
         key = (info.node, id(info.scope), bound, args.key(), self.loading)
+        self.work += 1
         if key in self._active:
+            self._again.add(key)
             return self._active[key] or PLAIN
         if not self.loading and key in self._memo:
             return self._memo[key]
+        if self.exhausted(info.node):
+            return PLAIN
         if len(self.frames) > DEPTH_MAX:
             where = place(info.module, info.node)
             self.hazard(Harm.OPAQUE, "calls too deep to be followed", where, remedies.TOO_DEEP)
@@ -292,10 +318,11 @@ class Machine:
         if "cached" in info.decorators and not self.loading:
             self._remembered(info, bound, args)
         returns = self._run(info, bound, args)
-        if returns and not self.loading and self._active[key] != returns:
+        if returns and not self.loading and key in self._again:
             self._active[key] = returns
             returns |= self._run(info, bound, args)
         del self._active[key]
+        self._again.discard(key)
         self._memo[key] = returns
         return returns
 
@@ -401,7 +428,9 @@ def joined(names: list[Names]) -> Names:
     result = dict(names[0])
     for other in names[1:]:
         for name, value in other.items():
-            result[name] = result.get(name, NOTHING) | value
+            mine = result.get(name, NOTHING)
+            if mine is not value:  # most names no branch has touched
+                result[name] = mine | value
     return result
 
 

@@ -49,7 +49,11 @@ _BUILTINS = frozenset(dir(builtins))
 
 def evaluate(m: Machine, node: ast.expr, frame: Frame) -> Atoms:
     handler = _EXPRESSIONS.get(type(node))
-    return handler(m, node, frame) if handler is not None else PLAIN
+    if handler is None:
+        return PLAIN
+    found = handler(m, node, frame)
+    m.work += 1 + len(found) // memory.THINGS_A_STEP
+    return found
 
 
 def truth(m: Machine, node: ast.expr, frame: Frame) -> None:

@@ -6,7 +6,6 @@ Knows neither statements nor libraries.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -51,6 +50,10 @@ PROCESS_WIDE = ("logging.",)
 
 ELEMENTS_DEPTH_MAX = 8
 """Containers inside containers that are looked into when a value is handed on."""
+
+THINGS_A_STEP = 3
+"""So many things that a value may be, or classes that are asked for what an operator does, count as one expression
+that is looked at."""
 
 ANY = "*"
 """Stands for an attribute whose name is computed."""
@@ -260,7 +263,7 @@ def store(m: Machine, obj: Obj, value: Atoms, where: Place) -> None:
         obj.mixed = m.changed = True
     if m.loading:
         value = _without_parts_of_none(value)
-    _contents(value, inside, obj, 0, m.loading)
+    _contents(m, value, inside, obj, 0)
     if obj.live and not m.loading:
         keep_check(m, value, where, obj.root())
         for atom in value | frozenset(inside):
@@ -290,8 +293,9 @@ def _without_parts_of_none(value: Atoms) -> Atoms:
     return frozenset(a for a in value if not (isinstance(a, Part) and not a.obj.roots()))
 
 
-def _contents(value: Iterable[Atom], found: set[Atom], into: Obj, depth: int, loading: bool) -> None:
+def _contents(m: Machine, value: Atoms, found: set[Atom], into: Obj, depth: int) -> None:
     """What can be reached from `value` and may be another's, and the own classes in it."""
+    m.work += len(value) // THINGS_A_STEP
     for atom in value:
         if isinstance(atom, Ref) and not atom.obj.live and into.live:
             if atom.obj.cls is not None:
@@ -299,13 +303,13 @@ def _contents(value: Iterable[Atom], found: set[Atom], into: Obj, depth: int, lo
             into.classes |= atom.obj.classes
             if depth < ELEMENTS_DEPTH_MAX:
                 inner = atom.obj.elements.union(*atom.obj.attrs.values()) if atom.obj.attrs else atom.obj.elements
-                _contents(inner, found, into, depth + 1, loading)
+                _contents(m, inner, found, into, depth + 1)
             continue
         if isinstance(atom, Ref) and atom.obj.cls is not None:
             into.classes.add(atom.obj.cls)
         if isinstance(atom, Part):
             into.classes |= atom.obj.classes
-        if (isinstance(atom, Const) and loading) or not isinstance(atom, Plain | Const | Scalar) or not into.live:
+        if (isinstance(atom, Const) and m.loading) or not isinstance(atom, Plain | Const | Scalar) or not into.live:
             found.add(atom)
 
 
@@ -349,7 +353,9 @@ def keep_check(m: Machine, value: Atoms, where: Place, name: str) -> None:
     seen: set[Obj] = set()
     todo = [value]
     while todo:
-        for atom in todo.pop():
+        atoms = todo.pop()
+        m.work += len(atoms) // THINGS_A_STEP
+        for atom in atoms:
             what = ""
             if isinstance(atom, Req) and atom.path in ((), ("headers",), ("query",), ("cookies",)):
                 what = "a request"
@@ -386,6 +392,7 @@ def consume(
     if m.loading:
         return
     seen = {} if seen is None else seen
+    m.work += len(value) // THINGS_A_STEP
     for atom in value:
         if isinstance(atom, Ref):
             if seen.get(atom.obj, depth + 1) <= depth:
@@ -454,8 +461,8 @@ def walk(m: Machine, value: Atoms, where: Place) -> Atoms:
     """Goes through all of it."""
     given: Atoms = NOTHING
     for atom in value:
-        for name in ("__iter__", "__aiter__", "__next__", "__anext__"):
-            inner = special(m, atom, name) if isinstance(atom, Ref | Part) else NOTHING
+        for name in ("__iter__", "__aiter__", "__next__", "__anext__") if _of_own_class(atom) else ():
+            inner = special(m, atom, name)
             given |= elements(inner) | (inner if "next" in name else NOTHING)
         if isinstance(atom, Ref) and atom.obj.live and atom.obj.kind != "lib":
             record(m, atom.obj, Mode.WALK, where)
@@ -680,9 +687,13 @@ def library_entry(m: Machine, obj: Obj, name: str | None, where: Place) -> Atoms
 def by_class(m: Machine, value: Atoms, *names: str) -> None:
     """Protocols call what own classes define for them: hashes, truth."""
     for atom in value:
-        if isinstance(atom, Ref | Part):
+        if _of_own_class(atom):
             for name in names:
                 special(m, atom, name, *((frozenset({atom}),) if name == "__eq__" else ()))
+
+
+def _of_own_class(atom: Atom) -> bool:
+    return bool(atom.obj.cls is not None if isinstance(atom, Ref) else isinstance(atom, Part) and atom.obj.classes)
 
 
 def hashed(m: Machine, key: Atoms) -> None:
@@ -759,7 +770,8 @@ def special(m: Machine, atom: Atom, name: str, *given: Atoms) -> Atoms:
     if isinstance(atom, Ref) and atom.obj.cls is not None:
         classes = [atom.obj.cls]
     elif isinstance(atom, Part):
-        classes = sorted(atom.obj.classes, key=lambda c: c.path)
+        m.work += len(atom.obj.classes) // THINGS_A_STEP
+        classes = sorted((cls for cls in atom.obj.classes if cls.homes(name)), key=lambda c: c.path)
     found: Atoms = NOTHING
     for cls in classes:
         for inner in cls.find(name):

@@ -235,8 +235,15 @@ class Class:
     node: ast.ClassDef
     metas: Atoms = frozenset()
     """What stands as its metaclass."""
+    _lineage: tuple[Class, ...] = ()
 
-    def lineage(self) -> list[Class]:
+    def lineage(self) -> tuple[Class, ...]:
+        """Itself and all that it comes from; what a class comes from does not change."""
+        if not self._lineage:
+            self._lineage = tuple(self._found_lineage())
+        return self._lineage
+
+    def _found_lineage(self) -> list[Class]:
         found = [self]
         for base in self.bases:
             for atom in base:
@@ -255,7 +262,8 @@ class Class:
         ]
 
     def find(self, name: str) -> Atoms:
-        return NOTHING.union(*(scope.names[name] for scope in self.homes(name)))
+        homes = self.homes(name)
+        return NOTHING.union(*(scope.names[name] for scope in homes)) if homes else NOTHING
 
     def homes(self, name: str) -> list[Scope]:
         """The scopes that the name may be found in, the first that surely has it last."""
@@ -286,6 +294,8 @@ class Module:
     stars: list[str] = field(default_factory=list)
     """Libraries all of whose names are imported."""
     loaded: bool = False
+    places: dict[ast.AST, Place] = field(default_factory=dict)
+    """Where its nodes are, of those that were asked for: most are asked for again."""
 
     def __post_init__(self) -> None:
         self.scope = Scope("module", self.name, self, None, True)

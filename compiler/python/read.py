@@ -97,7 +97,11 @@ def is_script(path: Path, packages: set[str]) -> bool:
 
 
 def place(module: Module, node: ast.AST) -> Place:
-    return Place(module.file, getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1)
+    found = module.places.get(node)
+    if found is None:
+        found = Place(module.file, getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1)
+        module.places[node] = found
+    return found
 
 
 def absolute(module: Module, name: str | None, level: int) -> str:

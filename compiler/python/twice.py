@@ -194,5 +194,5 @@ def _has_methods(atom: Atom) -> bool:
     """Whether it is of a class of the service, with methods that may change it."""
     if not isinstance(atom, Ref) or atom.obj.cls is None:
         return False
-    classes: list[Class] = atom.obj.cls.lineage()
+    classes: tuple[Class, ...] = atom.obj.cls.lineage()
     return any(isinstance(a, Func) for cls in classes for value in cls.scope.names.values() for a in value)

@@ -61,6 +61,7 @@ class Names:
         self._touching: dict[Function, bool] = {}
         self._framed: dict[Function, bool] = {}
         self._reaching: dict[Function, frozenset[Function]] = {}
+        self._locals: dict[Function, set[str]] = {}
 
     # What is called
 
@@ -88,7 +89,7 @@ class Names:
 
     def own_function(self, function: Function, node: ast.expr) -> Function | None:
         """The function of a module that is called so: as it was written, if a decorator of the service wraps it."""
-        if isinstance(node, ast.Name) and node.id in statements.locals_of(function):
+        if isinstance(node, ast.Name) and node.id in self._own_names(function):
             return None
         atoms = self.resolve(function, node)
         atom = next(iter(atoms), None) if len(atoms) == 1 else None
@@ -101,6 +102,11 @@ class Names:
         if info.node.decorator_list and info is atom.info:  # type: ignore[union-attr]
             return None
         return None if any(isinstance(n, ast.Yield | ast.YieldFrom) for n in ast.walk(info.node)) else info
+
+    def _own_names(self, function: Function) -> set[str]:
+        if function not in self._locals:
+            self._locals[function] = statements.locals_of(function)
+        return self._locals[function]
 
     def resolve(self, function: Function, node: ast.expr) -> Atoms:
         """What a name of the module, or of a module in it, stands for."""
@@ -120,7 +126,7 @@ class Names:
         first = node
         while isinstance(first, ast.Attribute):
             first = first.value
-        if not isinstance(first, ast.Name) or first.id in statements.locals_of(function):
+        if not isinstance(first, ast.Name) or first.id in self._own_names(function):
             return NOTHING
         assert isinstance(node, ast.Name | ast.Attribute)
         around = _around(function, first.id)
@@ -166,7 +172,7 @@ class Names:
         if not isinstance(node, ast.Name | ast.Attribute):
             return False
         atoms = self._global(function, node)
-        if isinstance(node, ast.Name) and node.id not in statements.locals_of(function):
+        if isinstance(node, ast.Name) and node.id not in self._own_names(function):
             scope = _around(function, node.id) or function.module.scope
             if f"{scope.path}.{node.id}" in self._state:
                 return True
