@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from controller.desk import Desk
 from controller.events import CountDead, DropDead, Failed, FindDead, ReadContext, ReadDead, ReadKeys
 from controller.naming import Meant, graph_named, meant
+from liquefy import snapshots
 from liquefy.errors import BadFrame, UserError
 from liquefy.letters import DeadLetter, decode_letter
 from liquefy.liquid.shown import readable
@@ -173,18 +174,27 @@ def _shown(packed: bytes) -> Any:
         value = unpack(packed)
     except BadFrame:
         return repr(packed)
+    if isinstance(value, str) and snapshots.is_snapshot(value):
+        return _plain(snapshots.readable(value))
     captured = readable(value) if isinstance(value, bytes) else None  # of a compiled service
     return _plain(value if captured is None else captured)
 
 
 def _plain(value: Any) -> Any:
     """Made of what every program can read; the rest as Python writes it."""
-    if value is None or isinstance(value, (str, bool, float)):
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):
         return int(value) if -(2**63) <= value < 2**64 else repr(value)
     if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {_text(str(name)): _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return repr(value)
+
+
+def _text(value: str) -> str:
+    """As it can be encoded: texts of JavaScript may have half a letter."""
+    return value.encode("utf-8", "replace").decode()

@@ -19,6 +19,7 @@ from compiler.compile import compile_source
 from compiler.javascript.emit import emit
 from compiler.javascript.instrument import Guard, instrument
 from compiler.program import Entry, Fluxion, Group, Keeping, Program, Role, Stream
+from liquefy import snapshots
 
 DRIVE = Path(__file__).parent / "javascript" / "drive.mjs"
 NODE = shutil.which("node") or ""
@@ -105,6 +106,41 @@ def test_whole_state_goes_from_process_to_process(tmp_path: Path) -> None:
         assert json.loads(cluster.ask("app", "/b")["body"]) == [2, ["/a!1", "/b!2"], 2, True]
         assert json.loads(cluster.ask("app", "/b")["body"]) == [3, ["/a!1", "/b!2", "/b!3"], 2, True]
         assert json.loads(cluster.ask("app", "/c")["body"])[0] == 4
+
+
+def test_what_is_remembered_can_be_read(tmp_path: Path) -> None:
+    source = """'use strict';
+        class Todo { constructor(t) { this.title = t; } }
+        const kept = {};
+        function handle() {
+          const todo = new Todo('a');
+          Object.assign(kept, {
+            todo, again: todo, list: [1, 'a', null, undefined, NaN, 10n, true], map: new Map([['k', new Set([1])]]),
+            objects: new Map([[todo, 1]]), date: new Date(0), invalid: new Date(NaN), pattern: /a+/g, bytes: Buffer.from('hi'),
+            holes: [1, , 3], error: new TypeError('no'), handle, self: kept, bare: Object.assign(Object.create(null), { x: 1 }),
+            half: '\\ud800', ['__proto__x']: 1, frozen: Object.freeze({ y: 2 }),
+          });
+          return 1;
+        }
+        """
+    program = whole({"app.js": source + HTTP}, ("app.kept",))
+    with nodes(program, tmp_path / "b", 1) as cluster:
+        assert cluster.ask("app", "/")["body"] == "1"
+        text = cluster.contexts[""]["state"]
+    assert snapshots.is_snapshot(text)
+    kept = snapshots.readable(text)["app.kept"]
+    todo = {"<app.Todo>": {"title": "a"}}
+    error = kept.pop("error")
+    assert error["<TypeError>"]["message"] == "no"
+    assert kept == {
+        "todo": todo, "again": todo, "list": [1, "a", None, "<undefined>", "<NaN>", "10n", True],
+        "map": {"<Map>": {"k": {"<Set>": [1]}}}, "objects": {"<Map>": [[todo, 1]]},
+        "date": "<Date 1970-01-01T00:00:00.000+00:00>", "invalid": "<Date Invalid>", "pattern": "/a+/g",
+        "bytes": {"<Buffer>": "aGk="}, "holes": {"0": 1, "2": 3, "...": []}, "handle": "<app.handle>", "self": "...",
+        "bare": {"x": 1}, "half": "\ud800", "__proto__x": 1, "frozen": {"y": 2},
+    }  # fmt: skip
+    assert snapshots.readable('{"roots":{"entry":{"visits":1}},"nodes":[]}') == {"visits": 1}
+    assert snapshots.readable('{"roots":12') == '{"roots":12'
 
 
 def test_what_is_made_once_is_made_once(tmp_path: Path) -> None:
