@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compiler import remedies
 from compiler.facts import NOWHERE, Facts, Harm, Hazard, Initial, KeyOf, Mode, Place, Start, Unit, Variable
@@ -25,6 +25,9 @@ RESERVED = {APP, "input", "output"}
 
 _TEXTS = ("", "text")
 """Conversions whose results are found under the same key as what is not converted."""
+
+REASONS_MAX = 6
+"""Against a key, that are told of one group: one for each of its variables."""
 
 _KEY_PART = re.compile(r"[A-Za-z0-9_-]+")
 _CHANGES = (Mode.WRITE, Mode.ESCAPE)
@@ -268,11 +271,11 @@ def _keeping(
         return Keeping.NONE, {}, ""
     if len(reaches) > len(cluster) and any(touch.use.variable in state for touch in reaches[-1].touches):
         return Keeping.WHOLE, {}, "every request runs through code that touches its state"
-    keys, against = _keys(cluster, held, state)
-    if against is None:
+    keys, against = _keys(what, cluster, held, state)
+    if not against:
         return Keeping.KEYED, keys, ""
-    kept.append(Kept(what, *against))
-    return Keeping.WHOLE, {}, against[0]
+    kept += against
+    return Keeping.WHOLE, {}, against[0].why
 
 
 def _reasons(what: str, hazards: list[Hazard]) -> list[Kept]:
@@ -298,29 +301,40 @@ def _with_file(reason: Kept) -> str:
 
 
 def _keys(
-    cluster: list[_Member], held: tuple[str, ...], state: dict[str, Variable]
-) -> tuple[dict[str, tuple[str, str]], tuple[str, Place, str] | None]:
-    """The key of each member, or what is against it: why, where, and what would free it."""
+    what: str, cluster: list[_Member], held: tuple[str, ...], state: dict[str, Variable]
+) -> tuple[dict[str, tuple[str, str]], list[Kept]]:
+    """The key of each member, or what is against it."""
     for member in cluster:
         if member.name == APP:
             why = "requests whose handler cannot be told apart touch it"
             place = member.starts[0].place if member.starts else NOWHERE
-            return {}, (why, place, remedies.NOT_TOLD_APART)
+            return {}, [Kept(what, why, place, remedies.NOT_TOLD_APART)]
     for variable in (state[v] for v in held):
         if variable.initial is Initial.ONCE:
             why = f"{variable.name} is {variable.detail or 'made once, when the service starts'}"
-            return {}, (why, variable.place, remedies.of_variable(variable))
+            return {}, [Kept(what, why, variable.place, remedies.of_variable(variable))]
     keys: dict[str, KeyOf] = {}
+    found: dict[str, Kept] = {}
     for member in cluster:
         for touch in sorted(member.reach.touches, key=_in_order):
             if touch.use.variable not in state:
                 continue
             against = _against(touch, keys.get(member.name), next(iter(keys.values()), None), state)
-            if against is not None:
-                return {}, (against[0], touch.use.place, against[1])
-            assert touch.key is not None
-            keys.setdefault(member.name, touch.key)
-    return {name: (".".join(key.path), key.convert) for name, key in keys.items()}, None
+            if against is None:
+                assert touch.key is not None
+                keys.setdefault(member.name, touch.key)
+            else:
+                _tell(found, touch.use.variable, Kept(what, against[0], touch.use.place, against[1]))
+    if found:
+        return {}, list(found.values())[:REASONS_MAX]
+    return {name: (".".join(key.path), key.convert) for name, key in keys.items()}, []
+
+
+def _tell(found: dict[str, Kept], variable: str, reason: Kept) -> None:
+    """The first for each variable, and on which other lines something is against it."""
+    first = found.setdefault(variable, reason)
+    if reason.place.line not in [place.line for place in (first.place, *first.also)]:
+        found[variable] = replace(first, also=tuple(sorted((*first.also, reason.place))))
 
 
 def _against(

@@ -120,7 +120,7 @@ class Kept:
     place: Place
     remedy: str = ""
     also: tuple[Place, ...] = ()
-    """Where the same is done again."""
+    """Where the same is done again, or something else that stands in the way."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ MEMORY = {
     Keeping.PINNED: "pinned to one node",
 }
 
+ALSO_MAX = 8
+"""Further lines that a reason is told with."""
+
 OTHERS = "all other requests"
 
 
@@ -107,6 +110,9 @@ def lines(program: Program) -> Iterator[str]:
         for kept in program.kept:
             place = _where(kept.place)
             yield f"  {kept.what}: {kept.why}" + (f" ({place})" if place else "")
+            if kept.also:
+                shown, more = ", ".join(map(_where, kept.also[:ALSO_MAX])), len(kept.also) - ALSO_MAX
+                yield f"    also: {shown}" + (f" and {more} more" if more > 0 else "")
             if kept.remedy:
                 yield f"    to free it: {kept.remedy}"
 

@@ -25,7 +25,12 @@ def read(path: Path) -> Program:
         replace(fluxion, place=Place(path.name, parsed.lines["flx", i])) if fluxion.place == NOWHERE else fluxion
         for i, fluxion in enumerate(program.fluxions)
     )
-    return replace(program, fluxions=fluxions, folder=str((path.parent / program.folder).resolve()))
+    folder = (path.parent / program.folder).resolve()
+    if not folder.is_dir():
+        line = parsed.lines.get(("folder",), 1)
+        remedy = "name it as seen from this file; `compile --emit flx -o FILE` does, what is printed is seen from there"
+        raise FlxError(str(path), line, 1, f"there is no folder {folder}", remedy)
+    return replace(program, fluxions=fluxions, folder=str(folder))
 
 
 def text_of(path: Path) -> str:

@@ -135,3 +135,13 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     file.write_bytes(b"service \xff")
     with pytest.raises(FlxError, match="byte 8 is not UTF-8"):
         read(file)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "a.flx"
+    file.write_text(f"{HEAD}folder shop\nassets\n  x.txt\nflx b\n  GET /\n")
+    with pytest.raises(FlxError) as caught:
+        read(file)
+    assert str(caught.value).startswith(f"{file}:3:1: there is no folder {tmp_path / 'shop'}\n  remedy: name it as")
+    (tmp_path / "shop").mkdir()
+    assert read(file).folder == str(tmp_path / "shop")

@@ -44,6 +44,17 @@ def test_json_has_all_that_the_report_has() -> None:
     assert (store["entries"], store["message"], store["line"]) == (["GET /{id}"], ["params"], 8)
 
 
+def test_all_lines_that_stand_in_the_way_are_told(tmp_path: Path) -> None:
+    walks = "".join(f"app.get('/{i}', (req, res) => res.json(seen));\n" for i in range(11))
+    (tmp_path / "app.js").write_text(
+        "const app = require('express')();\nconst seen = {};\n"
+        f"app.put('/:id', (req, res) => res.json(seen[req.params.id] = 1));\n{walks}app.listen(3000);\n"
+    )
+    lines = ctl("compile", tmp_path / "app.js").stdout.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.endswith("line 4 goes through all of seen (app.js:4)"))
+    assert lines[at + 1] == f"    also: {', '.join(f'app.js:{i}' for i in range(5, 13))} and 2 more"
+
+
 def test_the_language_is_printed_as_it_was_written() -> None:
     assert ctl("compile", VISITS, "--emit", "flx").stdout == VISITS.read_text().replace(
         "# A context for each user, and in it one variable.\n", ""

@@ -76,6 +76,19 @@ def test_a_listing_makes_it_one_context_and_says_which_line() -> None:
     assert [(k.place.line, k.why) for k in found.kept] == [(40, "line 40 goes through all of users")]
 
 
+def test_all_that_is_against_a_key_is_told_by_variable() -> None:
+    uses = [
+        use("items", Mode.WRITE, ID), use("items", Mode.WALK, line=20), use("total", Mode.WRITE, line=21),
+        use("items", Mode.READ, line=22), use("total", Mode.READ, line=21), use("items", Mode.READ, ID, line=23),
+    ]  # fmt: skip
+    found = split([variable("items"), variable("total")], [unit("put", *uses)], ["put"])
+    assert [(kept.why, kept.also) for kept in found.kept] == [
+        ("line 20 goes through all of items", (at(22),)),
+        ("line 21 writes total without a key of the request", ()),
+    ]
+    assert found.groups[0].why == found.kept[0].why
+
+
 def test_a_key_is_followed_through_a_call() -> None:
     put = unit("put", use("users", Mode.WRITE, KeyOf("user", ("name",), "", "user.name")))
     body = KeyOf("request", ("body",))

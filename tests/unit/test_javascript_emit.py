@@ -116,8 +116,9 @@ def test_what_is_remembered_can_be_read(tmp_path: Path) -> None:
           const todo = new Todo('a');
           Object.assign(kept, {
             todo, again: todo, list: [1, 'a', null, undefined, NaN, 10n, true], map: new Map([['k', new Set([1])]]),
-            objects: new Map([[todo, 1]]), date: new Date(0), invalid: new Date(NaN), pattern: /a+/g, bytes: Buffer.from('hi'),
-            holes: [1, , 3], error: new TypeError('no'), handle, self: kept, bare: Object.assign(Object.create(null), { x: 1 }),
+            objects: new Map([[todo, 1]]), date: new Date(0), invalid: new Date(NaN), pattern: /a+/g,
+            bytes: Buffer.from('hi'), holes: [1, , 3], error: new TypeError('no'), handle, self: kept,
+            bare: Object.assign(Object.create(null), { x: 1 }),
             half: '\\ud800', ['__proto__x']: 1, frozen: Object.freeze({ y: 2 }),
           });
           return 1;
