@@ -82,6 +82,7 @@ equivalence: $(DEV)
 
 MINUTES ?= 5
 fuzz: $(DEV)
+	@$(PIP) --only-binary=:all: -e ".[fuzz]" || echo "no atheris: hypothesis searches"
 	$(PY) tests/fuzz/run.py --minutes $(MINUTES) $(if $(TARGET),--target $(TARGET))
 
 BENCH ?= all

@@ -1,7 +1,7 @@
 """make fuzz MINUTES=n [TARGET=name,...]: bytes for every parser and stories for every state, each for its share of the
-time. With atheris (of the dev extras where it has wheels: Linux on x86-64) the bytes follow the code that they reach;
-without it hypothesis makes more of those that the tests have, and of what fails the least that does. Stories are those
-of seeds that follow each other. What fails is printed with what it takes to have it again; exit 1.
+time. With atheris (which `make fuzz` installs where it has wheels: Linux on x86-64) the bytes follow the code that they
+reach; without it hypothesis makes more of those that the tests have, and of what fails the least that does. Stories
+are those of seeds that follow each other. What fails is printed with what it takes to have it again; exit 1.
 """
 
 from __future__ import annotations
