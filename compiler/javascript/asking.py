@@ -33,6 +33,7 @@ class Asking:
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
+        self._places: dict[Function, tuple[Place, ...]] = {}
         self.listens: set[str] = set()
         """On which ports, as they are written: numbers, and names of variables and of the environment."""
         for source in flow.service.sources.values():
@@ -42,8 +43,13 @@ class Asking:
                     for given in node["arguments"].kids[:1]:
                         self.listens |= set(self._words(given))
 
-    def places(self, function: Function) -> Iterator[Place]:
+    def places(self, function: Function) -> tuple[Place, ...]:
         """Functions in it are looked through on their own."""
+        if function not in self._places:
+            self._places[function] = tuple(self._looked_through(function))
+        return self._places[function]
+
+    def _looked_through(self, function: Function) -> Iterator[Place]:
         body = function.node.get("body")
         todo = [body] if body is not None else []
         while todo:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from compiler.assemble import Body, Chain
 from compiler.classify import RESERVED, Classified, Part, classify, unused
 from compiler.facts import Facts, Place, Unit
-from compiler.javascript.cut import HEADER, REQUEST, Clash, Cutter, Line, Piece, Uncut
+from compiler.javascript.cut import Cutter
 from compiler.javascript.flow import Flow
+from compiler.javascript.pieces import HEADER, REQUEST, Clash, Line, Piece, Uncut
 from compiler.javascript.scopes import Binding, Function
 from compiler.program import Fluxion, Keeping, Kept, Role, Sort, Sorted, Stream
 

@@ -42,6 +42,8 @@ class Gather:
         self._links = self._shared()
         self._changed = self._changed_roots()
         self._late = Late(flow, self._may_be_state)
+        self._leads: dict[Function, list[Function]] = {}
+        """Functions that are in a function, or that it calls."""
         self._asking = Asking(flow)
         self._common = False
         """Whether what every request runs through touches state."""
@@ -314,8 +316,10 @@ class Gather:
             at = todo.pop()
             if at not in found:
                 found.add(at)
-                todo += at.inner
-                todo += [f for node in at.node.walk() for f in self.flow.called_at.get(node, ())]
+                if at not in self._leads:
+                    called = (f for node in at.node.walk() for f in self.flow.called_at.get(node, ()))
+                    self._leads[at] = [*at.inner, *dict.fromkeys(called)]
+                todo += self._leads[at]
         return found
 
     # Hazards

@@ -66,7 +66,7 @@ class Wording:
     def calling_back(self, index: int, names: list[str], last: bool) -> str:
         first = "null, " if self.error else ""
         if last:
-            bad = f"{names[0]} === '3' ? done(new Error('bad'), '') : " if self.error else ""
+            bad = f"{names[0]} === '3' ? done({{ message: 'bad' }}, '') : " if self.error else ""
             return f"  setTimeout(() => {bad}done({first}{self.pick(names)}), 1);\n"
         call = f"f{index + 1}({self.pick(names)}, {self.pick(names)}, "
         if self.random.random() < 0.5:
