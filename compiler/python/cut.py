@@ -10,37 +10,30 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from functools import partial
 
 from compiler.assemble import Body, Chain
 from compiler.classify import Part, unused
 from compiler.facts import Place, Unit
 from compiler.program import Fluxion, Kept, Role, Sort, Sorted, Stream
-from compiler.python import memory, statements
+from compiler.python import flow, statements
 from compiler.python.evaluate import Machine
 from compiler.python.model import (
-    LAZY,
     NOTHING,
-    Atom,
     Atoms,
-    ClassAtom,
     Const,
     Func,
     Function,
     Lib,
-    LibMethod,
-    Method,
     Module,
     ModuleAtom,
-    Obj,
-    Plain,
     Ref,
     Req,
-    Scalar,
 )
-from compiler.python.model import Part as Inside
 from compiler.python.pieces import Line, Piece, Uncut
 from compiler.python.read import place
 from compiler.python.stateful import Touches, joined, united
+from compiler.python.travel import Travel
 from compiler.python.twice import Twice
 from compiler.python.used import Called, Names
 
@@ -48,9 +41,6 @@ PIECES_MAX = 32
 """Parts of one handler."""
 END = "send"
 """The last part, if no function of the service makes the response."""
-
-RESERVED = "request"
-"""What no variable of a message may be called: the request, on its way to the last part, is."""
 
 CUT_UNDER = ("flask", "fastapi", "starlette")
 """Frameworks in which the runtime calls a part of a handler instead of the handler."""
@@ -90,7 +80,7 @@ class Cutter:
         self._active: list[Function] = [handler]
         self._handed: dict[str, Atoms] = {}
         """Names made for arguments, and what they may be."""
-        self._everything: set[str] = set()
+        self._travel = Travel(machine, self._names, state, self._written_out, self._handed)
         self._imports: list[list[str]] = []
         self.stateful: set[int] = set()
         """Indices of the pieces that touch state."""
@@ -238,6 +228,9 @@ class Cutter:
             self._add(function, statement)
         if not tail and target is not None:
             self._assign(function, target, ast.Constant(None), lines[-1])
+        if function is self._handler and self.pieces[-1].role is Role.STEP:
+            self.pieces.append(Piece(Role.END, END, function))
+            self._add_node(function, statements.returned(ast.Constant(None)), lines[-1])
 
     def _inner_returns(self, function: Function, statement: ast.stmt, tail: bool) -> None:
         piece = self.pieces[-1]
@@ -338,7 +331,7 @@ class Cutter:
     def _is_request(self, node: ast.AST) -> bool:
         if not isinstance(node, ast.Name):
             return False
-        return any(isinstance(atom, Req) and not atom.path for atom in self._atoms(node.id))
+        return any(isinstance(atom, Req) and not atom.path for atom in self._travel.atoms(node.id))
 
     def _given(self, function: Function, callee: Function, called: Called) -> None:
         """Parameters become variables of the piece that calls."""
@@ -436,29 +429,17 @@ class Cutter:
         self.pieces = pieces
         for piece in self.pieces:
             self._check_piece(piece)
-        self._check_stored(touches)
+            self._check_locks(piece)
+        self._travel.check_stored(self.pieces, self.stateful, self._stored, touches)
         twice = Twice(self._m, self._names, self._handler, self.pieces)
         twice.check()
         self._kept = twice.travelling(touches)
-        self._travel(*self._flow())
+        self._travel.sent(self.pieces, self.stateful, self._kept)
         self._imports = [self._imported(piece) for piece in self.pieces]
-
-    def _check_stored(self, touches: Touches) -> None:
-        """What was put into state is changed there only where the state is: a later part has a copy."""
-        stored = frozenset(atom for atom in self._stored if not memory.scalars(frozenset({atom})))
-        objects = _objects(stored)
-        needs, _ = self._flow()
-        for i in range(min(self.stateful, default=len(self.pieces)) + 1, len(self.pieces)):
-            for name in needs[i]:
-                atoms = self._atoms(name)
-                same = stored.intersection(atoms) or objects & _objects(atoms)
-                if same and (where := touches.changes(self.pieces[i])) is not None:
-                    why = f"line {where.line} may change {name}, which is part of the state by then"
-                    raise Uncut(why, where, f"change {name} before it is put there")
 
     def _keep_with_request(self) -> None:
         """Parts that use the request object stay with the first: that has it, and it cannot travel."""
-        needs, _ = self._flow()
+        needs, _ = self._travel.flow(self.pieces)
         last = 0
         for i, piece in enumerate(self.pieces):
             if piece.role is Role.STEP and any(self._is_request(ast.Name(name)) for name in needs[i]):
@@ -474,8 +455,9 @@ class Cutter:
     def chain(self, part: Part, taken: set[str], instead: Body | None) -> Chain:
         """`part`: of the piece that is called `name`, with its name in the graph. `taken`: names of other fluxions;
         those of this one are added."""
-        needs, gives = self._flow()
-        sent = self._travel(needs, gives)
+        needs, _ = self._travel.flow(self.pieces)
+        sent = self._travel.sent(self.pieces, self.stateful, self._kept)
+        placed = partial(self._travel.placed, self.pieces)
         holder = min(self.stateful, default=0)
         order: list[str] = []
         for i, piece in enumerate(self.pieces):
@@ -490,8 +472,7 @@ class Cutter:
             if not last:
                 where = f"{order[i]} >> {order[i + 1]}"
                 variables += [
-                    Sorted(name, Sort.STREAM, where, self._placed(name), self._why(name, i, needs, order))
-                    for name in sent[i]
+                    Sorted(name, Sort.STREAM, where, placed(name), self._why(name, i, needs, order)) for name in sent[i]
                 ]
         return Chain(tuple(fluxions), tuple(variables), instead=instead)
 
@@ -509,7 +490,8 @@ class Cutter:
             name,
             piece.role,
             part.group if holds else name,
-            body="\n".join([*self._imports[index], *(line.text for line in piece.lines)]) or "pass",
+            body="\n".join([*self._imports[index], *self._globals(piece), *(line.text for line in piece.lines)])
+            or "pass",
             context=part.context if holds else (),
             key=part.key if holds else "",
             key_convert=part.key_convert if holds else "",
@@ -529,6 +511,16 @@ class Cutter:
             return next(iter(modules))
         return self._module
 
+    def _globals(self, piece: Piece) -> list[str]:
+        """The declaration of what its lines give a value and another part has the declaration of."""
+        wanted: dict[str, None] = {}
+        for line in piece.lines:
+            own = [n for n in ast.walk(line.within.node) if isinstance(n, ast.Global)]
+            here = [n for each in piece.lines for n in ast.walk(each.node) if isinstance(n, ast.Global)]
+            declared = {name for node in own for name in node.names} - {name for node in here for name in node.names}
+            wanted |= dict.fromkeys(sorted(declared & flow.bound(line.node)))
+        return [f"global {', '.join(wanted)}"] if wanted else []
+
     def _imported(self, piece: Piece) -> list[str]:
         """What its lines from other files need of the names of those. Raises Uncut."""
         home = self._home(piece)
@@ -539,7 +531,7 @@ class Cutter:
                 continue
             where = self._at(line.within, line.node)
             for name in statements.loads(line.node):
-                if name in self._everything or name not in module.scope.names:
+                if name in self._travel.everything or name not in module.scope.names:
                     continue
                 if name in home.scope.names and home.scope.names[name] != module.scope.names[name]:
                     raise Uncut(f"{name} is one thing in {home.file} and another in {module.file}", where)
@@ -564,13 +556,6 @@ class Cutter:
                         return path
         raise Uncut(f"{home.file} does not import {module.file}", self._at(self._handler, self._handler.node))
 
-    def _placed(self, name: str) -> Place:
-        for piece in self.pieces:
-            for line in piece.lines:
-                if name in statements.assigned(line.node):
-                    return self._at(line.within, line.node)
-        return self._at(self._handler, self._handler.node)
-
     def _why(self, name: str, at: int, needs: list[list[str]], order: list[str]) -> str:
         readers = [order[i] for i in range(at + 1, len(order)) if name in needs[i]]
         return f"{order[at]} has it, {', '.join(readers)} reads it"
@@ -583,7 +568,10 @@ class Cutter:
             where = self._at(line.within, line.node)
             for inner in ast.walk(line.node):
                 number = getattr(inner, "lineno", where.line)
-                odd = isinstance(inner, ast.Yield | ast.YieldFrom | ast.Nonlocal)
+                odd = isinstance(inner, ast.Nonlocal)
+                if isinstance(inner, ast.Call) and self._names.looks_around(line.within, inner):
+                    why = f"line {number} takes all names of the handler, which its parts have only some of"
+                    raise Uncut(why, where, "write out those that it needs")
                 if isinstance(inner, ast.Global):
                     odd = line.within.module is not home or bool(known & set(inner.names))
                 if odd:
@@ -591,7 +579,24 @@ class Cutter:
                 if piece.role is Role.STEP and self._names.is_framework(line.within, inner):
                     why = f"line {number} uses the framework between two of its calls"
                     raise Uncut(why, where, "do it in the handler, before the first or after the last call")
+            made = isinstance(line.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            yields = (isinstance(inner, ast.Yield | ast.YieldFrom) for inner in statements.own(line.node))
+            if not made and any(yields):
+                raise Uncut(f"line {where.line} cannot be in a part of its own", where)
+            for name in flow.free(line.node):
+                if name not in self._travel.everything and self._names.is_around(line.within, name):
+                    why = f"line {where.line} uses {name}, which the function around {line.within.name} has"
+                    raise Uncut(why, where, f"make {name} at the level of the module")
             known |= {n.id for n in ast.walk(line.node) if isinstance(n, ast.Name)}
+
+    def _check_locks(self, piece: Piece) -> None:
+        """A lock that one part takes, another may not give back: that is in another process."""
+        for line in piece.lines:
+            for function, tree in self._names.running(line.within, line.node):
+                for node in ast.walk(tree):
+                    if isinstance(node, ast.Attribute) and self._names.is_lock(function, node):
+                        why = f"line {node.lineno} has a lock, which parts on other nodes have not"
+                        raise Uncut(why, self._at(function, node), "take it with `with` or `async with`")
 
     def _check_outside(self, unit: Unit) -> None:
         """What the framework calls around a handler, it calls again around its last part."""
@@ -610,93 +615,6 @@ class Cutter:
                 why = f"line {use.place.line} touches {use.variable} before the handler"
                 raise Uncut(why, use.place, "touch it in the handler itself")
 
-    def _flow(self) -> tuple[list[list[str]], list[set[str]]]:
-        """For each piece: the local names that it needs, and those that it surely gives a value."""
-        made = set().union(*[statements.assigned(line.node) for piece in self.pieces for line in piece.lines])
-        declared = {n for f in self._written_out for node in ast.walk(f.node) if isinstance(node, ast.Global)
-                    for n in node.names}  # fmt: skip
-        everything = set().union(*[statements.locals_of(f) for f in self._written_out]) | (made - declared)
-        if both := sorted(everything & declared):
-            raise Uncut(f"{both[0]} is a name of the module and of a function", self._placed(both[0]))
-        self._everything = everything
-        for function in self._written_out:
-            own = statements.locals_of(function)
-            for name in sorted({n for n in statements.loads(function.node) if n not in own} & everything):
-                if name in function.module.scope.names:
-                    raise Uncut(f"{name} is a name of the module and of a function", self._at(function, function.node))
-        needs: list[list[str]] = []
-        gives: list[set[str]] = []
-        for piece in self.pieces:
-            needed: dict[str, None] = {}
-            given: set[str] = set()
-            for line in piece.lines:
-                for name in statements.loads(line.node):
-                    if name in everything and name not in given:
-                        needed[name] = None
-                given |= statements.assigned(line.node)
-            needs.append(list(needed))
-            gives.append(given)
-        return needs, gives
-
-    def _travel(self, needs: list[list[str]], gives: list[set[str]]) -> list[list[str]]:
-        """What each piece sends to the next."""
-        own = [a.arg for a in (*self._handler.node.args.posonlyargs, *self._handler.node.args.args)]
-        own += [a.arg for a in self._handler.node.args.kwonlyargs]
-        lines = [line for piece in self.pieces for line in piece.lines]
-        changed = self._kept.union(*[statements.stored(line.node) for line in lines])
-        sent: list[list[str]] = []
-        wanted = [name for name in needs[-1] if name not in own or name in changed]
-        for i in range(len(self.pieces) - 2, -1, -1):
-            sent.insert(0, wanted)
-            carried = [name for name in wanted if name not in gives[i]]
-            wanted = list(dict.fromkeys([*needs[i], *carried]))
-        for name in wanted:
-            if name not in own:
-                raise Uncut(f"{name} does not always have a value", self._placed(name))
-        for name in dict.fromkeys(name for names in sent for name in names):
-            if name == RESERVED:
-                why = f"{name} is what the message itself calls its request"
-                raise Uncut(why, self._placed(name), f"name it differently than {name}")
-            self._check_plain(name)
-        for names in sent:
-            self._check_apart(names)
-        last = max(self.stateful, default=0)
-        for name in dict.fromkeys(name for names in sent[:last] for name in names if last > min(self.stateful)):
-            if any(isinstance(a, Inside) and not a.obj.only_scalars() for a in self._atoms(name)):
-                why = f"{name} may be part of the state, which a later part changes"
-                raise Uncut(why, self._placed(name), "hand on what is read of it: texts, numbers, a copy")
-        return sent
-
-    def _atoms(self, name: str) -> list[Atom]:
-        """All that a name may be, in all functions that are written out."""
-        found = [*self._handed.get(name, NOTHING)]
-        for function in self._written_out:
-            found += self._m.values.get((function.node, name), NOTHING)
-        return found
-
-    def _check_apart(self, names: list[str]) -> None:
-        """One object under two names would be two after the message."""
-        holders: dict[Obj, str] = {}
-        for name in names:
-            for obj in _objects(self._atoms(name)):
-                other = holders.setdefault(obj, name)
-                if other != name:
-                    why = f"{name} and {other} may be one object, and would be two in a message"
-                    raise Uncut(why, self._placed(name), "hand on one of the two")
-
-    def _check_plain(self, name: str) -> None:
-        for atom in self._atoms(name):
-            owners = [owner for obj in _objects([atom]) for owner, _ in obj.roots() if owner in self._state]
-            if owners:
-                why = f"{name} cannot travel in a message: it is part of {owners[0]}, which is state"
-                raise Uncut(why, self._placed(name), "hand on what is read of it: texts, numbers, a copy")
-        for function in self._written_out:
-            atoms = self._m.values.get((function.node, name), NOTHING)
-            odd = next((atom for atom in atoms if not _plain(atom, 0)), None)
-            if odd is not None:
-                why = f"{name} cannot travel in a message: it is {_words(odd)}"
-                raise Uncut(why, self._placed(name), "hand on plain data: texts, numbers, lists, dicts")
-
     def _at(self, function: Function, node: ast.AST) -> Place:
         return place(function.module, node)
 
@@ -704,43 +622,3 @@ class Cutter:
 def _contains(function: Function, where: Place) -> bool:
     node = function.node
     return where.file == function.module.file and node.lineno <= where.line <= (node.end_lineno or node.lineno)
-
-
-def _plain(atom: Atom, depth: int) -> bool:
-    if isinstance(atom, Const | Scalar | Plain | Inside):
-        return True
-    if isinstance(atom, Req):
-        return len(atom.path) > 1
-    if isinstance(atom, Ref) and atom.obj.name == LAZY:
-        return False
-    if isinstance(atom, Ref) and atom.obj.kind in ("list", "dict", "set", "tuple") and depth < 8:
-        inner = [*atom.obj.elements, *(a for value in atom.obj.attrs.values() for a in value)]
-        return all(_plain(a, depth + 1) for a in inner if not (isinstance(a, Ref) and a.obj is atom.obj))
-    return False
-
-
-def _objects(atoms: Iterable[Atom]) -> set[Obj]:
-    """The lists, dicts and the like among them and inside them."""
-    found: set[Obj] = set()
-    waiting = [atom.obj for atom in atoms if isinstance(atom, Ref)]
-    while waiting:
-        obj = waiting.pop()
-        if obj not in found and obj.kind in ("list", "dict", "set", "tuple", "instance"):
-            found.add(obj)
-            inside = [*obj.elements, *(a for value in obj.attrs.values() for a in value)]
-            waiting += [atom.obj for atom in inside if isinstance(atom, Ref)]
-    return found
-
-
-def _words(atom: Atom) -> str:
-    if isinstance(atom, Ref) and atom.obj.name == LAZY:
-        return "made as it is looked at"
-    if isinstance(atom, Ref):
-        return f"a {atom.obj.cls.name}" if atom.obj.cls is not None else f"a {atom.obj.name or atom.obj.kind}"
-    if isinstance(atom, Req):
-        return "the request" if not atom.path else f"the request's {atom.path[0]}"
-    if isinstance(atom, Func | ClassAtom):
-        return "a function"
-    if isinstance(atom, Method | LibMethod):
-        return f"what {atom.name} gives"
-    return f"something of {getattr(atom, 'library', 'a library')}"

@@ -15,6 +15,7 @@ from compiler.python import keys, memory, named, streamed, templates
 from compiler.python.calls import Args, after_fields
 from compiler.python.evaluate import Machine
 from compiler.python.model import (
+    FILE,
     NOTHING,
     PLAIN,
     SCALAR,
@@ -45,6 +46,7 @@ ROUNDS_MAX = 12
 _CHANGES = (Mode.WRITE, Mode.ESCAPE)
 _EMBEDDED = re.compile(r"sqlite(\+\w+)?://|SqliteDatabase|engines?\.sqlite")
 _HOLDERS = ("list", "dict", "set", "sequence", "mapping", "mutablemapping", "iterable", "any", "object", "bytearray")
+_SCALARS = ("str", "int", "float", "bool", "bytes", "date", "datetime", "UUID", "Decimal")
 _SETTINGS = (".env", ".ini", ".cfg", ".toml", ".yaml", ".yml", ".json", ".py")
 
 
@@ -314,8 +316,12 @@ def _parameter(
             wanted = given or frozenset(a for a in base if isinstance(a, ClassAtom | Func))
             return NOTHING.union(*[_depend(m, one, parameters, depth) for one in wanted]) or PLAIN
         if isinstance(atom, Special) and atom.kind == "parameter":
-            return _declared(atom, name, base)
-    if extra:  # which may make something else of it
+            if atom.data[3]:  # another value each time
+                m.injected.add((info.node, name))
+            declared = _declared(atom, name, base)
+            return SCALAR if declared == PLAIN and _holds_nothing(argument) else declared
+    if extra:  # which may make something else of it, and another thing each time
+        m.injected.add((info.node, name))
         return SCALAR
     if name in parameters:
         return _typed(parameters[name], base)
@@ -324,6 +330,8 @@ def _parameter(
         return frozenset({Req()})
     if "BackgroundTasks" in text:
         return frozenset({Ref(Obj("lib", m.here(info.node), False, "fastapi.BackgroundTasks"))})
+    if "UploadFile" in text:
+        return frozenset({Ref(Obj("lib", m.here(info.node), False, FILE))})
     if "Response" in text:
         return frozenset({Ref(Obj("lib", m.here(info.node), False, "fastapi.Response"))})
     if any(isinstance(a, ClassAtom) for a in base):
@@ -338,6 +346,15 @@ def _may_hold(argument: ast.arg) -> bool:
     """Whether what is declared so may be changed in place."""
     names = ast.walk(argument.annotation) if argument.annotation is not None else ()
     return any(isinstance(n, ast.Name) and n.id.lower() in _HOLDERS for n in names)
+
+
+def _holds_nothing(argument: ast.arg) -> bool:
+    """Whether it is declared as a text, a number or the like, or None."""
+    node = argument.annotation
+    if isinstance(node, ast.Subscript) and "Annotated" in ast.unparse(node.value) and isinstance(node.slice, ast.Tuple):
+        node = node.slice.elts[0]
+    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)] if node is not None else []
+    return bool(names) and set(names) <= {*_SCALARS, "Optional", "Union"}
 
 
 def _annotation(m: Machine, info: Function, argument: ast.arg) -> tuple[Atoms, Atoms]:
@@ -393,7 +410,7 @@ def _typed(value: Atoms, base: Atoms) -> Atoms:
 
 
 def _declared(atom: Special, name: str, base: Atoms) -> Atoms:
-    kind, default, alias = atom.data
+    kind, default, alias, _ = atom.data
     assert isinstance(default, frozenset)
     assert isinstance(alias, frozenset)
     required = not default or all(isinstance(a, Const) and a.value is None for a in default) is False

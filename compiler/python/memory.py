@@ -17,6 +17,7 @@ from compiler.python.model import (
     NOTHING,
     PLAIN,
     SCALAR,
+    SUM,
     Atom,
     Atoms,
     Class,
@@ -892,11 +893,21 @@ def combined(m: Machine, left: Atoms, right: Atoms, node: ast.AST) -> Atoms:
         constant = all(isinstance(a, Const | Scalar | Req) for a in both)
         return once | (SCALAR if constant else PLAIN)
     made = fresh(m, "list", node)
+    if (
+        isinstance(node, ast.BinOp | ast.AugAssign)
+        and isinstance(node.op, ast.Add | ast.Sub)
+        and (_numbers(left) or _numbers(right))
+    ):
+        made.name = SUM
     if m.loading:
         store(m, made, elements(both), m.here(node))
     else:
         made.elements |= elements(both)
     return once | {Ref(made)}
+
+
+def _numbers(value: Atoms) -> bool:
+    return bool(value) and all(isinstance(a, Const) and isinstance(a.value, int | float) for a in value)
 
 
 # What a variable is at first

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from compiler.facts import NOWHERE, Hazard, KeyOf, Mode, Place, Use
+from compiler.python import flow
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,12 @@ class ModuleAtom:
 LAZY = "what is made as it is looked at"
 """Name of an object that is a generator, a view or the like."""
 
+FILE = "fastapi.UploadFile"
+"""Name of a file that came with a request."""
+
+SUM = "a sum"
+"""Name of a list that would be one of something and a number: in no service that works."""
+
 Atom = (
     Const | Scalar | Plain | Once | Req | Foreign | Lib | LibMethod | Special | Ref | Part | Method | Func | ClassAtom
     | ModuleAtom
@@ -219,6 +227,11 @@ class Function:
     @property
     def asynchronous(self) -> bool:
         return isinstance(self.node, ast.AsyncFunctionDef)
+
+    @cached_property
+    def locals(self) -> frozenset[str]:
+        """The names of its own, the parameters with them."""
+        return frozenset(flow.locals_in(self.node))
 
     def face(self) -> Function:
         return self.shown.face() if self.shown is not None and self.shown is not self else self

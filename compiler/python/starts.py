@@ -138,7 +138,8 @@ class Frameworks(Hooks):
         if short in ("Depends", "Security") and name.startswith("fastapi."):
             return frozenset({Special("depends", (call.get(0, "dependency"),))})
         if name.startswith("fastapi.") and short in ("Query", "Header", "Cookie", "Path", "Body", "Form", "File"):
-            return frozenset({Special("parameter", (short, call.get(0, "default"), call.get(9, "alias")))})
+            given = short, call.get(0, "default"), call.get(9, "alias"), call.get(99, "default_factory")
+            return frozenset({Special("parameter", given)})
         if name.endswith("Middleware"):
             self._single(m, call.every())
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from compiler.facts import Mode, Place, Unit
+from compiler.facts import Mode, Place, Unit, Use
 from compiler.program import Role
 from compiler.python import statements
 from compiler.python.libraries import MUTATORS
@@ -35,7 +35,7 @@ class Touches:
 
     def __init__(self, names: Names, unit: Unit, state: set[str]) -> None:
         self._names = names
-        self._uses = [u for u in unit.uses if u.mode in (Mode.WRITE, Mode.ESCAPE) and u.variable in state]
+        self._uses = [u for u in unit.uses if u.variable in state]
 
     def first(self, piece: Piece) -> tuple[Place, str] | None:
         """Where the piece touches state, and what it does there; None if it does not."""
@@ -43,27 +43,25 @@ class Touches:
             for node in ast.walk(line.node):
                 if self._names.touches(line.within, node):
                     return place(line.within.module, node if hasattr(node, "lineno") else line.node), "touches state"
-            for use in self._uses:
+            for use in self._uses_of(line):
                 if line.holds(use.place):
-                    return use.place, f"changes {use.variable}"
-        return self._through_calls(piece)
+                    return use.place, _touched(use)
+        return next((found for line in piece.lines if (found := self._through_calls(line)) is not None), None)
 
-    def _through_calls(self, piece: Piece) -> tuple[Place, str] | None:
+    def _uses_of(self, line: Line) -> list[Use]:
+        """Changes; and reading, where the line has what is no copy of the state, as the names have that travel."""
+        live = any(self._names.is_live(line.within, node) for node in ast.walk(line.node))
+        return [use for use in self._uses if live or use.mode in (Mode.WRITE, Mode.ESCAPE)]
+
+    def _through_calls(self, line: Line) -> tuple[Place, str] | None:
         """What is part of the state may be changed by whom it is handed to."""
-        seen: set[Function] = set()
-        waiting: list[tuple[Function, ast.AST]] = [(line.within, line.node) for line in piece.lines]
-        while waiting:
-            within, node = waiting.pop()
-            for inner in ast.walk(node):
-                own = self._names.own_function(within, inner.func) if isinstance(inner, ast.Call) else None
-                if own is None or own in seen:
-                    continue
-                seen.add(own)
-                waiting.append((own, own.node))
-                lines = range(own.node.lineno, (own.node.end_lineno or own.node.lineno) + 1)
-                for use in self._uses:
-                    if use.place.file == own.module.file and use.place.line in lines:
-                        return use.place, f"changes {use.variable}"
+        uses = self._uses_of(line)
+        called = self._names.reached_by(line.within, line.node)
+        for each in sorted(called, key=lambda f: (f.module.file, f.node.lineno)):
+            lines = range(each.node.lineno, (each.node.end_lineno or each.node.lineno) + 1)
+            for use in uses:
+                if use.place.file == each.module.file and use.place.line in lines:
+                    return use.place, _touched(use)
         return None
 
     def changes(self, piece: Piece) -> Place | None:
@@ -79,14 +77,14 @@ class Touches:
     def _may_change(self, function: Function, node: ast.AST) -> bool:
         if isinstance(node, ast.Subscript | ast.Attribute) and not isinstance(node.ctx, ast.Load):
             return True
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+        if isinstance(node, ast.Attribute) and node.attr in MUTATORS:  # called here, or by whom it is handed to
             return True
-        if not isinstance(node, ast.Call):
+        if isinstance(node, ast.Name) and node.id in ("setattr", "delattr", "exec", "eval", "vars"):
+            return True
+        if not isinstance(node, ast.Name | ast.Attribute):
             return isinstance(node, ast.AugAssign)
-        atoms = self._names.resolve(function, node.func)
-        return any(isinstance(a, Lib) and (a.name.startswith(_CHANGERS) or a.name in _SETTERS) for a in atoms) or (
-            isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr", "exec", "eval", "vars")
-        )
+        atoms = self._names.resolve(function, node)
+        return any(isinstance(a, Lib) and (a.name.startswith(_CHANGERS) or a.name in _SETTERS) for a in atoms)
 
     def waits_between(self, pieces: list[Piece], first: int, last: int) -> bool:
         """Whether something is surely waited for after all that the first piece does with state, and before all that
@@ -125,6 +123,10 @@ class Touches:
     def _touching(self, within: Function, statement: ast.stmt) -> bool:
         line = Line(statement, "", within, statement.lineno, statement.end_lineno or statement.lineno)
         return self.first(Piece(Role.STEP, lines=[line])) is not None
+
+
+def _touched(use: Use) -> str:
+    return f"changes {use.variable}" if use.mode in (Mode.WRITE, Mode.ESCAPE) else f"reads {use.variable}"
 
 
 def united(pieces: list[Piece], touches: Touches) -> tuple[list[Piece], set[int], list[tuple[Place, str]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from compiler.python import flow
 from compiler.python.model import Function
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
@@ -55,40 +56,11 @@ def loads(node: ast.AST) -> list[str]:
 
 
 def stores(function: Function) -> set[str]:
-    names = [n for n in ast.walk(function.node) if isinstance(n, ast.Name)]
-    found = {n.id for n in names if isinstance(n.ctx, ast.Store | ast.Del)}
-    declared = {name for n in ast.walk(function.node) if isinstance(n, ast.Global | ast.Nonlocal) for name in n.names}
-    return found - declared
+    return flow.stores_in(function.node)
 
 
-def stored(node: ast.AST) -> set[str]:
-    """Names that a statement may give a value."""
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-
-
-def locals_of(function: Function) -> set[str]:
-    node = function.node.args
-    parameters = [a.arg for a in (*node.posonlyargs, *node.args, *node.kwonlyargs)]
-    others = [a.arg for a in (node.vararg, node.kwarg) if a is not None]
-    return {*parameters, *others} | stores(function)
-
-
-def assigned(node: ast.AST) -> set[str]:
-    """Names that a statement surely gives a value."""
-    targets: list[ast.expr] = []
-    if isinstance(node, ast.Assign):
-        targets = node.targets
-    elif isinstance(node, ast.AugAssign) or (isinstance(node, ast.AnnAssign) and node.value is not None):
-        targets = [node.target]
-    elif isinstance(node, ast.With | ast.AsyncWith):
-        return set().union(*[assigned(inner) for inner in node.body])
-    elif isinstance(node, ast.If) and node.orelse:
-        return set().union(*[assigned(n) for n in node.body]) & set().union(*[assigned(n) for n in node.orelse])
-    return {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name) and is_store(n)}
-
-
-def is_store(node: ast.Name) -> bool:
-    return isinstance(node.ctx, ast.Store)
+def locals_of(function: Function) -> frozenset[str]:
+    return function.locals
 
 
 def returned(value: ast.expr) -> ast.stmt:

@@ -11,10 +11,10 @@ import ast
 from collections.abc import Iterator
 
 from compiler.facts import Place
-from compiler.python import memory, statements
+from compiler.python import flow, memory, statements
 from compiler.python.evaluate import Machine
 from compiler.python.libraries import MUTATORS, words
-from compiler.python.model import NOTHING, Atom, Class, Func, Function, Lib, Ref, Req
+from compiler.python.model import FILE, NOTHING, Atom, Atoms, Class, Func, Function, Lib, Ref, Req
 from compiler.python.pieces import Line, Piece, Uncut
 from compiler.python.read import place
 from compiler.python.stateful import Touches
@@ -32,6 +32,7 @@ _BODY = words("json get_json form data get_data body values files stream")
 _MADE_ANEW = words("g state ctx")
 """What hooks and middleware put there is not the same the next time."""
 
+_READ_ON = words("read readline readlines seek")
 _REMEDY = "do it after the last of these calls"
 
 
@@ -46,12 +47,16 @@ class Twice:
         self._last = pieces[-1:]
         self._bodies: set[tuple[Function, str]] = set()
         """Names of what is read of a request's body."""
+        self._parts: set[tuple[Function, str]] = set()
+        """Names of what is part of a request, a session, an answer."""
 
     def check(self) -> None:
         """Raises Uncut."""
         self._check_bound()
         body, anew = None, None
         self._bodies = {name for each in self._nodes(self._before) for name in self._reads_body(*each)}
+        while new := {name for each in self._nodes(self._before) for name in self._aliases(*each)} - self._parts:
+            self._parts |= new
         for function, node in self._nodes(self._before):
             where = self._at(function, node)
             if changed := self._changed(function, node):
@@ -66,8 +71,12 @@ class Twice:
                 body = where
             if anew is None and self._is_anew(function, node):
                 anew = where
+        read = self._read_on(self._before)
         for function, node in self._nodes(self._last):
             where = self._at(function, node)
+            if read is not None and self._is_file(function, node):
+                why = f"lines {read.line} and {where.line} read one file, which the last part has anew"
+                raise Uncut(why, read, "read it once")
             again = isinstance(node, ast.Attribute) and node.attr in _BODY and self._is_frameworks(function, node)
             if body is not None and again:
                 why = f"line {body.line} changes what line {where.line} reads of the request again"
@@ -126,6 +135,18 @@ class Twice:
                     return short
         return None
 
+    def _read_on(self, pieces: list[Piece]) -> Place | None:
+        """Where a file that came with the request is read."""
+        for function, node in self._nodes(pieces):
+            if isinstance(node, ast.Attribute) and node.attr in _READ_ON and self._is_file(function, node.value):
+                return self._at(function, node)
+        return None
+
+    def _is_file(self, function: Function, node: ast.AST) -> bool:
+        return isinstance(node, ast.Name) and any(
+            isinstance(a, Ref) and a.obj.name == FILE for a in self._atoms(function, node)
+        )
+
     def _is_anew(self, function: Function, node: ast.AST) -> bool:
         if isinstance(node, ast.Name) and node.id in _MADE_ANEW:
             return self._names.is_framework(function, node)
@@ -136,7 +157,20 @@ class Twice:
         if isinstance(node, ast.Assign):
             inside = [n for n in ast.walk(node.value) if isinstance(n, ast.Attribute) and n.attr in _BODY]
             if any(self._is_frameworks(function, n) for n in inside):
-                yield from ((function, name) for name in statements.stored(node))
+                yield from ((function, name) for name in flow.bound(node))
+
+    def _aliases(self, function: Function, node: ast.AST) -> Iterator[tuple[Function, str]]:
+        """`headers = response.headers`: what is changed there is changed in the answer."""
+        if not isinstance(node, ast.Assign) or memory.scalars(self._value(function, node)):
+            return
+        if self._is_frameworks(function, node.value) and not self._is_body(function, node.value):
+            for target in node.targets:
+                if isinstance(target, ast.Name) and (function, target.id) not in self._bodies:
+                    yield function, target.id
+
+    def _value(self, function: Function, node: ast.Assign) -> Atoms:
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return NOTHING.union(*[self._m.values.get((function.node, name), NOTHING) for name in names])
 
     def _is_body(self, function: Function, node: ast.expr) -> bool:
         name = _root(node)
@@ -150,6 +184,8 @@ class Twice:
         if name is None:
             return False
         if any(of_framework(atom) for atom in self._names.meaning(function, name)):
+            return True
+        if (function, name.id) in self._parts:
             return True
         return name.id in statements.locals_of(function) and any(map(_of_request, self._atoms(function, name)))
 
@@ -191,8 +227,11 @@ def _of_request(atom: Atom) -> bool:
 
 
 def _has_methods(atom: Atom) -> bool:
-    """Whether it is of a class of the service, with methods that may change it."""
+    """Whether it is of a class of the service, with methods that may change it, or with defaults that are made for
+    each request."""
     if not isinstance(atom, Ref) or atom.obj.cls is None:
         return False
     classes: tuple[Class, ...] = atom.obj.cls.lineage()
+    if any(isinstance(n, ast.keyword) and n.arg == "default_factory" for cls in classes for n in ast.walk(cls.node)):
+        return True
     return any(isinstance(a, Func) for cls in classes for value in cls.scope.names.values() for a in value)

@@ -38,6 +38,15 @@ _ERRORS = (
 )
 """What is only raised: the last part of a handler raises it again."""
 
+_LOCKS = ("asyncio.", "threading.", "anyio.", "multiprocessing.")
+_PROMISING = (
+    *("asyncio.sleep", "asyncio.gather", "asyncio.wait_for", "asyncio.to_thread", "asyncio.shield", "asyncio.wait"),
+    *("asyncio.create_task", "asyncio.ensure_future", "asyncio.run_coroutine_threadsafe", "anyio.sleep"),
+)
+"""What gives something to wait for."""
+_SWALLOWING = ("suppress", "ExitStack", "AsyncExitStack", "move_on_after", "move_on_at", "CancelScope", "raises")
+"""What a `with` may enter, and then goes on behind it after an error."""
+
 
 @dataclass(frozen=True)
 class Called:
@@ -135,6 +144,59 @@ class Names:
             return NOTHING if any(isinstance(a, Func) and a.info is function.shown for a in found) else found
         return self.resolve(function, node)
 
+    def promises(self, function: Function, call: ast.Call) -> str:
+        """The function that is called, if what it gives is to be waited for."""
+        atoms = self._global(function, call.func) if isinstance(call.func, ast.Name | ast.Attribute) else NOTHING
+        if any(isinstance(atom, Lib) and atom.name in _PROMISING for atom in atoms):
+            return ast.unparse(call.func)
+        own = [atom.info for atom in atoms if isinstance(atom, Func)]
+        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+            instance = self._global(function, call.func.value) | self.of_local(function, call.func.value.id)
+            own += [method for atom in instance for method in _functions(atom) if method.name == call.func.attr]
+        return next((each.name for each in own if each.asynchronous), "")
+
+    def swallows(self, function: Function, entered: ast.expr) -> bool:
+        """Whether what a `with` enters may end an error that is raised in it."""
+        made = entered.func if isinstance(entered, ast.Call) else entered
+        if not isinstance(made, ast.Name | ast.Attribute):
+            return True
+        last = made.id if isinstance(made, ast.Name) else made.attr
+        if last in _SWALLOWING or (isinstance(entered, ast.Name) and last in statements.locals_of(function)):
+            return True
+        atoms = self._global(function, made)
+        return any(isinstance(a, Func | ClassAtom) or (isinstance(a, Ref) and a.obj.cls is not None) for a in atoms)
+
+    def of_local(self, function: Function, name: str) -> Atoms:
+        """What a name of the function's own may be."""
+        return self._m.values.get((function.node, name), NOTHING)
+
+    def running(self, function: Function, statement: ast.AST) -> list[tuple[Function, ast.AST]]:
+        """What may run when the statement does: itself, and the functions that it reaches."""
+        called = sorted(self.reached_by(function, statement), key=lambda f: (f.module.file, f.node.lineno))
+        return [(function, statement), *((each, each.node) for each in called)]
+
+    def is_lock(self, function: Function, node: ast.Attribute) -> bool:
+        """Whether a lock is taken or given back by name."""
+        if node.attr not in ("acquire", "release"):
+            return False
+        atoms = self._global(function, node.value) if isinstance(node.value, ast.Name | ast.Attribute) else NOTHING
+        return any(isinstance(a, Ref) and a.obj.kind == "lib" and a.obj.name.startswith(_LOCKS) for a in atoms)
+
+    def is_around(self, function: Function, name: str) -> bool:
+        """Whether it is a name of a function around this one."""
+        return name not in statements.locals_of(function) and _around(function, name) is not None
+
+    def looks_around(self, function: Function, call: ast.Call) -> bool:
+        """Whether it is given all names of the function, as `locals()` is."""
+        name = call.func
+        if not isinstance(name, ast.Name) or not self.is_builtin(function, name):
+            return False
+        return name.id in ("locals", "eval", "exec") or (name.id in ("vars", "dir") and not call.args)
+
+    def is_builtin(self, function: Function, node: ast.Name) -> bool:
+        known = node.id in statements.locals_of(function) or node.id in function.module.scope.names
+        return not known and _around(function, node.id) is None
+
     # What is used
 
     def framework(self, info: Function) -> bool:
@@ -162,6 +224,19 @@ class Names:
         reached = (each for a in self._global(function, node) for info in _functions(a) for each in self.reached(info))
         return any(self._touches_directly(info) for info in reached)
 
+    def is_live(self, function: Function, node: ast.AST) -> bool:
+        """Whether it is a name of the function's own for what cannot travel, and may lead to state: an object of the
+        state itself, one of a class, the request or the application."""
+        if not isinstance(node, ast.Name) or node.id not in statements.locals_of(function):
+            return False
+        atoms = self.of_local(function, node.id)
+        return any(
+            (isinstance(a, Req) and not a.path)
+            or (isinstance(a, Ref) and (a.obj.cls is not None or of_framework(a)))
+            or (isinstance(a, Ref) and any(name in self._state for name, _ in a.obj.roots()))
+            for a in atoms
+        )
+
     def _touches_directly(self, info: Function) -> bool:
         if info not in self._touching:
             own = any(id_.startswith(f"{info.path}.") for id_ in self._state)
@@ -183,10 +258,15 @@ class Names:
                 return True
         return False
 
-    def reached_by(self, function: Function, statement: ast.stmt) -> set[Function]:
+    def reached_by(self, function: Function, statement: ast.AST) -> set[Function]:
         """What may run when the statement of this function does."""
         nodes = ast.walk(statement)
-        return {f for n in nodes for a in self._global(function, n) for i in _functions(a) for f in self.reached(i)}
+        return {f for n in nodes for a in self._called_on(function, n) for i in _functions(a) for f in self.reached(i)}
+
+    def _called_on(self, function: Function, node: ast.AST) -> Atoms:
+        """What a name stands for, whose functions may be called: of a local name, the methods of what it may be."""
+        local = isinstance(node, ast.Name) and node.id in statements.locals_of(function)
+        return self.of_local(function, node.id) if local else self._global(function, node)  # type: ignore[attr-defined]
 
     def reached(self, info: Function) -> frozenset[Function]:
         """What may run if it is called."""

@@ -5,12 +5,13 @@ and are the same on the other side. Knows neither fluxions nor contexts.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from liquefy.liquid.state import Codec, Unstorable
-from liquefy.values import IMMUTABLE
+from liquefy.values import IMMUTABLE, pack, unpack
 
 FIELD = "carried!"
 """The variable of a message with all others in it: no variable of a part can be called so."""
@@ -28,7 +29,7 @@ class Carrier:
     def packed(self, variables: dict[str, Any]) -> dict[str, Any]:
         """For a message. What cannot travel stays in it: who packs the message says so."""
         if _plain(variables):
-            return variables
+            return _apart(variables)
         try:
             return {FIELD: self._codec.capture(variables)}
         except Unstorable:
@@ -37,6 +38,17 @@ class Carrier:
     def unpacked(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The variables of a message. Raises BadFrame."""
         return {**body, **(self._codec.restore(body[FIELD]) if FIELD in body else {})}
+
+
+def _apart(variables: dict[str, Any]) -> dict[str, Any]:
+    """As they are now: what a framework still does behind the part, such as the end of a dependency, may change them
+    before the message leaves."""
+    if IMMUTABLE.issuperset(map(type, variables.values())):
+        return variables
+    with contextlib.suppress(ValueError):
+        copied: dict[str, Any] = unpack(pack(variables))
+        return copied
+    return variables
 
 
 def _plain(value: Any) -> bool:

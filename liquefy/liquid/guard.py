@@ -131,7 +131,7 @@ def starlette(_: Any, module: Any) -> None:
         # Routes of FastAPI call their handlers through what is replaced below.
         if fits and inspect.isfunction(endpoint) and not hasattr(self, "dependant"):
             names = list(inspect.signature(endpoint).parameters)[:1]
-            if names and (part := _starlette_part(module, names[0])) is not None:
+            if names and (part := _starlette_part(module, endpoint, names[0])) is not None:
                 await part(scope, receive, send)
                 return
         await handle(self, scope, receive, send)
@@ -139,13 +139,14 @@ def starlette(_: Any, module: Any) -> None:
     module.Route.handle = guarded
 
 
-def _starlette_part(module: Any, name: str) -> Any:
+def _starlette_part(module: Any, handler: Any, name: str) -> Any:
     """An application that runs the part instead of the handler, which calls the request so; None: the handler."""
-    if _part({name: None}) is None:
+    given = _defaults(handler)
+    if _part({**given, name: None}) is None:
         return None
 
     async def endpoint(request: Any) -> Any:
-        part = _part({name: request})
+        part = _part({**given, name: request})
         assert part is not None
         result = part()
         if inspect.isawaitable(result):

@@ -48,9 +48,7 @@ def shown(program: Program) -> str:
     return "\n".join(lines) + "\n"
 
 
-def check(
-    case: Path, folder: Path, compile: Callable[[Path, str], Program], request: pytest.FixtureRequest
-) -> None:
+def check(case: Path, folder: Path, compile: Callable[[Path, str], Program], request: pytest.FixtureRequest) -> None:
     """The case's sources, compiled in this folder, give what it says."""
     text = case.read_text()
     found = _compiled(folder, sources(text), compile)

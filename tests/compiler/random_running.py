@@ -27,7 +27,8 @@ from liquefy.values import pack, unpack
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NODE = shutil.which("node") or ""
-NODES = 2
+NODES = 3
+"""The first part of a handler is on another node than the last one, if there is one part between them, too."""
 PARTS_MAX = 40
 """Messages of one request."""
 
@@ -147,6 +148,7 @@ class Cluster:
         target = path
         path, _, query = target.partition("?")
         fluxion, params = self.routed(path)
+        self.turn += 1  # or requests of three messages would all begin on one node
         headers = [["Host", "h"]]
         body: Any = {"method": "GET", "target": target, "path": path, "params": params, "headers": headers}
         body["query"] = dict(urllib.parse.parse_qsl(query))

@@ -33,7 +33,7 @@ JAVASCRIPT_STATE = {
     "meter": "const meter = new Meter();",
 }
 
-PYTHON_HEAD = '''
+PYTHON_HEAD = """
 class Meter:
     def __init__(self):
         self.level = 3
@@ -69,7 +69,7 @@ def first(a):
 
 def second(a, b):
     return (a + 2 * b) % 997
-'''
+"""
 
 JAVASCRIPT_HEAD = """
 class Meter {
@@ -116,11 +116,11 @@ function later(a, done) {
 const pause = (a) => new Promise((resolve) => setTimeout(() => resolve((a * 5) % 997), 1));
 """
 
-PYTHON_WAITS = '''
+PYTHON_WAITS = """
 async def pause(a):
     await asyncio.sleep(0.001)
     return (a * 5) % 997
-'''
+"""
 
 
 @dataclass
