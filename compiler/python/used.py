@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from compiler.python import statements
 from compiler.python.evaluate import Machine
 from compiler.python.model import (
     NOTHING,
@@ -70,7 +69,6 @@ class Names:
         self._touching: dict[Function, bool] = {}
         self._framed: dict[Function, bool] = {}
         self._reaching: dict[Function, frozenset[Function]] = {}
-        self._locals: dict[Function, set[str]] = {}
 
     # What is called
 
@@ -98,7 +96,7 @@ class Names:
 
     def own_function(self, function: Function, node: ast.expr) -> Function | None:
         """The function of a module that is called so: as it was written, if a decorator of the service wraps it."""
-        if isinstance(node, ast.Name) and node.id in self._own_names(function):
+        if isinstance(node, ast.Name) and node.id in function.locals:
             return None
         atoms = self.resolve(function, node)
         atom = next(iter(atoms), None) if len(atoms) == 1 else None
@@ -111,11 +109,6 @@ class Names:
         if info.node.decorator_list and info is atom.info:  # type: ignore[union-attr]
             return None
         return None if any(isinstance(n, ast.Yield | ast.YieldFrom) for n in ast.walk(info.node)) else info
-
-    def _own_names(self, function: Function) -> set[str]:
-        if function not in self._locals:
-            self._locals[function] = statements.locals_of(function)
-        return self._locals[function]
 
     def resolve(self, function: Function, node: ast.expr) -> Atoms:
         """What a name of the module, or of a module in it, stands for."""
@@ -135,7 +128,7 @@ class Names:
         first = node
         while isinstance(first, ast.Attribute):
             first = first.value
-        if not isinstance(first, ast.Name) or first.id in self._own_names(function):
+        if not isinstance(first, ast.Name) or first.id in function.locals:
             return NOTHING
         assert isinstance(node, ast.Name | ast.Attribute)
         around = _around(function, first.id)
@@ -161,7 +154,7 @@ class Names:
         if not isinstance(made, ast.Name | ast.Attribute):
             return True
         last = made.id if isinstance(made, ast.Name) else made.attr
-        if last in _SWALLOWING or (isinstance(entered, ast.Name) and last in statements.locals_of(function)):
+        if last in _SWALLOWING or (isinstance(entered, ast.Name) and last in function.locals):
             return True
         atoms = self._global(function, made)
         return any(isinstance(a, Func | ClassAtom) or (isinstance(a, Ref) and a.obj.cls is not None) for a in atoms)
@@ -184,7 +177,7 @@ class Names:
 
     def is_around(self, function: Function, name: str) -> bool:
         """Whether it is a name of a function around this one."""
-        return name not in statements.locals_of(function) and _around(function, name) is not None
+        return name not in function.locals and _around(function, name) is not None
 
     def looks_around(self, function: Function, call: ast.Call) -> bool:
         """Whether it is given all names of the function, as `locals()` is."""
@@ -194,7 +187,7 @@ class Names:
         return name.id in ("locals", "eval", "exec") or (name.id in ("vars", "dir") and not call.args)
 
     def is_builtin(self, function: Function, node: ast.Name) -> bool:
-        known = node.id in statements.locals_of(function) or node.id in function.module.scope.names
+        known = node.id in function.locals or node.id in function.module.scope.names
         return not known and _around(function, node.id) is None
 
     # What is used
@@ -227,7 +220,7 @@ class Names:
     def is_live(self, function: Function, node: ast.AST) -> bool:
         """Whether it is a name of the function's own for what cannot travel, and may lead to state: an object of the
         state itself, one of a class, the request or the application."""
-        if not isinstance(node, ast.Name) or node.id not in statements.locals_of(function):
+        if not isinstance(node, ast.Name) or node.id not in function.locals:
             return False
         atoms = self.of_local(function, node.id)
         return any(
@@ -247,7 +240,7 @@ class Names:
         if not isinstance(node, ast.Name | ast.Attribute):
             return False
         atoms = self._global(function, node)
-        if isinstance(node, ast.Name) and node.id not in self._own_names(function):
+        if isinstance(node, ast.Name) and node.id not in function.locals:
             scope = _around(function, node.id) or function.module.scope
             if f"{scope.path}.{node.id}" in self._state:
                 return True
@@ -265,7 +258,7 @@ class Names:
 
     def _called_on(self, function: Function, node: ast.AST) -> Atoms:
         """What a name stands for, whose functions may be called: of a local name, the methods of what it may be."""
-        local = isinstance(node, ast.Name) and node.id in statements.locals_of(function)
+        local = isinstance(node, ast.Name) and node.id in function.locals
         return self.of_local(function, node.id) if local else self._global(function, node)  # type: ignore[attr-defined]
 
     def reached(self, info: Function) -> frozenset[Function]:
