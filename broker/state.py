@@ -53,9 +53,6 @@ READ_MS = 1_000
 MARKS_MAX = 32
 """So often a peer is asked how far it has read, while it is sent `flood_bytes_max`."""
 
-CLAIMS_MAX = 131_072
-"""A worker that claims more partitions when it connects is expelled."""
-
 STRANGERS_MAX = 1_024
 """Sessions remembered as expelled, and as told so; the oldest are forgotten."""
 
@@ -429,7 +426,7 @@ class BrokerState:
         self, session: Session, who: str, node: str, claims: list[m.Claim], now_ms: float, out: list[Effect]
     ) -> bool:
         """Whether the worker may claim so much; else it is expelled. Which partitions there are, nobody here knows."""
-        if len(claims) <= CLAIMS_MAX and self._table.takes(claims, node, session):
+        if self._table.takes(claims, node, session):
             return True
         self._on_bad_frame(session, f"it claims {counted(len(claims), 'partition')}: too many", now_ms, out, who)
         out.append(Cut(session))
@@ -616,9 +613,6 @@ class BrokerState:
 
     def _on_own(self, peer: Peer, own: m.Own, now_ms: float, out: list[Effect]) -> None:
         """What another broker was told, or we have missed."""
-        if len(own.claims) > m.OWN_CLAIMS_MAX:
-            self._on_bad_frame(peer.session, f"it claims {len(own.claims)} partitions at once", now_ms, out)
-            return
         if not self._is_room(peer.session, f"{peer.name} ({peer.role})", peer.name, own.claims, now_ms, out):
             return
         for claim in own.claims:
@@ -659,6 +653,9 @@ class BrokerState:
         if not self._table.is_owned(partition, peer.session, epoch - 1):
             out.append(Count("stale_handovers"))
             return
+        if any(m.count_of(entry.posted) < 0 for entry in handover.returned):
+            self._on_bad_frame(peer.session, f"what it returns of {partition} is no list", now_ms, out)
+            return
         hold = self._holding.end(partition)
         target = self._by_name.get(("worker", handover.target))
         if target is not None and handover.legacy is not None:
@@ -676,12 +673,12 @@ class BrokerState:
             else:
                 self._tell_orphans([partition], now_ms, out)
         else:
-            returned = sum(len(entry.posted) for entry in handover.returned)
+            returned = sum(m.count_of(entry.posted) for entry in handover.returned)
             self._pauses[partition] = pause(hold, epoch, returned)
             route = self._table.hand_over(partition, target.name, target.session, epoch)
             out.append(SendTo(target.session, m.Activate(partition, epoch, handover.legacy)))
             for sender, posted in handover.returned:
-                header = m.encode([Part(partition, route.path, len(posted))])
+                header = m.encode([Part(partition, route.path, m.count_of(posted))])
                 self._forward(target.session, [sender, header, m.encode([posted])], now_ms, out)
             self._forward_held(hold, target.session, now_ms, out)
         self._check_full(now_ms, out)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -33,8 +33,29 @@ Session = bytes
 """One connection of one peer: the routing id of its DEALER socket, `name#random`. A peer that connects again
 is a new session; what was sent to the old one can never reach the new one."""
 
+CLAIMS_MAX = 131_072
+"""Partitions of one worker: it says all of them at once. That lists are too long is seen before they are read."""
+
+OWN_CLAIMS_MAX = 8_192
+"""In one `Own`: the broker tells controllers of each."""
+
+PARTS_MAX = 16_384
+"""In one data frame."""
+
+RETURNED_MAX = 65_536
+"""Messages that a source gives back; more are sent again by who sent them."""
+
+LEGACY_OUTBOX_MAX = 512
+"""Outbox entries that a source hands over itself; the target of a partition with more asks the store."""
+
+SEQS_MAX = 1_048_576
+"""Acknowledgements in one message."""
+
 ID_BYTES_MAX = 40
 """A message id longer than this is replaced by its digest, so that cycles do not grow ids without end."""
+
+
+Seqs = Annotated[list[Natural], msgspec.Meta(max_length=SEQS_MAX)]
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -106,10 +127,11 @@ class Claim(NamedTuple):
 
 
 class Returned(NamedTuple):
-    """Messages that the source of a migration had not begun, given back in order: who sent them, and what."""
+    """Messages that the source of a migration had not begun, given back in order: who sent them, and what (a packed
+    list of Posted, which the broker does not open)."""
 
     sender: Session
-    posted: list[Posted]
+    posted: msgspec.Raw
 
 
 # -- peer -> broker ---------------------------------------------------------------------------------------
@@ -122,7 +144,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
     role: Role
     name: Name
-    claims: list[Claim] = []
+    claims: Annotated[list[Claim], msgspec.Meta(max_length=CLAIMS_MAX)] = []
     capacity: Real = 1.0
     version: Natural = 1
     address: str = ""
@@ -164,8 +186,8 @@ class Legacy(msgspec.Struct, frozen=True, array_like=True):
 
     sequence: Counter
     next_out: Counter
-    outbox: list[tuple[Counter, bytes]]
-    acknowledged: list[Natural]
+    outbox: Annotated[list[tuple[Counter, bytes]], msgspec.Meta(max_length=LEGACY_OUTBOX_MAX)]
+    acknowledged: Seqs
 
 
 class Handover(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -175,7 +197,7 @@ class Handover(msgspec.Struct, frozen=True, array_like=True, tag=True):
     partition: PartitionName
     epoch: Counter
     target: str
-    returned: list[Returned] = []
+    returned: Annotated[list[Returned], msgspec.Meta(max_length=RETURNED_MAX)] = []
     legacy: Legacy | None = None
     """None: the target is to ask the store."""
     again: bool = False
@@ -188,14 +210,10 @@ class Disown(msgspec.Struct, frozen=True, array_like=True, tag=True):
     epoch: Counter
 
 
-OWN_CLAIMS_MAX = 8_192
-"""In one `Own`: the broker tells controllers of each."""
-
-
 class Own(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """This worker has these, and another broker, or the store, has said so: route there. As if claimed by its Hello."""
 
-    claims: list[Claim]
+    claims: Annotated[list[Claim], msgspec.Meta(max_length=OWN_CLAIMS_MAX)]
 
 
 class Activated(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -334,7 +352,7 @@ class Orphans(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Receiver to sender: these seqs of yours are safe."""
 
-    seqs: list[Natural]
+    seqs: Seqs
 
 
 class Hangup(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -428,7 +446,7 @@ class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Inventory(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Worker to controller, at each Report whose ownership changed since the last: all that it owns, active."""
 
-    claims: list[Claim]
+    claims: Annotated[list[Claim], msgspec.Meta(max_length=CLAIMS_MAX)]
 
 
 class Replay(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -469,9 +487,15 @@ RELAYED_BY: dict[str, tuple[Role, ...]] = {
 
 _encoder = msgspec.msgpack.Encoder()
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
-_header = msgspec.msgpack.Decoder(list[Part])
-_payload = msgspec.msgpack.Decoder(list[list[Posted]])
-_raw_payload = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_header: msgspec.msgpack.Decoder[list[Part]] = msgspec.msgpack.Decoder(
+    Annotated[list[Part], msgspec.Meta(max_length=PARTS_MAX)]
+)
+_payload: msgspec.msgpack.Decoder[list[list[Posted]]] = msgspec.msgpack.Decoder(
+    Annotated[list[list[Posted]], msgspec.Meta(max_length=PARTS_MAX)]
+)
+_raw_payload: msgspec.msgpack.Decoder[list[msgspec.Raw]] = msgspec.msgpack.Decoder(
+    Annotated[list[msgspec.Raw], msgspec.Meta(max_length=PARTS_MAX)]
+)
 _posted = msgspec.msgpack.Decoder(list[Posted])
 _message = msgspec.msgpack.Decoder(Message)
 
@@ -515,13 +539,23 @@ def split_payload(frame: bytes, header: list[Part]) -> list[msgspec.Raw]:
     """The parts of a payload, unopened; what the broker does to a frame that must go several ways. Raises BadFrame if
     they are not as many, or as long, as the header says."""
     parts = decoded(_raw_payload, frame)
-    if [part.count for part in header] != [_length(bytes(raw)) for raw in parts]:
+    if [part.count for part in header] != [count_of(raw) for raw in parts]:
         raise BadFrame(f"a payload of {len(parts)} parts that are not those of the header ({len(header)})")
     return parts
 
 
-def _length(packed: bytes) -> int:
-    """Of an array; -1 if it is none."""
+def returned(sender: Session, posted: list[Posted]) -> Returned:
+    return Returned(sender, msgspec.Raw(encode(posted)))
+
+
+def decode_posted(raw: msgspec.Raw) -> list[Posted]:
+    """Raises BadFrame."""
+    return decoded(_posted, memoryview(raw))
+
+
+def count_of(raw: msgspec.Raw) -> int:
+    """How many there are in a packed list; -1 if it is none."""
+    packed = bytes(memoryview(raw)[:5])
     first = packed[0]
     if first & 0xF0 == 0x90:
         return first & 0x0F

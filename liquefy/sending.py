@@ -17,7 +17,7 @@ from typing import Any
 
 from liquefy.effects import Relay, SendFrame
 from liquefy.links import Links, Way, Ways
-from liquefy.messages import Ack, Message, Part, Posted, Route, Session
+from liquefy.messages import PARTS_MAX, Ack, Message, Part, Posted, Route, Session
 
 FRAME_MESSAGES_MAX = 512
 """Messages in one part of a frame; more go in further frames."""
@@ -228,7 +228,9 @@ class Outgoing:
                     self._fresh[destination] = fresh[start:]
                     break
                 size = sizes.get(session, 0)
-                if session in frames and (start or size >= FULL_FRAME_BYTES):
+                if session in frames and (
+                    start or size >= FULL_FRAME_BYTES or len(frames[session].header) >= PARTS_MAX
+                ):
                     full.append(frames.pop(session))
                     size = 0
                 before, end, most = size, start, min(len(fresh), start + FRAME_MESSAGES_MAX)

@@ -17,7 +17,7 @@ from liquefy.effects import Count, Log
 from liquefy.graph import OUTPUT, Graph
 from liquefy.hosting import Done, Forget, Gone, Piece, Run, Step
 from liquefy.links import Links
-from liquefy.messages import Legacy, Message, Part, Posted, Session, encode
+from liquefy.messages import LEGACY_OUTBOX_MAX, Legacy, Message, Part, Posted, Session, encode
 from liquefy.sending import Acks, Outgoing
 from worker.accounting import Accounting
 from worker.cache import Cache
@@ -31,11 +31,8 @@ from worker.onward import Onward, passages, sound
 ANSWER_GRACE_MS = 5_000
 """An answer that no gateway takes is dropped so long after its client stopped waiting."""
 
-LEGACY_OUTBOX_MAX = 512
-"""Outbox entries that a source hands over itself; the target of a partition with more asks the store."""
-
 LEGACY_BYTES_MAX = 16 * 1024 * 1024
-"""The same of their bytes."""
+"""Of outbox entries that a source hands over itself; the target of a partition with more asks the store."""
 
 ACKNOWLEDGED_FLUSH_MS = 500
 """Acknowledged outbox entries are dropped with the next commit; if none comes for so long, by one of their own."""

@@ -19,6 +19,7 @@ from liquefy.effects import Log, Relay, ToBroker
 from liquefy.errors import BadFrame
 from liquefy.messages import (
     OWN_CLAIMS_MAX,
+    RETURNED_MAX,
     Activated,
     Claim,
     Disown,
@@ -33,6 +34,7 @@ from liquefy.messages import (
     Session,
     decode_message,
 )
+from liquefy.messages import returned as returned_by
 from worker.events import LoadPartitions
 from worker.fleet import Fleet
 from worker.flow import DAMAGED_REMEDY, Flow
@@ -375,7 +377,7 @@ class Ownership:
         name, epoch, target = partition.name, partition.epoch + 1, partition.move.target
         legacy = self._flow.legacy(partition, partition.move.unsent)
         unstarted = partition.unstarted()
-        many = sum(len(entry.message.body) for entry in unstarted) > RETURNED_BYTES_MAX
+        many = len(unstarted) > RETURNED_MAX or sum(len(e.message.body) for e in unstarted) > RETURNED_BYTES_MAX
         way = self._flow.outgoing.route(name)
         for link in sorted(self._links.sessions.keys() & partition.brokers) or [0]:
             # What we have sent to ourselves goes the way that we send by to where it is now.
@@ -388,18 +390,18 @@ class Ownership:
     def _returned(self, entries: list[Entry], link: int, ours: Session) -> list[Returned]:
         """What came by that broker, so that what each sender has sent by it stays whole, and in order. What came by
         several is returned by each. `ours`: our session there, for what we have sent to ourselves; b"": not that."""
-        returned: list[Returned] = []
+        returned: list[tuple[Session, list[Posted]]] = []
         for entry in entries:
             # A replayed dead letter has no sender: it stays one.
             senders = [] if entry.sender is None else [(entry.sender, entry.seq), *reversed(entry.others or ())]
             for session, seq in senders:
                 sender = ours if session == LOCAL else session
                 if sender and (session == LOCAL or self._links.of(session) == link):
-                    if not returned or returned[-1].sender != sender:
-                        returned.append(Returned(sender, []))
-                    returned[-1].posted.append(Posted(seq, entry.message, entry.check))
+                    if not returned or returned[-1][0] != sender:
+                        returned.append((sender, []))
+                    returned[-1][1].append(Posted(seq, entry.message, entry.check))
                     break
-        return returned
+        return [returned_by(sender, posted) for sender, posted in returned]
 
     def graphs_changed(self) -> None:
         """A version in which a group has a context, and had none before, or the other way round: what is here of it

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from liquefy import values
 from liquefy.graph import Graph
+from liquefy.messages import Posted
 
 T = TypeVar("T")
 
@@ -121,6 +122,10 @@ class Maker:
             inspect.NoneType: lambda: None,
             inspect.AnyType: lambda: self.one((None, 1, "x", b"x", [1], {"a": 1}, -0.5)),
         }
+        if isinstance(info, inspect.RawType):
+            posted = inspect.type_info(list[Posted])
+            made = self._of(posted, name, {}) if self.often(0.8) else self._of(inspect.AnyType(), name, {})
+            return msgspec.Raw(msgspec.msgpack.encode(made))
         if isinstance(info, inspect.LiteralType):
             return self.one(info.values)
         if isinstance(info, inspect.ListType | inspect.VarTupleType):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from broker.events import (
@@ -236,7 +237,7 @@ def test_handover_delivers_activate_then_returned_then_held_then_later_in_order(
     b, _, source, target, gw, path = held_move()
     b.data(gw, (P, path, 3))
     b.data(gw, (P, path, 4))
-    out = b.move_to_handover(source, "node2", Returned(gw, [posted(1), posted(2, resend=True)]))
+    out = b.move_to_handover(source, "node2", m.returned(gw, [posted(1), posted(2, resend=True)]))
     later = b.data(gw, (P, path, 5))
     to_target = [e for e in out if type(e) in (SendTo, Forward) and e.session == target]  # type: ignore[union-attr]
     assert to_target[0] == SendTo(target, m.Activate(P, 8))
@@ -245,6 +246,13 @@ def test_handover_delivers_activate_then_returned_then_held_then_later_in_order(
     assert first.frames[0] == gw
     assert [p.resend for p in m.decode_payload(first.frames[2])[0]] == [False, True]
     assert delivered(out + later, source) == []
+
+
+def test_what_is_returned_and_no_list_costs_the_source_its_session() -> None:
+    b, _, source, target, _, _ = held_move()
+    b.move_to_handover(source, "node2", m.returned(b"gw#1", []), Returned(b"gw#1", msgspec.Raw(m.encode({"a": 1}))))
+    assert b.told(source, m.Fenced)
+    assert not b.told(target, m.Activate)
 
 
 def test_a_migration_keeps_the_path_and_pushes_the_new_session() -> None:
@@ -270,7 +278,7 @@ def test_landed_tells_the_pause_from_the_first_held_message() -> None:
 def test_the_pause_of_returned_messages_begins_with_the_hold() -> None:
     b, controller, source, target, gw, _ = held_move()
     b.now_ms = 4
-    b.move_to_handover(source, "node2", Returned(gw, [posted(1)]))
+    b.move_to_handover(source, "node2", m.returned(gw, [posted(1)]))
     b.say(target, m.Activated(P, 8))
     assert b.told(controller, m.Landed) == [m.Landed(P, 8, "node2", held=1, pause_us=4_000)]
 
@@ -874,7 +882,7 @@ def test_who_asks_for_the_routes_again_and_again_and_does_not_read_them_is_cut_o
 
 
 def test_a_worker_that_claims_too_much_is_expelled_and_nobody_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.state.CLAIMS_MAX", 3)
+    monkeypatch.setattr("broker.routing.TABLE_BYTES_MAX", 250)
     b = Broker()
     gw, ctl = b.gateway(), b.controller()
     claims = [(f"shop/cart/{number}", 1) for number in range(4)]
@@ -911,17 +919,6 @@ def test_what_everybody_is_told_at_once_is_bounded_however_many_claim(monkeypatc
     b.say(gw, m.Hello("gateway", "gw"))
     [welcome] = b.told(gw, m.Welcome)
     assert len(m.encode(welcome)) < 10_100
-
-
-def test_a_worker_tells_of_so_many_partitions_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liquefy.messages.OWN_CLAIMS_MAX", 2)
-    b = Broker()
-    node, ctl = b.worker("node1"), b.controller()
-    b.say(node, m.Own([Claim(P, 1), Claim(Q, 1)]))
-    assert len(b.told(ctl, m.Landed)) == 2
-    b.say(node, m.Own([Claim(f"shop/cart/{number}", 1) for number in range(2, 5)]))
-    assert b.told(node, m.Fenced)
-    assert not b.told(ctl, m.Landed)
 
 
 @pytest.mark.parametrize("asks", ["owns", "holds", "connects"])

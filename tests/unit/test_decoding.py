@@ -125,6 +125,47 @@ def test_what_a_host_says_has_a_length_and_times_that_can_be_summed_up() -> None
                     hosting.decode_from_host(ran(done))
 
 
+def claims(count: int) -> list[m.Claim]:
+    return [m.Claim("g/s/0", 1)] * count
+
+
+def split(data: bytes) -> Any:
+    return m.split_payload(data, [m.Part("g/s/0", 1, 0)] * m.PARTS_MAX)
+
+
+@pytest.mark.parametrize(
+    ("made", "limit", "decode"),
+    [
+        (lambda count: m.Hello("worker", "node1", claims(count)), m.CLAIMS_MAX, m.decode_control),
+        (lambda count: m.Own(claims(count)), m.OWN_CLAIMS_MAX, m.decode_control),
+        (lambda count: m.Inventory(claims(count)), m.CLAIMS_MAX, m.decode_control),
+        (lambda count: m.Ack([1] * count), m.SEQS_MAX, m.decode_control),
+        (
+            lambda count: m.Handover("g/s/0", 1, "node2", [m.returned(b"gw#1", [])] * count),
+            m.RETURNED_MAX,
+            m.decode_control,
+        ),
+        (
+            lambda count: m.Handover("g/s/0", 1, "node2", legacy=m.Legacy(1, 1, [(1, b"")] * count, [])),
+            m.LEGACY_OUTBOX_MAX,
+            m.decode_control,
+        ),
+        (
+            lambda count: m.Handover("g/s/0", 1, "node2", legacy=m.Legacy(1, 1, [], [1] * count)),
+            m.SEQS_MAX,
+            m.decode_control,
+        ),
+        (lambda count: [m.Part("g/s/0", 1, 0)] * count, m.PARTS_MAX, m.decode_header),
+        (lambda count: [[]] * count, m.PARTS_MAX, m.decode_payload),
+        (lambda count: [[]] * count, m.PARTS_MAX, split),
+    ],
+)
+def test_a_list_has_a_length(made: Callable[[int], Any], limit: int, decode: Callable[[bytes], Any]) -> None:
+    decode(m.encode(made(limit)))
+    with pytest.raises(BadFrame, match=f"length <= {limit}"):
+        decode(m.encode(made(limit + 1)))
+
+
 def test_a_name_has_a_length() -> None:
     for name, fits in (("n" * NAME_CHARS_MAX, True), ("n" * (NAME_CHARS_MAX + 1), False)):
         for message in (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from liquefy.effects import Relay, SendFrame
 from liquefy.messages import Ack, Message, Route
 from liquefy.sending import (
@@ -74,6 +76,20 @@ def test_a_frame_that_is_full_of_bytes_takes_no_further_message() -> None:
     carried = [[posted.message.id for part in frame.parts for posted in part] for frame in frames]
     assert carried == [[b"0", b"1"], [b"2", b"3"], [b"4", b"5", b"6"], [b"7"]]
     assert all([part.count for part in frame.header] == [len(p) for p in frame.parts] for frame in frames)
+
+
+def test_partitions_that_are_too_many_for_a_frame_go_in_further_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liquefy.sending.PARTS_MAX", 2)
+    out = Outgoing()
+    out.on_routes([route(f"g/f/{number}") for number in range(5)])
+    for number in range(5):
+        out.post(f"g/f/{number}", message(number), None)
+    frames = out.flush(0)
+    assert [[part.destination for part in frame.header] for frame in frames] == [
+        ["g/f/0", "g/f/1"],
+        ["g/f/2", "g/f/3"],
+        ["g/f/4"],
+    ]
 
 
 def test_what_is_much_goes_bit_by_bit_in_order_and_keeps_nobody_else_waiting() -> None:

@@ -33,6 +33,7 @@ from liquefy.messages import (
     Report,
     Route,
     Welcome,
+    decode_posted,
 )
 from worker import events as ev
 from worker.ownership import OWN_AFTER_MS
@@ -146,7 +147,8 @@ def test_what_came_by_a_broker_is_returned_by_it_whole_and_in_order() -> None:
     bench.answer_commits()
     by_link = {link: handover.returned for link, handover in told(bench, Handover)}
     ids = {
-        link: [(r.sender, [p.message.id for p in r.posted]) for r in returned] for link, returned in by_link.items()
+        link: [(r.sender, [p.message.id for p in decode_posted(r.posted)]) for r in returned]
+        for link, returned in by_link.items()
     }
     assert ids == {0: [(GATEWAY, [b"m1", b"m2"])], 1: [(GATEWAY2, [b"m1"])]}
 

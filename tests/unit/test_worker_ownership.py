@@ -31,7 +31,9 @@ from liquefy.messages import (
     Release,
     Route,
     Routes,
+    count_of,
     decode_message,
+    decode_posted,
     encode,
 )
 from worker import events as ev
@@ -168,7 +170,7 @@ def test_the_source_waits_for_a_coroutine_and_returns_what_stands_behind_it() ->
     assert [i for _, i in last.commits[0].seen] == [b"m1"]
     bench.answer_commits()
     [handover] = bench.to_broker(Handover)
-    assert [[p.message.id for p in r.posted] for r in handover.returned] == [[b"m2"]]
+    assert [[p.message.id for p in decode_posted(r.posted)] for r in handover.returned] == [[b"m2"]]
     assert not bench.runs
 
 
@@ -183,7 +185,7 @@ def test_what_was_not_begun_is_returned_in_order_and_not_run() -> None:
     assert not bench.runs
     bench.answer_commits()
     [handover] = bench.to_broker(Handover)
-    returned = [(r.sender, [(p.seq, p.message.id) for p in r.posted]) for r in handover.returned]
+    returned = [(r.sender, [(p.seq, p.message.id) for p in decode_posted(r.posted)]) for r in handover.returned]
     assert returned == [(GATEWAY, [(1, b"m1"), (2, b"m2")]), (b"node2#1", [(8, b"m3")])]
 
 
@@ -200,7 +202,19 @@ def test_what_waits_and_is_too_much_for_a_frame_is_not_returned_but_sent_again(m
         bench.answer_commits()
         [handover] = bench.to_broker(Handover)
         assert handover.again is many
-        assert [len(returned.posted) for returned in handover.returned] == ([] if many else [2])
+        assert [count_of(returned.posted) for returned in handover.returned] == ([] if many else [2])
+
+
+def test_messages_that_are_many_are_not_returned_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.ownership.RETURNED_MAX", 1)
+    bench = Bench().ready(P)
+    bench.auto = False
+    bench.arrive(bench.message(1), bench.message(2))
+    moving(bench)
+    bench.step(ev.FromBroker(Held(P, 1)))
+    bench.answer_commits()
+    [handover] = bench.to_broker(Handover)
+    assert (handover.again, handover.returned) == (True, [])
 
 
 def test_an_outbox_of_many_bytes_is_left_to_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
