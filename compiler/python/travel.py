@@ -231,7 +231,20 @@ def _objects(atoms: Iterable[Atom]) -> set[Obj]:
     return found
 
 
+def _odd_inside(atom: Atom, depth: int) -> Atom | None:
+    """What in a list, a dict or the like is no plain data."""
+    if not isinstance(atom, Ref) or atom.obj.name == LAZY or depth > 8:
+        return None
+    inner = [*atom.obj.elements, *(a for value in atom.obj.attrs.values() for a in value)]
+    odd = [a for a in inner if not (isinstance(a, Ref) and a.obj is atom.obj) and not _plain(a, depth + 1)]
+    return (_odd_inside(odd[0], depth + 1) or odd[0]) if odd else None
+
+
 def _words(atom: Atom) -> str:
+    if isinstance(atom, Ref) and atom.obj.kind in ("list", "dict", "set", "tuple"):
+        inside = _odd_inside(atom, 0)
+        if inside is not None and not (isinstance(inside, Ref) and inside.obj.kind == atom.obj.kind):
+            return f"a {atom.obj.kind} with something inside: {_words(inside)}"
     if isinstance(atom, Ref) and atom.obj.name == LAZY:
         return "made as it is looked at"
     if isinstance(atom, Ref):
