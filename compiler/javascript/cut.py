@@ -210,7 +210,7 @@ class Cutter(Checks):
         callback = self._callback_parameter(called)
         if callback is not None:
             self._rests[callback] = rest
-        if inner and self._count(function, inner, 0) > 0:
+        if inner and (self._count(function, inner, 0) > 0 or self._calls_back_itself(callback, inner)):
             self._written_out(called, inner, rest)
         else:
             if callback is not None:

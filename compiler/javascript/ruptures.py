@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.javascript.naming import Naming
-from compiler.javascript.pieces import Called, Rest, only_waits, statements_of
+from compiler.javascript.pieces import Called, Rest, only_waits, own_nodes, statements_of
 from compiler.javascript.posts import Post, calls_once, post
 from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.syntax import FUNCTIONS, Node
@@ -172,6 +172,17 @@ class Ruptures(Naming):
             if rest is not None:
                 return node, rest, condition
         return None
+
+    def _calls_back_itself(self, callback: Binding | None, statements: list[Node]) -> bool:
+        """A function calls its callback by its last statement, and hands it to nobody: the callback is what comes
+        next."""
+        if callback is None:
+            return False
+        last = self._goes_on(statements[-1])
+        named = [n for statement in statements for n in own_nodes(statement) if n.binding is callback]
+        every = [n for statement in statements for n in statement.walk() if n.binding is callback]
+        calls = [n for n in every if n.parent is not None and n.parent.get("function") is n]
+        return last is not None and last[2] is None and len(every) == len(named) == len(calls)
 
     def _mentions_rest(self, node: Node) -> bool:
         return any(n.type == "identifier" and n.binding in self._rests for n in node.walk())

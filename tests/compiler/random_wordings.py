@@ -18,7 +18,7 @@ REQUESTS = 10
 class Wording:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.style = self.random.choice(("callback", "callback", "response", "await", "inline"))
+        self.style = self.random.choice(("callback", "callback", "response", "await", "inline", "nested", "nested"))
         self.error = self.style == "callback" and self.random.random() < 0.5
         self.steps = self.random.randint(2, 4)
         self.parameters = [self.random.sample(NAMES, 2) for _ in range(self.steps)]
@@ -57,11 +57,28 @@ class Wording:
             text = f"  {entry} = ({entry} || 0) + 1;\n  const times = String({entry});\n{text}"
             names.append("times")
         last = index == self.steps - 1
-        way = {"callback": self.calling_back, "response": self.answering, "await": self.waiting}
+        way = {"nested": self.handing, "callback": self.calling_back, "response": self.answering, "await": self.waiting}
         body = way.get(self.style, self.waiting)(index, names, last)
         head = "async function" if self.style in ("await", "inline") else "function"
-        third = {"callback": ", done", "response": ", res"}.get(self.style, "")
+        third = {"callback": ", done", "nested": ", done", "response": ", res"}.get(self.style, "")
         return f"{head} f{index}({', '.join(given)}{third}) {{\n{text}{body}}}\n"
+
+    def handing(self, index: int, names: list[str], last: bool) -> str:
+        if last:
+            return f"  setTimeout(() => done({self.pick(names)}, {self.pick(names)}), 1);\n"
+        early = ""
+        if self.random.random() < 0.3:
+            early = f"  if ({names[0]} === '2') return done({self.pick(names)}, 'early');\n"
+        return f"{early}  done({self.pick(names)}, {self.pick(names)});\n"
+
+    def nested(self, index: int, names: list[str]) -> str:
+        given = self.random.sample(NAMES, 2)
+        there = [*(name for name in names if name not in given), *given]
+        inner = f"res.json({self.pick(there)});"
+        if index < self.steps - 1:
+            text, there = self.locals(there) if self.random.random() < 0.3 else ("", there)
+            inner = text + self.nested(index + 1, there)
+        return f"f{index}({self.pick(names)}, {self.pick(names)}, ({', '.join(given)}) => {{\n{inner}}});\n"
 
     def calling_back(self, index: int, names: list[str], last: bool) -> str:
         first = "null, " if self.error else ""
@@ -110,6 +127,8 @@ class Wording:
             head = f"error, {result}" if self.error else result
             early = "if (error) return res.json(error.message);\n" if self.error else ""
             rest = f"  f0({given}, ({head}) => {{\n{early}{after}\n}});\n"
+        elif self.style == "nested":
+            rest = self.nested(0, [name])
         elif self.style == "response":
             rest = f"  f0({given}, res);\n"
         elif self.style == "inline":
