@@ -14,7 +14,7 @@ from bench import compiled, counter, report
 from liquefy.config import DURABILITIES
 from liquefy.errors import UserError
 
-NAMES = ("counter", "chain", "overhead", "migrate", "failover", "rebalance", "scale", "memory")
+NAMES = ("counter", "chain", "overhead", "migrate", "failover", "rebalance", "scale", "memory", "compile")
 CHOICE = "counter"
 """The one that is measured with each durability."""
 
