@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from compiler import remedies
 from compiler.facts import NOWHERE, Facts, Harm, Hazard, Initial, KeyOf, Mode, Place, Start, Unit, Variable
 from compiler.program import Group, Keeping, Kept, Sort, Sorted
-from compiler.reach import KINDS, Reach, Touch, of_start, reach
+from compiler.reach import KINDS, Reach, Roads, Touch, of_start
 
 APP = "app"
 """The fluxion of all requests that have none of their own."""
@@ -71,8 +71,9 @@ class _Member:
 
 
 def classify(facts: Facts) -> Classified:
-    members = _members(facts)
-    common = reach(facts, [(unit, ()) for unit in facts.everywhere])
+    roads = Roads(facts)
+    members = _members(facts, roads)
+    common = roads.reach([(unit, ()) for unit in facts.everywhere])
     state = _state(facts, [m.reach for m in members] + [common])
     united, kept = _unite(facts, members, common, state)
     return _conclude(facts, members, common, state, united, kept)
@@ -101,20 +102,19 @@ def _plain(text: str) -> str:
     return name if name and not name[0].isdigit() else f"f_{name}"
 
 
-def _members(facts: Facts) -> list[_Member]:
+def _members(facts: Facts, roads: Roads) -> list[_Member]:
     """The parts, in the order of the source, and last of all `app`."""
-    by_id = {unit.id: unit for unit in facts.units}
     handlers: dict[str, list[Start]] = {}
     for start in facts.starts:
         if start.route:
             handlers.setdefault(start.unit, []).append(start)
-    names = fluxion_names(by_id[unit] for unit in handlers)
+    names = fluxion_names(facts.by_id[unit] for unit in handlers)
     members = [
-        _Member(names[unit], unit, tuple(starts), reach(facts, [of_start(start) for start in starts]))
+        _Member(names[unit], unit, tuple(starts), roads.reach([of_start(start) for start in starts]))
         for unit, starts in handlers.items()
     ]
     others = tuple(start for start in facts.starts if not start.route)
-    return [*members, _Member(APP, "", others, reach(facts, [of_start(start) for start in others]))]
+    return [*members, _Member(APP, "", others, roads.reach([of_start(start) for start in others]))]
 
 
 def _state(facts: Facts, reaches: list[Reach]) -> dict[str, Variable]:

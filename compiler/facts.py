@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 
 @dataclass(frozen=True, order=True)
@@ -186,3 +187,7 @@ class Facts:
     """Names of the environment variables that the code reads."""
     files: dict[str, str] = field(default_factory=dict)
     """Sources read: path -> text."""
+
+    @cached_property
+    def by_id(self) -> dict[str, Unit]:
+        return {unit.id: unit for unit in self.units}

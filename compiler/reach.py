@@ -6,6 +6,7 @@ Knows neither groups nor languages.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from compiler.facts import Call, Facts, Harm, Hazard, KeyOf, Start, Unit, Use
@@ -39,34 +40,60 @@ class Reach:
     waits: bool
 
 
+class Roads:
+    """Of one service: what many starts lead to is told once."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._units = facts.by_id
+        self._told: dict[tuple[str, Binding], tuple[Touch, ...]] = {}
+
+    def reach(self, roots: list[tuple[str, Binding]]) -> Reach:
+        """From the units `roots`, each with what its parameters are in words of the request."""
+        ways: dict[str, set[Binding]] = {}
+        touches: list[Touch] = []
+        hazards: dict[Hazard, None] = {}
+        todo = list(reversed(roots))
+        while todo:
+            name, binding = todo.pop()
+            seen = ways.setdefault(name, set())
+            if len(seen) >= BINDINGS_MAX:
+                binding = ()
+            if binding in seen:
+                continue
+            unit = self._units.get(name)
+            if unit is None:
+                raise KeyError(f"facts name the unit {name}, which is not among them")
+            touches += self._new(unit, binding, seen)
+            seen.add(binding)
+            hazards |= dict.fromkeys(unit.hazards)
+            bound = dict(binding)
+            for call in unit.calls:
+                if call.callee in self._units:
+                    todo.append((call.callee, _bind(call, bound)))
+                else:
+                    hazards[unseen(unit, call)] = None
+        waits = any(self._units[name].waits for name in ways)
+        return Reach(tuple(ways), tuple(touches), tuple(hazards), waits)
+
+    def _new(self, unit: Unit, binding: Binding, before: set[Binding]) -> Iterable[Touch]:
+        """What the unit touches so, and did not in the ways that were seen before."""
+        found = self._touches(unit, binding)
+        if not before:
+            return found
+        known = {touch for each in before for touch in self._touches(unit, each)}
+        return [touch for touch in found if touch not in known]
+
+    def _touches(self, unit: Unit, binding: Binding) -> tuple[Touch, ...]:
+        found = self._told.get((unit.id, binding))
+        if found is None:
+            bound = dict(binding)
+            touches = (Touch(use, unit.id, in_request(use.key, bound) if use.key else None) for use in unit.uses)
+            found = self._told[unit.id, binding] = tuple(dict.fromkeys(touches))
+        return found
+
+
 def reach(facts: Facts, roots: list[tuple[str, Binding]]) -> Reach:
-    """From the units `roots`, each with what its parameters are in words of the request."""
-    by_id = {unit.id: unit for unit in facts.units}
-    ways: dict[str, set[Binding]] = {}
-    touches: dict[Touch, None] = {}
-    hazards: dict[Hazard, None] = {}
-    todo = list(reversed(roots))
-    while todo:
-        name, binding = todo.pop()
-        seen = ways.setdefault(name, set())
-        if len(seen) >= BINDINGS_MAX:
-            binding = ()
-        if binding in seen:
-            continue
-        seen.add(binding)
-        unit = by_id.get(name)
-        if unit is None:
-            raise KeyError(f"facts name the unit {name}, which is not among them")
-        bound = dict(binding)
-        touches |= {Touch(use, name, in_request(use.key, bound) if use.key else None): None for use in unit.uses}
-        hazards |= dict.fromkeys(unit.hazards)
-        for call in unit.calls:
-            if call.callee in by_id:
-                todo.append((call.callee, _bind(call, bound)))
-            else:
-                hazards[unseen(unit, call)] = None
-    waits = any(by_id[name].waits for name in ways)
-    return Reach(tuple(ways), tuple(touches), tuple(hazards), waits)
+    return Roads(facts).reach(roots)
 
 
 def unseen(unit: Unit, call: Call) -> Hazard:

@@ -5,7 +5,7 @@ what ends early leaves nothing out. Raises Uncut.
 from __future__ import annotations
 
 from compiler.facts import Facts
-from compiler.javascript.pieces import REQUEST, Rest, Uncut, changed_in, covers, fields_read, leaves, left_to_do
+from compiler.javascript.pieces import REQUEST, Rest, Uncut, changed_in, covers, fields_read, leaves, left_to_do, meets
 from compiler.javascript.ruptures import Ruptures
 from compiler.javascript.scopes import Function
 from compiler.javascript.syntax import Node
@@ -145,6 +145,8 @@ class Checks(Ruptures):
     def _check_touches(self, facts: Facts, nodes: list[Node], state: set[str]) -> None:
         """Neither by themselves nor by what they call, such as methods of the service's own classes."""
         for unit in facts.units:
+            if not any(meets(node, unit) for node in nodes):
+                continue
             touched = [(use.place, use.variable) for use in unit.uses if use.variable in state]
             for call in unit.calls:
                 if any(covers(node, call.place) for node in nodes):

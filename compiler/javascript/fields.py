@@ -253,12 +253,7 @@ class Fields(Heap):
     def of_class(self, cls: Class, name: str, *, static: bool, value: Value, node: Node) -> Values:
         """A method, a getter's result or a static field, of the class or those it extends."""
         found: set[Value] = set()
-        for member in cls.node["body"].kids:
-            if ("static" in member.words) != static or member.type not in ("method_definition", "field_definition"):
-                continue
-            named = member.get("name") or member.get("property")
-            if named is None or name not in (_name_of(named) or name, ANY):
-                continue
+        for member in self._members(cls, name, static):
             if member.type == "method_definition" and member.info is not None:
                 func = Func(member.info)
                 if "get" in member.words:
@@ -279,14 +274,42 @@ class Fields(Heap):
                 found.add(Value(Lib(base.target.package, (*base.target.path, name)[:PATH_MAX])))
         return frozenset(found)
 
+    def _members(self, cls: Class, name: str, static: bool) -> tuple[Node, ...]:
+        """Those that may have the name."""
+        found = self._named.get((cls, name, static))
+        if found is None:
+            members = [m for m in cls.node["body"].kids if m.type in ("method_definition", "field_definition")]
+            every = [(m, m.get("name") or m.get("property")) for m in members if ("static" in m.words) == static]
+            own = (m for m, named in every if named is not None and name in (_name_of(named) or name, ANY))
+            found = self._named[cls, name, static] = tuple(own)
+        return found
+
+    @cached_property
+    def _named(self) -> dict[tuple[Class, str, bool], tuple[Node, ...]]:
+        return {}
+
     def bases(self, cls: Class) -> Values:
         if cls.base is None:
             return NOTHING
+        binding: Binding | None = cls.base.binding if cls.base.type == "identifier" else None
+        binding = None if binding is not None and binding.kind == "import" else binding
+        state = (len(self.values.get(binding, ())), len(self.starting)) if binding is not None else None
+        known = self._bases.get(cls)
+        if known is not None and known[0] == state:
+            return known[1]
         recording, self.recording = self.recording, False
         try:
-            return self.evaluate(cls.base)
+            found = self.evaluate(cls.base)
         finally:
             self.recording = recording
+        if state is not None:
+            self._bases[cls] = state, found
+        return found
+
+    @cached_property
+    def _bases(self) -> dict[Class, tuple[tuple[int, int], Values]]:
+        """Of classes that extend what a name stands for, as long as that stands for no more than it did."""
+        return {}
 
     def _of_request(self, value: Value, part: Part, name: str) -> set[Value]:
         fields = self.extra("request").fields

@@ -42,7 +42,6 @@ class Gather:
         self._links = self._shared()
         self._changed = self._changed_roots()
         self._late = Late(flow, self._may_be_state)
-        self._leads: dict[Function, list[Function]] = {}
         """Functions that are in a function, or that it calls."""
         self._asking = Asking(flow)
         self._common = False
@@ -316,10 +315,8 @@ class Gather:
             at = todo.pop()
             if at not in found:
                 found.add(at)
-                if at not in self._leads:
-                    called = (f for node in at.node.walk() for f in self.flow.called_at.get(node, ()))
-                    self._leads[at] = [*at.inner, *dict.fromkeys(called)]
-                todo += self._leads[at]
+                todo += at.inner
+                todo += self._late.called(at)
         return found
 
     # Hazards
@@ -334,7 +331,8 @@ class Gather:
         for root, place in self._waiting.between([function]).items():
             yield self._seen_between(root, place)
         if self._common or self._touches_state(function, set()):
-            for called in sorted(self._called_from([function]), key=lambda f: (f.file, f.node.start)):
+            asking = [f for f in self._called_from([function]) if self._asking.places(f)]
+            for called in sorted(asking, key=lambda f: (f.file, f.node.start)):
                 for place in self._asking.places(called):
                     what = "asks this service itself, and waits for the answer"
                     yield Hazard(Harm.HELD, what, place, "call the function that answers there")
@@ -428,12 +426,15 @@ class Gather:
 
     def _going_on(self) -> dict[Func, bool]:
         found: dict[Func, bool] = {}
+        never: set[Func] = set()
         for made in self.flow.registrations.values():
             for values in made.handlers:
                 for value in values:
                     target = value.target.function.target if isinstance(value.target, Bound) else value.target
-                    if isinstance(target, Func):
-                        found[target] = self._goes_on(target, set())
+                    if isinstance(target, Func) and target not in found:
+                        seen = set(never)
+                        found[target] = target not in never and self._goes_on(target, seen)
+                        never = never if found[target] else seen
         return found
 
     def _goes_on(self, func: Func, seen: set[Func]) -> bool:

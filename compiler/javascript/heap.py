@@ -35,6 +35,9 @@ VALUES_MAX = 2_000
 WORK_MAX = 4_000_000
 """Steps of following values, some seconds' worth; with more, the service is kept whole."""
 
+REMEMBERED_MAX = 200_000
+"""Values of which it is remembered what they are when they come out of something."""
+
 DEEP_MAX = 20_000
 """Values inside one that is handed on; with more, the service is kept whole."""
 
@@ -129,6 +132,8 @@ class Heap:
         self.recording = False
         self.dirty = False
         self.spent = 0
+        self._outs: dict[Via, dict[Value, Value]] = {}
+        self._outs_of = self._outs_count = 0
         self.chance: frozenset[Value] = frozenset()
         """Of the conditions under which code runs, what differs from run to run."""
         self.touched_at: dict[Node, dict[Obj | Binding | Word, None]] = {}
@@ -245,7 +250,21 @@ class Heap:
             return NOTHING
         if not self.persistent(binding):
             return frozenset(there)
-        return frozenset(self.out_of(Via(binding), value) for value in there)
+        via = Via(binding)
+        known = self._come_out(via)
+        return frozenset(known.get(value) or self._come(known, via, value) for value in there)
+
+    def _come_out(self, via: Via) -> dict[Value, Value]:
+        """What came out of it so far: most of it comes again."""
+        if self._outs_of != len(self.starting) or self._outs_count > REMEMBERED_MAX:
+            self._outs_of, self._outs_count = len(self.starting), 0
+            self._outs.clear()
+        return self._outs.setdefault(via, {})
+
+    def _come(self, known: dict[Value, Value], via: Via, value: Value) -> Value:
+        self._outs_count += 1
+        found = known[value] = self.out_of(via, value)
+        return found
 
     def out_of(self, via: Via, value: Value) -> Value:
         """Functions and objects made at start are what they are, wherever they are found."""
@@ -296,14 +315,14 @@ class Heap:
             raise TooMuch
         made = self.starts(target.function) and target.kind not in ("extra", "pair")
         via = Via(target, key) if made else value.via
+        if via is None:
+            return set(found)
         result: set[Value] = set()
+        known = self._come_out(via)
         for item in found:
-            if via is None:
+            result.add(known.get(item) or self._come(known, via, item))
+            if item.via is not None and not isinstance(item.target, Func | Cls):
                 result.add(item)
-            else:
-                result.add(self.out_of(via, item))
-                if item.via is not None and not isinstance(item.target, Func | Cls):
-                    result.add(item)
         return result
 
     def inside(self, value: Value) -> set[Value]:

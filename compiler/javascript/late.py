@@ -13,6 +13,7 @@ from compiler.facts import Place
 from compiler.javascript.calling import CALLS_BACK
 from compiler.javascript.flow import Flow
 from compiler.javascript.scopes import Binding, Function
+from compiler.javascript.standing import Standing
 from compiler.javascript.syntax import FUNCTIONS, Node
 from compiler.javascript.values import PROMISE, Func, Obj, Word
 
@@ -59,6 +60,10 @@ class Late:
         self._responds: dict[Function, bool] = {}
         self._touches: dict[Function, bool] = {}
         self._throws: dict[Function, bool] = {}
+        self._calling = Standing(flow.called_at)
+        self._touching = Standing(flow.touched_at)
+        self._answering = Standing(flow.answered_at)
+        self._called: dict[Function, list[Function]] = {}
 
     def places(self, function: Function, *, handles: bool) -> tuple[Place, ...]:
         """Where the function touches state late. `handles`: a framework calls it, and does not wait for it."""
@@ -374,7 +379,7 @@ class Late:
         if function not in self._answers:
             self._answers[function] = False
             own = any(self._record_answers(inner) for inner in with_inner(function))
-            called = (f for node in function.node.walk() for f in self.flow.called_at.get(node, ()))
+            called = self.called(function)
             self._answers[function] = own or any(self._record_answers(f) or self.responds(f) for f in called)
         return self._answers[function]
 
@@ -399,7 +404,7 @@ class Late:
         """It, or what it calls, answers the request."""
         if function not in self._responds:
             self._responds[function] = False
-            own = any(node in self.flow.answered_at for node in function.node.walk())
+            own = any(True for _ in self._answering.within(function.node))
             self._responds[function] = own or self._calls(function, self.responds)
         return self._responds[function]
 
@@ -419,13 +424,20 @@ class Late:
         return self._touches[function]
 
     def _touches_itself(self, function: Function) -> bool:
-        for node in function.node.walk():
-            if any(self.matters(base) for base in self.flow.touched_at.get(node, ())):
+        for node in self._touching.within(function.node):
+            if any(self.matters(base) for base in self.flow.touched_at[node]):
                 return True
         return False
 
     def _calls(self, function: Function, does: Callable[[Function], bool]) -> bool:
-        return any(does(f) for node in function.node.walk() for f in self.flow.called_at.get(node, ()))
+        return any(does(f) for f in self.called(function))
+
+    def called(self, function: Function) -> list[Function]:
+        """Own functions that it calls, or that functions written in it call."""
+        if function not in self._called:
+            nodes = self._calling.within(function.node)
+            self._called[function] = list(dict.fromkeys(f for node in nodes for f in self.flow.called_at[node]))
+        return self._called[function]
 
 
 def _join(one: _At | None, other: _At | None) -> _At | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from compiler.facts import Place
+from compiler.facts import Place, Unit
 from compiler.javascript.scopes import Binding, Function
 from compiler.javascript.syntax import FUNCTIONS, Node
 from compiler.program import Role
@@ -136,12 +136,17 @@ def only_waits(function: Function) -> bool:
     return body is not None and body.type == "new_expression" and body["constructor"].text == "Promise"
 
 
+def meets(node: Node, unit: Unit) -> bool:
+    """What the unit does may be done there."""
+    return node.file == unit.place.file and node.line <= unit.last_line and unit.place.line <= node.last
+
+
 def covers(node: Node, place: Place) -> bool:
-    if place.file != node.place.file or not node.line <= place.line <= node.last:
+    if place.file != node.file or not node.line <= place.line <= node.last:
         return False
-    if place.line == node.line and place.column < node.place.column:
+    if place.line == node.line and place.column < node.column:
         return False
-    return node.last > node.line or place.column < node.place.column + node.end - node.start
+    return node.last > node.line or place.column < node.column + node.end - node.start
 
 
 def own_nodes(node: Node) -> list[Node]:

@@ -18,7 +18,6 @@ from compiler.javascript.syntax import FUNCTIONS, Node
 LOOPS = names("for_statement for_in_statement while_statement do_statement")
 
 
-
 class Streamed:
     """Of a flow that has run. `responds`: whether a function answers a request, or what it calls does. `handlers`: what
     the framework calls."""
@@ -32,11 +31,14 @@ class Streamed:
             for function in functions:
                 self._callers.setdefault(function, []).append(node)
         self._open: dict[Function, bool] = {}
+        self._places: dict[Function, tuple[Place, ...]] = {}
 
-    def places(self, function: Function) -> Iterator[Place]:
+    def places(self, function: Function) -> tuple[Place, ...]:
         """Where its code, or what that calls at once, writes a part of an answer, and others may have their turn before
         the next."""
-        return (node.place for node in self._writes(function) if self._takes_time(node))
+        if function not in self._places:
+            self._places[function] = tuple(node.place for node in self._writes(function) if self._takes_time(node))
+        return self._places[function]
 
     def _writes(self, function: Function) -> Iterator[Node]:
         for node in _own(function.node):

@@ -17,6 +17,7 @@ from compiler.javascript.late import meant, named, with_inner, written
 from compiler.javascript.libraries import names
 from compiler.javascript.owners import Owners, Root
 from compiler.javascript.scopes import Binding, Function
+from compiler.javascript.standing import Standing
 from compiler.javascript.syntax import FUNCTIONS, Node
 from compiler.javascript.values import PROMISE, Lib, Obj
 
@@ -107,6 +108,10 @@ class Waiting:
         self._works: dict[Function, Work] = {}
         self._prompt: dict[Function, bool] = {}
         self._calls: dict[Function, dict[Node, list[Function]]] = {}
+        self._own_calls: dict[Function, list[Function]] = {}
+        self._polls: dict[Function, tuple[tuple[Root, Place], ...]] = {}
+        self._doing = Standing(flow.done_at)
+        self._calling = Standing(flow.called_at)
 
     def between(self, functions: Iterable[Function]) -> Mapping[Root, Place]:
         """What is changed, and changed again after a wait, by functions that are called one after the other: each with
@@ -269,9 +274,14 @@ class Waiting:
 
     # Looking again and again
 
-    def polls(self, function: Function) -> Iterator[tuple[Root, Place]]:
+    def polls(self, function: Function) -> tuple[tuple[Root, Place], ...]:
         """What it looks at again and again, and waits between: in a loop, by calling itself, by a timer. Functions in
         it are looked through on their own."""
+        if function not in self._polls:
+            self._polls[function] = tuple(self._polled(function))
+        return self._polls[function]
+
+    def _polled(self, function: Function) -> Iterator[tuple[Root, Place]]:
         for node in _own(function):
             if node.type in LOOPS and self._waits_in(node):
                 around = [kid for kid in node.kids if kid is not node.get("right")]
@@ -299,8 +309,8 @@ class Waiting:
         while outer.parent is not None and not outer.parent.module:
             outer = outer.parent
         found: set[Root] = set()
-        for node in outer.node.walk():
-            for base, mode in self.flow.done_at.get(node, ()) if node.start < loop.start else ():
+        for node in self._doing.within(outer.node):
+            for base, mode in self.flow.done_at[node] if node.start < loop.start else ():
                 found |= self._roots(base) if mode in _CHANGES else set()
         return found
 
@@ -311,10 +321,11 @@ class Waiting:
         todo = [(node, put) for node in nodes]
         while todo:
             top, put = todo.pop()
-            for node in top.walk():
-                for base, _ in self.flow.done_at.get(node, ()):
+            for node in self._doing.within(top):
+                for base, _ in self.flow.done_at[node]:
                     found |= self._roots(base) | self._holding(base).intersection(put)
-                for callee in self.flow.called_at.get(node, ()):
+            for node in self._calling.within(top):
+                for callee in self.flow.called_at[node]:
                     if callee not in done:
                         done.add(callee)
                         todo.append((callee.node, ()))
@@ -322,6 +333,8 @@ class Waiting:
 
     def _again(self, function: Function) -> Node | None:
         """Where it leads to itself."""
+        if function not in self._led_to(function):
+            return None
         for node, callees in self._leads(function).items():
             seen: set[Function] = set()
             todo = list(callees)
@@ -333,6 +346,28 @@ class Waiting:
                     seen.add(at)
                     todo += [f for further in self._leads(at).values() for f in further]
         return None
+
+    def _led_to(self, function: Function) -> set[Function]:
+        """Where it leads, by what it does itself and what functions in it do."""
+        found: set[Function] = set()
+        seen: set[Function] = set()
+        todo = [function]
+        while todo:
+            at = todo.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            todo += at.inner
+            new = [f for f in self._own_leads(at) if f not in found]
+            found |= set(new)
+            todo += new
+        return found
+
+    def _own_leads(self, function: Function) -> list[Function]:
+        if function not in self._own_calls:
+            calls = (n for n in _own_nodes(function.node) if n.type in ("call_expression", "new_expression"))
+            self._own_calls[function] = [f for n in calls for f in (*self._called(n), *self._given(n))]
+        return self._own_calls[function]
 
     def _leads(self, function: Function) -> dict[Node, list[Function]]:
         """Where it, or a function in it, calls own functions or hands them on."""
