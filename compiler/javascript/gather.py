@@ -42,7 +42,6 @@ class Gather:
         self._links = self._shared()
         self._changed = self._changed_roots()
         self._late = Late(flow, self._may_be_state)
-        """Functions that are in a function, or that it calls."""
         self._asking = Asking(flow)
         self._common = False
         """Whether what every request runs through touches state."""

@@ -64,6 +64,7 @@ class Late:
         self._touching = Standing(flow.touched_at)
         self._answering = Standing(flow.answered_at)
         self._called: dict[Function, list[Function]] = {}
+        self._bodies: dict[tuple[Function, _At, int], tuple[_At, _Walk]] = {}
 
     def places(self, function: Function, *, handles: bool) -> tuple[Place, ...]:
         """Where the function touches state late. `handles`: a framework calls it, and does not wait for it."""
@@ -79,6 +80,17 @@ class Late:
                 return tuple(walk.found)
             self._known[key] = tuple(walk.found)
         return self._known[key]
+
+    def _inside(self, function: Function, at: _At, walk: _Walk) -> _At:
+        """Of a function where it stands, which may stand in many others: the same each time."""
+        key = (function, at, walk.depth)
+        if key not in self._bodies:
+            inner = _Walk(depth=walk.depth)
+            self._bodies[key] = self._body(function, at, inner, False), inner
+        end, known = self._bodies[key]
+        walk.found |= known.found
+        walk.thrown += dict.fromkeys(known.thrown)
+        return end
 
     def _body(self, function: Function, at: _At, walk: _Walk, handles: bool) -> _At:
         body = function.node.get("body")
@@ -261,7 +273,7 @@ class Late:
         here = at
         for function in written(node):
             begin = here if name in CALLS_BACK else _waited(here) or here
-            end = self._body(function, begin, walk, False)
+            end = self._inside(function, begin, walk)
             here = _At(here.answered or end.answered, here.late)
         return here
 
