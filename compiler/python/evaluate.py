@@ -321,6 +321,8 @@ class Machine:
         if returns and not self.loading and key in self._again:
             self._active[key] = returns
             returns |= self._run(info, bound, args)
+            if not isinstance(info.node, ast.Lambda) and any(_pauses(inner) for inner in ast.walk(info.node)):
+                _again(self, info.node, info.node.body, info.module, len(self.recorder.uses))
         del self._active[key]
         self._again.discard(key)
         self._memo[key] = returns
@@ -564,13 +566,22 @@ def _while(m: Machine, node: ast.stmt, frame: Frame) -> None:
         m.branches(frame, once, lambda: None)
         once()
 
+    before = len(m.recorder.uses)
     m.branches(frame, twice, lambda: None)
     m.block(node.orelse, frame)
-    if not m.loading and any(_pauses(inner) for inner in ast.walk(node)):
-        lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-        for use in m.recorder.uses:
-            if use.place.file == frame.module.file and use.place.line in lines:
-                m.recorder.awaited.setdefault(use.variable, m.here(node))
+    if any(_pauses(inner) for inner in ast.walk(node)):
+        _again(m, node, [node], frame.module, before)
+
+
+def _again(m: Machine, around: ast.AST, parts: list[ast.stmt], module: Module, before: int) -> None:
+    """What these parts look at, in their own lines or, since there were so many uses before, in what they call, they
+    look at again and again, and others may run between."""
+    if m.loading:
+        return
+    lines = {line for part in parts for line in range(part.lineno, (part.end_lineno or part.lineno) + 1)}
+    for index, use in enumerate(m.recorder.uses):
+        if index >= before or (use.place.file == module.file and use.place.line in lines):
+            m.recorder.awaited.setdefault(use.variable, place(module, around))
 
 
 def _pauses(node: ast.AST) -> bool:
@@ -592,7 +603,11 @@ def _for(m: Machine, node: ast.stmt, frame: Frame) -> None:
         m.branches(frame, once, lambda: None)
         once()
 
+    before = len(m.recorder.uses)
     m.branches(frame, once if m.loading else twice, lambda: None)
+    inside = [inner for statement in node.body for inner in ast.walk(statement)]
+    if any(isinstance(inner, ast.Break | ast.Return) for inner in inside) and any(map(_pauses, inside)):
+        _again(m, node, node.body, frame.module, before)  # it ends when it has seen what it waits for
     m.block(node.orelse, frame)
 
 
