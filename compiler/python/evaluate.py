@@ -321,7 +321,7 @@ class Machine:
         if returns and not self.loading and key in self._again:
             self._active[key] = returns
             returns |= self._run(info, bound, args)
-            if not isinstance(info.node, ast.Lambda) and any(_pauses(inner) for inner in ast.walk(info.node)):
+            if not isinstance(info.node, ast.Lambda) and any(map(_sleeps, ast.walk(info.node))):
                 _again(self, info.node, info.node.body, info.module, len(self.recorder.uses))
         del self._active[key]
         self._again.discard(key)
@@ -584,10 +584,13 @@ def _again(m: Machine, around: ast.AST, parts: list[ast.stmt], module: Module, b
             m.recorder.awaited.setdefault(use.variable, place(module, around))
 
 
+def _sleeps(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep"
+
+
 def _pauses(node: ast.AST) -> bool:
     """Whether others may run meanwhile."""
-    sleeps = isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep"
-    return sleeps or isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
+    return _sleeps(node) or isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
 
 
 def _for(m: Machine, node: ast.stmt, frame: Frame) -> None:
@@ -606,7 +609,7 @@ def _for(m: Machine, node: ast.stmt, frame: Frame) -> None:
     before = len(m.recorder.uses)
     m.branches(frame, once if m.loading else twice, lambda: None)
     inside = [inner for statement in node.body for inner in ast.walk(statement)]
-    if any(isinstance(inner, ast.Break | ast.Return) for inner in inside) and any(map(_pauses, inside)):
+    if any(isinstance(inner, ast.Break | ast.Return) for inner in inside) and any(map(_sleeps, inside)):
         _again(m, node, node.body, frame.module, before)  # it ends when it has seen what it waits for
     m.block(node.orelse, frame)
 
