@@ -293,6 +293,9 @@ class Operator:
 
     def deploy(self, graph: Graph, tries: int = 200) -> None:
         """Ask for it, and again if that has not worked, or nobody has answered, for a while."""
+        if self.world.store.lost_ms >= 0 and graph.name not in self.world.checker.graphs:
+            # It may have been in force, and the store has lost that before anybody was told.
+            self.world.void_ms[graph.name] = float("inf")
         controller = self.world.controller
         heard = controller.alive and not controller.paused
         # Noted before it is asked: the answer may come at once.
