@@ -29,6 +29,8 @@ _AGAINST = {
     Mode.WRITE: _BY_PART,
     Mode.ESCAPE: "hand on what is needed of it, such as one entry or a copy",
 }
+WAITS = "waits, and keeps its context from others meanwhile"
+APART = "let functions of the service do it, one after the other: first what touches state, then what waits"
 TOO_DEEP = "let fewer functions call one another in a row, and fewer ways lead to each"
 NO_PART = "use that part of the request itself as the key"
 OTHER_PART = "find all entries by the same part of the request"

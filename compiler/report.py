@@ -100,7 +100,8 @@ def lines(program: Program) -> Iterator[str]:
     if reasons:
         yield from ("", "memory that is kept in one place")
         for group in reasons:
-            yield f"  {group.name}: {group.keeping.value}, because {group.why}"
+            lost = "; it is lost when that process ends" if group.keeping is Keeping.PINNED and group.variables else ""
+            yield f"  {group.name}: {group.keeping.value}, because {group.why}{lost}"
     if program.variables:
         yield from ("", "variables")
         rows = [(v.sort.value, v.name, v.where, _where(v.place), v.why) for v in program.variables]

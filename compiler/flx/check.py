@@ -117,7 +117,11 @@ class _Checker:
                     remedy = f"add it to the {{variables}} of `group {group.name}`, or remove it here"
                     problem = f"the group {group.name!r} does not hold {', '.join(missing)}"
                     self._add(("flx", i), problem, remedy)
-                if fluxion.key and group.keeping not in (Keeping.KEYED,):
+                at_end = fluxion.role is Role.END and self._program.language == "javascript"
+                if at_end and (fluxion.context or fluxion.key):
+                    remedy = "let the start, or a handler, do what touches the context"
+                    self._add(("flx", i), f"{fluxion.name!r} is an end, which has no context in JavaScript", remedy)
+                elif fluxion.key and group.keeping not in (Keeping.KEYED,):
                     remedy = "remove `by`, or make the group keyed"
                     problem = f"{fluxion.name!r} has a key, and its group {group.name!r} is {group.keeping.value}"
                     self._add(("flx", i), problem, remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from compiler import remedies
 from compiler.assemble import Body, Chain
 from compiler.classify import RESERVED, Classified, Part, classify, unused
 from compiler.facts import Facts, Place, Unit
@@ -17,8 +18,6 @@ from compiler.program import Fluxion, Keeping, Kept, Role, Sort, Sorted, Stream
 ASKED = f"""for (const name of {list(HEADER)})
   Object.defineProperty({REQUEST}, name, {{ value: (header) => {REQUEST}.headers[header.toLowerCase()] }});"""
 """Gives the data of a request the methods that read its headers; they do not travel."""
-
-APART = "let functions of the service do it, one after the other: first what touches state, then what waits"
 
 END = "send"
 """The last part, if what answers has a name that another fluxion has."""
@@ -114,8 +113,8 @@ def _waiting(
         several = [call.callee for call in units[part.unit].calls] if part.unit not in functions else [part.unit]
         places = [place for unit in several if unit in functions for place in [waits(functions[unit])] if place]
         for place in places[:1]:
-            why = f"line {place.line} waits, and keeps its context from others meanwhile"
-            yield Kept(part.name, why, place, APART)
+            why = f"line {place.line} {remedies.WAITS}"
+            yield Kept(part.name, why, place, remedies.APART)
 
 
 def _tried(classified: Classified) -> list[Part]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from compiler import remedies
 from compiler.assemble import Body, Chain, assemble, offset
 from compiler.classify import RESERVED, Classified, classify
 from compiler.facts import Place
@@ -13,6 +15,9 @@ from compiler.program import Keeping, Kept, Program
 from compiler.python.cut import CUT_UNDER, Cutter, cut
 from compiler.python.gather import Gathered, gather_facts
 from compiler.python.model import Function
+
+_BODY = frozenset(("json", "form", "body", "text", "post", "read", "get_json", "get_data"))
+"""What a request's body is read by: it is there."""
 
 
 def compile(folder: Path, entry: str, app: str | None = None) -> Program:
@@ -22,6 +27,8 @@ def compile(folder: Path, entry: str, app: str | None = None) -> Program:
     facts = gathered.facts
     classified = classify(facts)
     cutters, kept = _cutters(gathered, classified)
+    told = {each.what for each in kept} | {part.name for part in classified.parts if part.unit in cutters}
+    kept += tuple(_waiting(gathered, classified, told))
     # What a handler that is cut touches belongs to the part that touches it.
     if cutters:
         named = [replace(u, name=cutters[u.id].name) if u.id in cutters else u for u in facts.units]
@@ -61,6 +68,26 @@ def _cutters(gathered: Gathered, classified: Classified) -> tuple[dict[str, Cutt
         elif found is not None:
             cutters[part.unit] = found
     return cutters, tuple(kept)
+
+
+def _waiting(gathered: Gathered, classified: Classified, told: set[str]) -> Iterator[Kept]:
+    """Handlers that have a context while they wait, but for those of which a reason is told."""
+    keeping = {group.name: group.keeping for group in classified.groups}
+    for part in classified.parts:
+        if part.name in told or not part.context or part.unit not in gathered.functions:
+            continue
+        info = gathered.functions[part.unit]
+        lines = [n.lineno for n in ast.walk(info.node) if isinstance(n, ast.stmt | ast.expr) and _waits(n)]
+        if lines and keeping[part.group] in (Keeping.KEYED, Keeping.WHOLE):
+            place = Place(info.module.file, min(lines))
+            yield Kept(part.name, f"line {place.line} {remedies.WAITS}", place, remedies.APART)
+
+
+def _waits(node: ast.AST) -> bool:
+    if isinstance(node, ast.Await) and isinstance(node.value, ast.Call):
+        called = node.value.func
+        return not (isinstance(called, ast.Attribute) and called.attr in _BODY)
+    return isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
 
 
 def _bodies(gathered: Gathered) -> dict[str, Body]:
