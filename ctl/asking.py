@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -121,6 +122,8 @@ class Controller:
     def found(cls, flag: str | None = None) -> Controller:
         """The controller that this command is meant for, see `endpoint`."""
         address, source = endpoint(flag, os.environ, Path.cwd())
+        if source == DEFAULT and (idle := record.idle(Path.cwd())) is not None:
+            print(f"note: the cluster of {idle} does not run; this asks {address}", file=sys.stderr)
         return cls(address, source, *keys_folder(address, os.environ, Path.cwd()))
 
     def __enter__(self) -> Controller:

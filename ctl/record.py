@@ -119,6 +119,16 @@ def find(start: Path) -> tuple[Path, ClusterRecord] | None:
     return None
 
 
+def idle(start: Path) -> Path | None:
+    """The nearest state folder, if no cluster runs that it is of."""
+    for folder in (start, *start.parents):
+        state = folder / FOLDER_DEFAULT
+        if (state / LOCK).exists():
+            found = read(state)
+            return None if found is not None and alive(found) else state
+    return None
+
+
 def process(pid: int, created_s: float) -> psutil.Process | None:
     """The living process that was recorded, or None if it has ended (and perhaps its pid is another's
     now)."""

@@ -188,3 +188,10 @@ def test_a_port_that_is_none_is_a_mistake_of_who_typed_it(port: str, tmp_path: P
     asked = CliRunner().invoke(build(), ["up", f"--http-port={port}", f"--state={tmp_path}/state"])
     assert asked.exit_code == 2
     assert "Invalid value for '--http-port'" in asked.output
+
+
+def test_a_cluster_that_does_not_run_any_more_is_found_as_that(tmp_path: Path) -> None:
+    below = tmp_path / "service"
+    below.mkdir()
+    record.made(tmp_path / record.FOLDER_DEFAULT)
+    assert record.idle(below) == tmp_path / record.FOLDER_DEFAULT
