@@ -44,6 +44,9 @@ LOG_CHECK_S = 5.0
 REDIS_FILE_BYTES_MAX = 8_000_000
 """A Redis that starts with a longer append-only file is asked to rewrite it: it reads it before it serves."""
 
+KEPT_S = 10.0
+"""So long it is waited for services of before to have their places again."""
+
 FOLLOW_S = 0.1
 """How often new lines of the logs are looked for."""
 
@@ -318,12 +321,24 @@ class Starter(threading.Thread):
                 with Controller(self._cluster.controller, keys=self._keys) as controller:
                     deploying.deploy(controller, self._graph, self._app, self._tell, if_changed=True)
                     deploying.wait_until_placed(controller, self._graph.name, self._tell)
+            else:
+                self._await_kept(time.monotonic() + KEPT_S)
         except LiquefyError as error:
             self.problem = f"{doing}: {error}"
 
     def _tell(self, line: str) -> None:
         if line:
             self.waiting = line
+
+    def _await_kept(self, end_s: float) -> None:
+        """Until what was deployed before has its places again; one that finds none keeps nobody waiting for long."""
+        with Controller(self._cluster.controller, keys=self._keys) as controller:
+            while time.monotonic() < end_s:
+                unplaced = [g["name"] for g in controller.ask("status")["graphs"] if g["unplaced"]]
+                if not unplaced:
+                    return
+                self._tell(f"waiting for {', '.join(unplaced)} to be placed")
+                time.sleep(0.05)
 
     def _missing(self) -> bool:
         """Whether something is; `waiting` then says what."""
@@ -367,8 +382,8 @@ def announce(cluster: record.ClusterRecord, console: Console) -> None:
         console.print(Text(note, style="yellow"))
     console.print()
     for what, line in cluster.hints:
-        console.print(Text.assemble((f"{what:<16}", "dim"), (line, "bold")), soft_wrap=True)
+        console.print(Text.assemble((f"{what:<15} ", "dim"), (line, "bold")), soft_wrap=True)
     if not any("--controller" in line for _, line in cluster.hints):
         there = f"add --controller {cluster.controller}, or set LIQUEFY_CONTROLLER to it"
-        console.print(Text.assemble((f"{'elsewhere':<16}", "dim"), there), soft_wrap=True)
+        console.print(Text.assemble((f"{'elsewhere':<15} ", "dim"), there), soft_wrap=True)
     console.print()
