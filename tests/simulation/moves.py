@@ -96,13 +96,16 @@ class MoveChecker:
         for key, failures in self._failed.items():
             applied = self._applied.get(key)
             if applied is not None and len(failures) >= self._sent[key]:
+                # One that ended later, and says that it went on, is the one that was applied.
+                later = any(at >= applied and _is_true_afterwards(error) for at, error in failures)
                 for at, error in failures:
-                    self._failed_rightly(key, applied, at, error)
+                    if at >= applied or not later:
+                        self._failed_rightly(key, applied, at, error)
 
     def _failed_rightly(self, key: Key, applied: float, at: float, error: str) -> None:
         """A source that has given up does not go on. A controller that has given up, because it heard nothing and the
         store knew of nothing, may be wrong later, not before."""
-        if any(words in error for words in TRUE_AFTERWARDS):
+        if _is_true_afterwards(error):
             return
         if error.startswith("given up: ") and applied > at - ANSWER_MS:
             return
@@ -131,3 +134,7 @@ class MoveChecker:
             for (name, epoch), since in self._recorded.items():
                 if now - since > move_ms + (CALM_MS if calm else TROUBLE_MS):
                     raise Violation(f"the move of {name} at epoch {epoch} does not end", name)
+
+
+def _is_true_afterwards(error: str) -> bool:
+    return any(words in error for words in TRUE_AFTERWARDS)
