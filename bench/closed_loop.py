@@ -22,6 +22,8 @@ from liquefy.messages import (
     Fenced,
     Hello,
     Message,
+    Ping,
+    Read,
     Routes,
     Welcome,
     decode_control,
@@ -201,6 +203,8 @@ class Client:
                 self._outgoing.on_routes(message.routes, whole=type(message) is Welcome)
                 if all(self._outgoing.route(each) for each in self._destinations):
                     self._ready.set()
+            elif type(message) is Ping and message.mark:
+                self._link.send([encode(Read(message.mark))])
             elif type(message) is Fenced:
                 self.book.error("the broker does not know us any more")
         self._flush_soon()

@@ -428,7 +428,6 @@ class GatewayState:
         if type(admitted) is Refuse:
             return [admitted]
         admitted.fingerprint = fingerprint
-        self._retained.add(RECORD_BYTES, now_ms)
         return [Begin(root, Kept(now_ms, fingerprint))]
 
     def _looked(self, event: Looked, now_ms: int) -> list[Effect]:
@@ -445,6 +444,7 @@ class GatewayState:
         if kept is not None and kept.status:
             self._give(event.root, kept.status, kept.headers, kept.body, effects, False)
         elif event.begun and kept is None:
+            self._retained.add(RECORD_BYTES, now_ms)
             self._post(request, False)
         elif event.begun and kept is not None and now_ms - kept.born_ms >= DEDUPE_RETENTION_MS:
             text = "this Idempotency-Key is too old, and there is no answer yet; ask later or use another"
@@ -470,7 +470,7 @@ class GatewayState:
     def _store(self, root: bytes, storing: Storing, kept: Kept | None, now_ms: int) -> list[Effect]:
         if kept is not None and kept.status:  # the first answer counts
             storing.looked = kept
-            return self._stored(Stored(root), now_ms)
+            return self._stored(Stored(root), now_ms, known=True)
         message = storing.message
         request = self._requests.get(root)
         born_ms, fingerprint = message.born_ms, request.fingerprint if request is not None else b""
@@ -479,13 +479,15 @@ class GatewayState:
         storing.looked = Kept(born_ms, fingerprint, message.status or 200, message.headers, message.body)
         return [Store(root, storing.looked)]
 
-    def _stored(self, event: Stored, now_ms: int) -> list[Effect]:
+    def _stored(self, event: Stored, now_ms: int, known: bool = False) -> list[Effect]:
+        """`known`: it was there already."""
         storing = self._storing.pop(event.root, None)
         if storing is None or storing.looked is None:
             return []
         effects: list[Effect] = []
         kept, message = storing.looked, storing.message
-        self._retained.add(len(kept.body) + sum(len(n) + len(v) for n, v in kept.headers), now_ms)
+        if not known:
+            self._retained.add(len(kept.body) + sum(len(n) + len(v) for n, v in kept.headers), now_ms)
         ours = event.root in self._requests
         self._give(event.root, kept.status, kept.headers, kept.body, effects, True)
         for session, posted in storing.senders:

@@ -45,7 +45,7 @@ class BrokerConfig:
     silence_max_ms: int = 10_000
     held_messages_max: int = 50_000
     held_bytes_max: int = 128 * 1024 * 1024
-    flood_bytes_max: int = 256 * 1024 * 1024
+    flood_bytes_max: int = 512 * 1024 * 1024
     keys: str = ""
     log_format: str = "text"
 

@@ -131,6 +131,7 @@ class Outgoing:
         """Tokens of those seqs; unknown ones (acknowledged before, forgotten) are passed over."""
         tokens = []
         by_seq, unacked, local, quiet = self._by_seq, self._unacked, self._local, self._quiet_since_ms
+        unsent: set[str] | None = set() if self._fresh else None
         for seq in seqs:
             entry = by_seq.pop(seq, None)
             if entry is None:
@@ -145,7 +146,11 @@ class Outgoing:
                 local[destination].discard(seq)
             if quiet:
                 quiet.pop(destination, None)
+            if unsent is not None and destination in self._fresh:
+                unsent.add(destination)
             tokens.append(token)
+        for destination in sorted(unsent or ()):  # it was on its way twice, and need not go again
+            self._fresh[destination] = [p for p in self._fresh[destination] if p.seq in by_seq]
         return tokens
 
     def message(self, seq: int) -> Message:
@@ -155,10 +160,7 @@ class Outgoing:
     def forget(self, seqs: Iterable[int]) -> list[Any]:
         """Never send these again: somebody else does now (their partition moved), or nobody waits. Returns their
         tokens."""
-        gone = set(seqs)
-        for destination in {self._by_seq[s][0] for s in gone if s in self._by_seq} & self._fresh.keys():
-            self._fresh[destination] = [p for p in self._fresh[destination] if p.seq not in gone]
-        return self.acked(gone)
+        return self.acked(seqs)
 
     def expired(self, now_ms: int, grace_ms: int) -> list[int]:
         """Seqs of answers that no gateway takes, whose client has stopped waiting, and that nobody asked to keep."""

@@ -227,7 +227,10 @@ class FakeHost:
         what was not."""
         partition = self.worker.state.flow.partitions.get(item.partition)
         entry = partition.working.get(item.id) if partition is not None else None
-        return f"{self.worker.incarnation}{'again' if entry is not None and entry.check else ''}"
+        if entry is None or not entry.check:
+            return self.worker.incarnation
+        # Without a context: one that a source gave back and one that was sent again since are of different times.
+        return f"{self.worker.incarnation}again{'' if is_stateful(item.fluxion) else item.id.hex()}"
 
     def _onward(self, item: Item, sender: str, parent: bytes, emitted: list[Emitted], shut: set[str]) -> list[Step]:
         """What may go on, goes on; now and then it does not, or fails."""

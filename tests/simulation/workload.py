@@ -6,7 +6,7 @@ body say from whom, and its place in the order of what they sent: messages with 
 rising order of `n`. A message that is promised no order has no `src`. What comes by way of fluxions without context
 is promised order among what went through the same processes ("@node1.7" in `src`); while no process fails, migrations
 keep it in order whichever way it went. Without a context, what is sent again may be handled again, behind what came
-later: it is promised order only among the like ("again").
+later: it is promised no order.
 """
 
 from __future__ import annotations

@@ -92,6 +92,17 @@ def test_partitions_that_are_too_many_for_a_frame_go_in_further_ones(monkeypatch
     ]
 
 
+def test_what_is_acknowledged_before_it_is_sent_again_is_not() -> None:
+    out = Outgoing()
+    out.on_routes([route("g/f/0")])
+    seqs = [out.post("g/f/0", message(number), None) for number in range(3)]
+    out.flush(0)
+    out.on_tick(0)
+    out.on_tick(RESEND_AFTER_MS)
+    out.acked(seqs[:2])
+    assert [i for _, _, posted in ids(out.flush(RESEND_AFTER_MS)) for i, _ in posted] == [b"2"]
+
+
 def test_what_is_much_goes_bit_by_bit_in_order_and_keeps_nobody_else_waiting() -> None:
     out = Outgoing()
     out.on_routes([route("g/f/0"), route("g/f/1"), route("g/f/2", B)])
