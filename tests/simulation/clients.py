@@ -87,6 +87,7 @@ class GatewayProcess(PeerProcess):
     def on_down(self, link: int) -> None:
         self.sim.tell(self.name, f"DOWN {broker_name(link)}")
         self.windows.pop(link, None)
+        self._granted()
         self.step(gw.Down(link))
 
     def on_frames(self, frames: Frames, link: int) -> None:
@@ -102,10 +103,13 @@ class GatewayProcess(PeerProcess):
             message = m.decode_control(frames[0])
             if type(message) is m.Grant:
                 self.windows[link] = dict(message.windows)
-                self.most |= {node: max(window, self.most.get(node, 0)) for node, window in self.least().items()}
+                self._granted()
             if type(message) is not m.Ping:
                 self.sim.tell(self.name, (f"from {broker_name(link)}", message))
             self.step(gw.FromBroker(message, link))
+
+    def _granted(self) -> None:
+        self.most |= {node: max(window, self.most.get(node, 0)) for node, window in self.least().items()}
 
     def least(self) -> dict[str, int]:
         """What each node takes of us: the least that any broker has granted."""
