@@ -30,7 +30,7 @@ def draw(seed: int) -> Drawn:
     flood: dict[str, Any] = {}
     rng = random.Random(f"floods {seed}")
     if rng.random() < 0.15:
-        flood = {"flood_bytes_max": rng.choice((40_000, 80_000))}
+        flood = {"flood_bytes_max": rng.choice((100_000, 200_000))}  # more than what behaves sends at once
     rng = random.Random(f"limits {seed}")
     if rng.random() < 0.6:
         return {"broker": flood, "worker": {}, "gateway": {}, "controller": {}}
