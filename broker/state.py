@@ -113,7 +113,8 @@ class BrokerState:
         self._granted_ms = float("-inf")
         self._windows_changed = False
         self._full = False
-        self._term = 0
+        self._term = self._led_ms = 0
+        """Of the last controller, and since when that has led."""
         self._handlers: dict[type, Callable[[Any, float, list[Effect]], None]] = {
             FromPeer: self._on_control,
             RelayFrom: self._on_relay,
@@ -374,12 +375,15 @@ class BrokerState:
                 handler(peer, message, now_ms, out)
 
     def _follows(self, session: Session, hello: m.Hello, now_ms: float, out: list[Effect]) -> bool:
-        """Whether no later controller has led; those that led before this one are done."""
+        """Whether no later controller has led; those that led before this one are done. A term that is given twice, by
+        a store that has lost the first, is done, too: by it peers tell what is older."""
+        if hello.term == self._term and hello.term and self._led_ms not in (0, hello.started_ms):
+            self._term, self._led_ms = self._term + 1, 0
         if hello.term < self._term:
             out.append(Log("warning", f"{hello.name} leads no more: refused", "peer"))
             self._fence(session, now_ms, out)
             return False
-        self._term = hello.term
+        self._term, self._led_ms = hello.term, hello.started_ms
         for peer in list(self._peers.values()):
             if peer.role == "controller" and peer.term < hello.term:
                 self._expel(peer.session, f"{hello.name} leads now", now_ms, out)

@@ -73,7 +73,7 @@ class ControllerState:
     """One that leads, in this `term`."""
 
     def __init__(self, config: ControllerConfig, term: int = 0) -> None:
-        self._config, self._term = config, term
+        self._config, self._term, self._led_ms = config, term, 0
         self._links = Links(len(config.broker_addresses))
         self._desk = Desk(config)
         self._desk.term = term
@@ -186,7 +186,9 @@ class ControllerState:
             self._say_hello(event.link)
 
     def _say_hello(self, link: int) -> None:
-        self._desk.hello(Hello("controller", self._config.name, term=self._term), link)
+        self._led_ms = self._led_ms or self._desk.now_ms
+        hello = Hello("controller", self._config.name, term=self._term, started_ms=self._led_ms)
+        self._desk.hello(hello, link)
 
     def _down(self, event: ev.Down) -> None:
         link, desk = event.link, self._desk

@@ -140,7 +140,8 @@ class Returned(NamedTuple):
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """First message of a session. Workers name what they own. `capacity` is in cores (workers); `address` is the URL
     where a gateway listens; `term` the one in which a controller leads; `started_ms` when this worker began with
-    nothing (its Unix time), where there are several brokers: its sessions are told from those of the next process."""
+    nothing (its Unix time), where there are several brokers: its sessions are told from those of the next process; or
+    since when this controller leads."""
 
     role: Role
     name: Name

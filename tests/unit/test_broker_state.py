@@ -1020,3 +1020,15 @@ def test_what_an_owner_says_that_it_has_and_has_no_more_is_refused() -> None:
     b.say(new, m.Own([Claim(P, 8)]))
     assert b.route(P)[1:4] == ("node2", new, 8)
     assert b.path(P) == path, "what is known costs no new path"
+
+
+def test_a_term_that_the_store_has_given_twice_is_done() -> None:
+    b = Broker()
+    b.say(b"one#1", m.Hello("controller", "one", term=2, started_ms=5))
+    assert b.told(b"one#1", m.Welcome)
+    b.say(b"one#2", m.Hello("controller", "one", term=2, started_ms=5))
+    assert b.told(b"one#2", m.Welcome), "the same, connected anew"
+    b.say(b"two#1", m.Hello("controller", "two", term=2, started_ms=9))
+    assert b.told(b"two#1", m.Fenced) == [m.Fenced(3)]
+    b.say(b"two#2", m.Hello("controller", "two", term=4, started_ms=12))
+    assert b.told(b"two#2", m.Welcome)
