@@ -57,7 +57,7 @@ def _befall(world: World, fault: str, number: int, longest_ms: float, direction:
     if fault == "crash":
         if chance < 0.5:
             broker.fuse = int(chance * 16)
-            sim.after(300, broker.crash)
+            sim.after(max(1.0, min(300.0, world.end_ms - sim.now)), broker.crash)
         else:
             broker.crash()
     elif fault == "pause" and broker.alive and not broker.paused:

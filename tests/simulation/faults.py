@@ -87,7 +87,7 @@ class Fault:
             return
         if self.rng.random() < 0.5:
             process.fuse = self.rng.randint(0, 8)  # in the middle of something
-            self.sim.after(300, process.crash)
+            self.sim.after(self._until_end(300), process.crash)
         else:
             process.crash()
 
