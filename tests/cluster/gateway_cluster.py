@@ -32,7 +32,7 @@ from liquefy import values  # noqa: E402
 from liquefy.effects import SendFrame  # noqa: E402
 from liquefy.graph import Fluxion, Graph, Group, Input  # noqa: E402
 from liquefy.redis_server import RedisServer  # noqa: E402
-from liquefy.sending import Outgoing  # noqa: E402
+from liquefy.sending import PACE_MS, Outgoing  # noqa: E402
 from liquefy.transport import Link  # noqa: E402
 
 ROUTES = {
@@ -74,6 +74,7 @@ class Node:
         self.acked = 0
         self._out = Outgoing()
         self._flushing = False
+        self._flushed_ms = 0
         self._epoch = 0
 
     def start(self) -> None:
@@ -91,6 +92,7 @@ class Node:
                 self.worker.send([m.encode(m.Beat(self.window))])
                 self.controller.send([m.encode(m.Beat(0))])
                 self._out.on_tick(time.time_ns() // 1_000_000)
+                self._flush()  # what was too much for the last one
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.stop.wait(), 0.05)
             self.worker.close()
@@ -161,7 +163,8 @@ class Node:
 
     def _flush(self) -> None:
         self._flushing = False
-        for frame in self._out.flush(0):
+        self._flushed_ms += PACE_MS  # it keeps to no pace
+        for frame in self._out.flush(self._flushed_ms):
             self._send(frame)
 
     def _send(self, frame: SendFrame) -> None:
