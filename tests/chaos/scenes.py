@@ -127,10 +127,11 @@ class Phase:
         assert world.placements("visits", "store") == places, "partitions have moved"
 
     def _preparing(self, world: World, holding: contextlib.ExitStack, source: str, target: str) -> None:
-        """The target has just started, and has not got the code."""
+        """The target has just started, and nobody hears that it has loaded the code."""
         world.kill(target)
+        world.wait(lambda: world.node(target).get("state") != "up", "the target to go", BACK_S)
         world.wait(lambda: world.node(target).get("state") == "up", "the target", BACK_S)
-        holding.enter_context(held(world, [(target, "broker")], "down"))
+        holding.enter_context(held(world, [(target, "broker")], "up"))
         places = world.placements("visits", "store")
         self._ask(world, target)
         self._begun(world, places)
