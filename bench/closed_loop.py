@@ -198,7 +198,7 @@ class Client:
         else:
             message = decode_control(frames[-1])
             if type(message) is Ack:
-                self._outgoing.acked(message.seqs)
+                self._outgoing.settle(message.seqs)
             elif type(message) is Welcome or type(message) is Routes:
                 self._outgoing.on_routes(message.routes, whole=type(message) is Welcome)
                 if all(self._outgoing.route(each) for each in self._destinations):

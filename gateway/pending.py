@@ -234,7 +234,7 @@ class GatewayState:
 
     def _acked(self, seqs: list[int]) -> list[Effect]:
         effects: list[Effect] = []
-        for token in self._outgoing.acked(seqs):
+        for token in self._outgoing.settle(seqs):
             if type(token) is PassedOn:
                 effects.append(self.links.relay(token.session, Ack([token.seq])))
                 continue

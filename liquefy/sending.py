@@ -78,6 +78,36 @@ class Acks:
         return [Relay(session, Ack(seqs), self._links.of(session)) for session, seqs in due.items()]
 
 
+class _Frames:
+    """For one session. `paced`: bytes that it was sent since the pace was last looked at."""
+
+    __slots__ = ("_bytes", "_link", "made", "paced")
+
+    def __init__(self, link: int, paced: int) -> None:
+        self._link, self.paced = link, paced
+        self.made: list[SendFrame] = []
+        self._bytes = FULL_FRAME_BYTES
+        """Of the last one."""
+
+    def add(self, destination: str, path: int, fresh: list[Posted]) -> list[Posted]:
+        """Returns those that the pace does not allow."""
+        start = 0
+        while start < len(fresh) and self.paced < PACE_BYTES_MAX:
+            if start or self._bytes >= FULL_FRAME_BYTES or len(self.made[-1].header) >= PARTS_MAX:
+                self.made.append(SendFrame([], [], self._link))
+                self._bytes = 0
+            before, end, most = self._bytes, start, min(len(fresh), start + FRAME_MESSAGES_MAX)
+            while end < most and (end == start or self._bytes < FULL_FRAME_BYTES):
+                self._bytes += len(fresh[end].message.body)
+                end += 1
+            self.paced += self._bytes - before
+            frame = self.made[-1]
+            frame.header.append(Part(destination, path, end - start))
+            frame.parts.append(fresh[start:end])
+            start = end
+        return fresh[start:]
+
+
 class Outgoing:
     """Unacknowledged messages by destination. `token`, given with each message, comes back with its
     acknowledgement and means nothing here. `links`: connections to so many brokers."""
@@ -127,11 +157,13 @@ class Outgoing:
             self._fresh[destination] = [posted]
         return seq
 
-    def acked(self, seqs: Iterable[int]) -> list[Any]:
-        """Tokens of those seqs; unknown ones (acknowledged before, forgotten) are passed over."""
+    def settle(self, seqs: Iterable[int]) -> list[Any]:
+        """Never send these again: they are acknowledged, or somebody else sends them now (their partition moved), or
+        nobody waits. Returns their tokens; unknown ones (settled before) are passed over."""
         tokens = []
         by_seq, unacked, local, quiet = self._by_seq, self._unacked, self._local, self._quiet_since_ms
-        unsent: set[str] | None = set() if self._fresh else None
+        fresh = self._fresh
+        unsent: dict[str, None] = {}
         for seq in seqs:
             entry = by_seq.pop(seq, None)
             if entry is None:
@@ -146,21 +178,18 @@ class Outgoing:
                 local[destination].discard(seq)
             if quiet:
                 quiet.pop(destination, None)
-            if unsent is not None and destination in self._fresh:
-                unsent.add(destination)
+            if destination in fresh and fresh[destination][0].seq <= seq:  # on its way twice; fresh ones are in order
+                unsent[destination] = None
             tokens.append(token)
-        for destination in sorted(unsent or ()):  # it was on its way twice, and need not go again
-            self._fresh[destination] = [p for p in self._fresh[destination] if p.seq in by_seq]
+        for destination in unsent:
+            left = [p for p in fresh.pop(destination) if p.seq in by_seq]
+            if left:
+                fresh[destination] = left
         return tokens
 
     def message(self, seq: int) -> Message:
         """What was posted as `seq`, which is not acknowledged."""
         return self._unacked[self._by_seq[seq][0]][seq].message
-
-    def forget(self, seqs: Iterable[int]) -> list[Any]:
-        """Never send these again: somebody else does now (their partition moved), or nobody waits. Returns their
-        tokens."""
-        return self.acked(seqs)
 
     def expired(self, now_ms: int, grace_ms: int) -> list[int]:
         """Seqs of answers that no gateway takes, whose client has stopped waiting, and that nobody asked to keep."""
@@ -178,7 +207,7 @@ class Outgoing:
 
     def abandon(self, destination: str, chosen: Callable[[Any], bool] = lambda token: True) -> list[Any]:
         """Never send there again: nobody will ever take it. Returns the tokens of those messages."""
-        return self.forget([seq for seq in self._unacked.get(destination, ()) if chosen(self._by_seq[seq][1])])
+        return self.settle([seq for seq in self._unacked.get(destination, ()) if chosen(self._by_seq[seq][1])])
 
     def on_routes(self, routes: Iterable[Route], whole: bool = False, link: int = 0) -> None:
         """New routes of one broker; `whole` replaces its table. A destination with a new path, or by another broker, is
@@ -213,39 +242,22 @@ class Outgoing:
             return []
         if not 0 <= now_ms - self._paced_ms < PACE_MS:
             self._paced, self._paced_ms = {}, now_ms
-        paced = self._paced
-        frames: dict[Session, SendFrame] = {}
-        sizes: dict[Session, int] = {}
-        full: list[SendFrame] = []
+        filled: dict[Session, _Frames] = {}
         for destination in list(self._fresh):
             route = self._routes.get(self.resolve(destination))
             if route is None:
                 continue
-            session = route.session
-            if paced.get(session, 0) >= PACE_BYTES_MAX:
+            frames = filled.get(route.session)
+            if frames is None:
+                frames = filled[route.session] = _Frames(route.link, self._paced.get(route.session, 0))
+            if frames.paced >= PACE_BYTES_MAX:
                 continue
-            fresh, start = self._fresh.pop(destination), 0
-            while start < len(fresh):
-                if paced.get(session, 0) >= PACE_BYTES_MAX:
-                    self._fresh[destination] = fresh[start:]
-                    break
-                size = sizes.get(session, 0)
-                if session in frames and (
-                    start or size >= FULL_FRAME_BYTES or len(frames[session].header) >= PARTS_MAX
-                ):
-                    full.append(frames.pop(session))
-                    size = 0
-                before, end, most = size, start, min(len(fresh), start + FRAME_MESSAGES_MAX)
-                while end < most and (end == start or size < FULL_FRAME_BYTES):
-                    size += len(fresh[end].message.body)
-                    end += 1
-                frame = frames.setdefault(session, SendFrame([], [], route.link))
-                frame.header.append(Part(route.destination, route.path, end - start))
-                frame.parts.append(fresh[start:end])
-                sizes[session] = size
-                paced[session] = paced.get(session, 0) + size - before
-                start = end
-        return full + list(frames.values())
+            rest = frames.add(route.destination, route.path, self._fresh.pop(destination))
+            if rest:
+                self._fresh[destination] = rest
+        for session, frames in filled.items():
+            self._paced[session] = frames.paced
+        return [frame for frames in filled.values() for frame in frames.made]
 
     def resolve(self, destination: str) -> str:
         """A gateway that is gone is stood in for by any other: it keeps the answer if it is to be remembered."""

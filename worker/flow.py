@@ -332,7 +332,7 @@ class Flow:
 
     def acknowledged(self, seqs: list[int]) -> None:
         """Receivers have these safe."""
-        for token in self.outgoing.acked(seqs):
+        for token in self.outgoing.settle(seqs):
             if type(token) is Entry:
                 token.children -= 1
                 if not token.children and token.stage is EMITTED:
@@ -574,7 +574,7 @@ class Flow:
         self.partitions.pop(partition.name, None)
         self._dirty.pop(partition, None)
         self._asking.pop(partition, None)
-        self.outgoing.forget(partition.sent.values())
+        self.outgoing.settle(partition.sent.values())
         self._forget(partition, partition.host)
         return left
 

@@ -146,7 +146,7 @@ class Node:
         elif len(frames) == 2:
             message = m.decode_control(frames[1])
             if isinstance(message, m.Ack):
-                self.acked += len(self._out.acked(message.seqs))
+                self.acked += len(self._out.settle(message.seqs))
         else:
             seqs = []
             for part in m.decode_payload(frames[2]):

@@ -35,7 +35,7 @@ MUTANT_SEEDS = 2_000
 
 RARE = (
     "evicted_while_read", "no_terms", "given_up_too_late", "lost_epochs_given_again",
-    "handed_over_before_all_markers_came",
+    "handed_over_before_all_markers_came", "local_delivery_overtakes",
 )  # fmt: skip
 """Which take hundreds."""
 

@@ -99,7 +99,7 @@ def test_what_is_acknowledged_before_it_is_sent_again_is_not() -> None:
     out.flush(0)
     out.on_tick(0)
     out.on_tick(RESEND_AFTER_MS)
-    out.acked(seqs[:2])
+    out.settle(seqs[:2])
     assert [i for _, _, posted in ids(out.flush(RESEND_AFTER_MS)) for i, _ in posted] == [b"2"]
 
 
@@ -128,8 +128,8 @@ def test_what_is_much_goes_bit_by_bit_in_order_and_keeps_nobody_else_waiting() -
 def test_acknowledging_gives_the_tokens_back_once() -> None:
     out = Outgoing()
     first, second = out.post("g/f/0", message(1), "one"), out.post("g/f/0", message(2), "two")
-    assert out.acked([second, 99]) == ["two"]
-    assert out.acked([second, first]) == ["one"]
+    assert out.settle([second, 99]) == ["two"]
+    assert out.settle([second, first]) == ["one"]
     assert len(out) == 0
 
 
@@ -139,7 +139,7 @@ def test_a_new_path_sends_everything_unacknowledged_again_in_order_before_anythi
     first = out.post("g/f/0", message(1), None)
     out.post("g/f/0", message(2), None)
     out.flush(0)
-    out.acked([first])
+    out.settle([first])
     out.post("g/f/0", message(3), None)
     out.on_routes([route(session=B, path=2)])
     assert ids(out.flush(0)) == [("g/f/0", 2, [(b"2", True), (b"3", False)])]
@@ -182,7 +182,7 @@ def test_what_is_forgotten_is_not_sent_even_if_it_was_about_to_be() -> None:
     out = Outgoing()
     out.on_routes([route()])
     seqs = [out.post("g/f/0", message(n), None) for n in range(3)]
-    out.forget(seqs[:2])
+    out.settle(seqs[:2])
     assert ids(out.flush(0)) == [("g/f/0", 1, [(b"2", False)])]
 
 
