@@ -286,13 +286,16 @@ def _reasons(what: str, hazards: list[Hazard]) -> list[Kept]:
 
 
 def _told_once(hazards: list[Hazard]) -> list[tuple[Hazard, str, tuple[Place, ...]]]:
-    """Each kind of hazard at its first place, how often it comes again, and where."""
+    """Each kind of hazard at its first place, how often it comes again, and where; in the order of the source."""
     places: dict[tuple[Harm, str], list[Hazard]] = {}
     for hazard in hazards:
         places.setdefault((hazard.harm, hazard.what), []).append(hazard)
     return [
         (found[0], f" (and {len(found) - 1} more)" if len(found) > 1 else "", tuple(h.place for h in found[1:]))
-        for found in (sorted(same, key=lambda h: h.place) for same in places.values())
+        for found in sorted(
+            (sorted(same, key=lambda h: h.place) for same in places.values()),
+            key=lambda same: (same[0].place, same[0].what),
+        )
     ]
 
 
