@@ -171,11 +171,13 @@ class Link:
         self.peer = peer
         self.number = number
         self.connection: Connection | None = None
+        self.speaking: bytes = b""
+        """The session that the peer knows of: one that is slow learns late that it has another."""
         self.closed = False
         network.sim.after(network.sim.between(0, 20), self._connect)
 
     def send(self, *frames: bytes) -> None:
-        if self.connection is not None:
+        if self.connection is not None and self.connection.session == self.speaking:
             self.connection.send(self.connection.to_broker, frames)
 
     def broke(self, connection: Connection) -> None:

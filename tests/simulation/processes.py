@@ -144,7 +144,11 @@ class PeerProcess(Process):
         self.links = [Link(self.world.network, self, i) for i in range(self.world.broker_count)]
 
     def up(self, session: bytes, link: int) -> None:
-        self.deliver(self.on_up, session, link)
+        self.deliver(self._learns, session, link)
+
+    def _learns(self, session: bytes, link: int) -> None:
+        self.links[link].speaking = session
+        self.on_up(session, link)
 
     def down(self, link: int) -> None:
         self.deliver(self.on_down, link)
