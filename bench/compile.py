@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import report
+from bench import judging, report
 from compiler.compile import compile_source
 
 Files = dict[str, str]
@@ -40,7 +40,10 @@ def _case(made: Callable[[], Files]) -> dict[str, float]:
         program = compile_source(Path(folder) / next(name for name in files if name.startswith("app.")))
         took = time.process_time() - began
     lines = sum(text.count("\n") for text in files.values())
-    return {"CPU-s": took, "lines": lines, "fluxions": len(program.fluxions)}
+    written = sum(text.count(".get('/") for text in files.values())
+    found = sum(len(fluxion.entries) for fluxion in program.fluxions)
+    wrong = judging.same("routes in the graph", found, written)
+    return {"CPU-s": took, "lines": lines, "fluxions": len(program.fluxions), "right": report.right(wrong)}
 
 
 def _cases() -> dict[str, Callable[[], Files]]:
@@ -49,6 +52,7 @@ def _cases() -> dict[str, Callable[[], Files]]:
         "Python, classes": _python_classes, "Python, branches": _python_branches,
         "JavaScript, handlers": _javascript_handlers, "JavaScript, calls": _javascript_calls,
         "JavaScript, classes": _javascript_classes, "JavaScript, branches": _javascript_branches,
+        "JavaScript, terms": _javascript_terms,
     }  # fmt: skip
 
 
@@ -144,3 +148,10 @@ def _javascript_branches() -> Files:
     for n in range(1_240):
         lines.append(f"  if (a.n > {n}) {{\n    a = {{ ...a, k{n}: a.n }};\n    st[req.params.id] = a;\n  }}\n")
     return {"app.js": "".join([*lines, "  res.json(a);\n});\n", LISTEN])}
+
+
+def _javascript_terms() -> Files:
+    """One sum."""
+    terms = " +\n".join(f"    (seen.n{n} = seen.n{n} || req.params.id.length)" for n in range(5_000))
+    handler = f"app.get('/:id', (req, res) => {{\n  res.json(\n{terms});\n}});\n"
+    return {"app.js": f"{EXPRESS}const seen = {{}};\n{handler}{LISTEN}"}

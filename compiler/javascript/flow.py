@@ -405,10 +405,18 @@ class Flow(Keying):
                 self.touch(value, Mode.READ, node, key)
         self.as_text(left if operator == "in" else left | right, node)
         if operator == "+":
-            text = self.text_of(node)
-            if text is not None:
-                return one(Plain(True, text))
+            head = self._text_in(node["left"], left)
+            tail = None if head is None else self._text_in(node["right"], right)
+            if head is not None and tail is not None:
+                return one(Plain(True, head + tail))
         return self.plain(left | right)
+
+    def _text_in(self, node: Node, values: Values) -> str | None:
+        """`text_of` for what has been evaluated: a long sum is not looked at again with each of its terms."""
+        if node.type != "binary_expression" or node["operator"].text != "+":
+            return self.text_of(node)
+        found = [v.target.text if isinstance(v.target, Plain) else None for v in values]
+        return found[0] if len(found) == 1 else None
 
     def _e_unary_expression(self, node: Node) -> Values:
         operator, argument = node["operator"].text, node["argument"]
