@@ -51,7 +51,10 @@ class Browsing:
         action = query.text("action")
         found = meant(self._cluster, query.text("what"))
         if not found.group.stateful:
-            raise UserError(f"{found.what} has no context\n  remedy: give a group that has; `liquefy-ctl graph` shows")
+            why = "has no context"
+            if found.group.pinned:
+                why = f"is pinned, and what it remembers is in one process, not in a context ({found.group.pinned})"
+            raise UserError(f"{found.what} {why}\n  remedy: give a group that has one; `liquefy-ctl graph` shows")
         if action == "get":
             self._get(query, found)
         elif action == "list":

@@ -44,20 +44,20 @@ def graph_path(path: Path) -> Path:
 
 
 class Prepared(NamedTuple):
-    """Something to deploy: `folder` is the bundle to be, `source` the folder that a person knows. `streams`: of a
-    service that was compiled, as the compiler found them; else none."""
+    """Something to deploy: `folder` is the bundle to be, `source` the folder that a person knows. `told`: lines about
+    it, none if there is nothing that its author has not written."""
 
     graph: Graph
     folder: Path
     source: Path
-    streams: list[str]
+    told: list[str]
 
 
 def prepared(path: Path, app: str | None, progress: Callable[[str], None]) -> Prepared:
     """A graph.yaml read, or source code compiled; with all checks. Raises UserError."""
     if not compiling.is_source(path):
         graph, folder = read(path)
-        return Prepared(graph, folder, folder, [])
+        return Prepared(graph, folder, folder, _pinned(graph))
     program = compiling.compiled(path, app, progress)
     folder = compiling.bundle_folder(program)
     try:
@@ -67,7 +67,13 @@ def prepared(path: Path, app: str | None, progress: Callable[[str], None]) -> Pr
         text = str(error).replace(f"{folder}/", "")
         shown = f"`liquefy-ctl compile {path} --emit bundle -o FOLDER` shows what it was compiled to"
         raise UserError(f"{path}: what it was compiled to cannot be deployed; {shown}\n{text}") from None
-    return Prepared(graph, folder, path if path.is_dir() else path.parent, program.streams())
+    told = [*program.streams(), *_pinned(graph)]
+    return Prepared(graph, folder, path if path.is_dir() else path.parent, told)
+
+
+def _pinned(graph: Graph) -> list[str]:
+    found = [(group.name, group.pinned) for group in graph.groups if group.pinned]
+    return [f"{name} stays on one node, and is lost when its process there ends: {why}" for name, why in found]
 
 
 def read(path: Path) -> tuple[Graph, Path]:

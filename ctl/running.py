@@ -118,8 +118,8 @@ def run(options: Options, console: Console) -> int:
     if options.app is not None:
         with render.Progress(f"compiling {options.app}") as progress:
             found = deploying.prepared(options.app, options.application or None, progress)
-        if found.streams:
-            console.print(Text("\n".join([*found.streams, ""])), soft_wrap=True)
+        if found.told:
+            console.print(Text("\n".join([*found.told, ""])), soft_wrap=True)
     graph, app = (found.graph, found.folder) if found is not None else (None, None)
     source = found.source if found is not None else None
     local.check_size(options.size)

@@ -34,9 +34,9 @@ def deploy(
     Example: liquefy-ctl deploy app.js
     """
     with render.Progress(f"compiling {path}") as progress:
-        graph, folder, _, streams = deploying.prepared(path, app or None, progress)
-    if streams and not as_json:
-        typer.echo("\n".join([*streams, ""]))
+        graph, folder, _, told = deploying.prepared(path, app or None, progress)
+    if told and not as_json:
+        typer.echo("\n".join([*told, ""]))
     if dry_run:
         with render.Progress(f"checking {graph.name}") as progress:
             checked = deploying.dry_run(controller, graph, folder, progress, forget)

@@ -99,9 +99,9 @@ def _detach(
     if app is not None:
         # What is wrong with it is said here, not in a log.
         with render.Progress(f"compiling {app}") as progress:
-            streams = deploying.prepared(app, application or None, progress).streams
-        if streams:
-            typer.echo("\n".join([*streams, ""]))
+            told = deploying.prepared(app, application or None, progress).told
+        if told:
+            typer.echo("\n".join([*told, ""]))
     record.made(state)
     running_now = record.read(state)
     if running_now is not None and not record.alive(running_now):

@@ -264,6 +264,17 @@ def test_a_dry_run_needs_no_keys(controller: Controller, monkeypatch: pytest.Mon
     assert call(controller, "deploy service.py").exit_code == 1
 
 
+def test_memory_that_is_in_one_process_is_told_when_it_is_deployed(controller: Controller, tmp_path: Path) -> None:
+    text = "import sqlite3\nfrom flask import Flask\napp = Flask(__name__)\ndb = sqlite3.connect(':memory:')\n"
+    text += "@app.get('/')\ndef get():\n    return str(db.execute('select 1').fetchone())\n"
+    (tmp_path / "service.py").write_text(text)
+    result = {"graph": "service", "version": 1, "partitions": 33, "nodes": ["node1"]}
+    controller.replies["deploy"] = [Reply(0, result=result, end=True)]
+    shown = call(controller, f"deploy {tmp_path}/service.py --dry-run")
+    assert "is lost when its process there ends" in shown.stdout
+    assert "service.py: line" in shown.stdout
+
+
 def test_the_environment_says_where_unless_a_flag_does(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     controller.replies["nodes"] = [Reply(0, result=[NODE], end=True)]
     monkeypatch.setenv("LIQUEFY_CONTROLLER", controller.address)

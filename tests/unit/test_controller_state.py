@@ -769,6 +769,14 @@ def test_a_stateless_group_has_no_context() -> None:
     assert "has no context" in world.error("context", action="get", what="send", key="alice")
 
 
+def test_what_a_pinned_group_remembers_is_in_no_context_and_who_asks_for_it_is_told_why() -> None:
+    made = graph(groups=("store",))
+    made = msgspec.structs.replace(made, groups=(Group("store", False, 1, "it keeps sessions in memory"),))
+    found = cluster(1, made).error("context", action="list", what="store", limit=10)
+    assert "in one process" in found
+    assert "it keeps sessions in memory" in found
+
+
 def test_a_deployment_while_the_cluster_settles_is_no_loss() -> None:
     world = World()
     for i in range(1, 4):
