@@ -31,6 +31,9 @@ LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
 _METHOD = re.compile(r"""([\w$]+|(['"`])[\w-]+\2)\s*[\])]*\s*(\?\.)?\s*\(""")
 """What stands where a handler is registered: `get(`, or `"get"](`, or the constant `GET](`."""
 
+PLACES_MAX = 5
+"""Places that are told where one of them may be meant."""
+
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
 _WORDS = """await break case catch class const continue debugger default delete do else enum export extends false
     finally for function if implements import in instanceof interface let new null package private protected public
@@ -85,11 +88,23 @@ def _guards(program: Program, path: str, text: str) -> Iterator[Guard]:
             if place is not None and place.file == path:
                 at = _offset(program, place, text)
                 if at is None:
-                    remedy = "compile it again from its source"
-                    raise UserError(
-                        f"{place}: the handler of '{fluxion.name}' is not registered here\n  remedy: {remedy}"
-                    )
+                    why = f"{place}: the handler of '{fluxion.name}' is not registered here"
+                    raise UserError(f"{why}\n  remedy: {_registered(program.files[path], path, entry.method)}")
                 yield Guard(fluxion.name, len(text[:at].encode()), program.framework == "fastify")
+
+
+def _registered(holed: str, path: str, method: str) -> str:
+    """What to write instead, if it is seen in the file as people edit it."""
+    names = "|".join((method.lower() if method.isalpha() else "all", "all", "use", "route"))
+    found = []
+    for match in re.finditer(rf"\.({names})\s*\(", holed):
+        before = holed[: match.start(1)]
+        found.append(f"{path}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}")
+    if not found:
+        return "compile it again from its source"
+    more = f" (and {len(found) - PLACES_MAX} more)" if len(found) > PLACES_MAX else ""
+    where = " or ".join(found[:PLACES_MAX])
+    return f"write behind `via` where it is: {where}{more}; or compile it again from its source"
 
 
 def _place(route: str) -> Place | None:

@@ -151,6 +151,7 @@ app.listen(process.env.PORT);
         result = ctl(command, file)
         assert result.exit_code == 2
         assert "app.js:3: the handler of 'look' is not registered here" in result.stderr
+        assert "`via` where it is: app.js:4:5;" in result.stderr
 
 
 def test_fmt_tells_what_deploy_would_refuse(tmp_path: Path) -> None:
