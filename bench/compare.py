@@ -1,5 +1,6 @@
-"""Two commits in turns: `python -m bench.compare BASE [NAME ...]`. Each round measures this tree and then BASE's, so
-that what else the machine does falls on both; what counts is the ratio of the medians. BASE must have the benchmark.
+"""Two commits in turns: `python -m bench.compare BASE [NAME ...]`. Each round measures this tree and BASE's, the one
+first and then the other, so that what else the machine does falls on both; what counts is the median of the ratios
+within a round. BASE must have the benchmark.
 """
 
 from __future__ import annotations
@@ -47,9 +48,11 @@ def main() -> int:
         with _tree(options.base) as base:
             for name in names:
                 runs: dict[str, list[Run]] = {OURS: [], THEIRS: []}
+                trees = [(OURS, ROOT), (THEIRS, base)]
                 for _ in range(options.rounds):
-                    for label, tree in ((OURS, ROOT), (THEIRS, base)):
+                    for label, tree in trees:
                         runs[label].append(_measured(name, tree, options))
+                    trees.reverse()
                 lines, right = compared(runs)
                 print(f"{name}: this tree against {options.base}, {options.rounds} rounds in turns", *lines, sep="\n")
                 sys.stdout.flush()
@@ -133,14 +136,17 @@ def compared(runs: dict[str, list[Run]]) -> tuple[list[str], bool]:
                 wrong = [case["case"] for case in document["cases"] if not case.get("right", True)]
                 lines += [f"  {label}, round {number}: {case}: right NO" for case in wrong]
     right = not lines
-    ours, theirs = (_figures(runs[label]) for label in (OURS, THEIRS))
-    for (case, figure), values in ours.items():
-        before = theirs.get((case, figure))
-        if before and (median := statistics.median(before)):
-            lines.append(
-                f"  {case:32} {figure:12} {_shown(values)} against {_shown(before)}: "
-                f"{statistics.median(values) / median:.2f}"
-            )
+    pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for (ours, _), (theirs, _) in zip(runs[OURS], runs[THEIRS], strict=True):
+        before = _figures(theirs)
+        for figure, value in _figures(ours).items():
+            if before.get(figure):
+                pairs.setdefault(figure, []).append((value, before[figure]))
+    for (case, name), found in pairs.items():
+        values, bases = _shown([value for value, _ in found]), _shown([base for _, base in found])
+        ratios = [value / base for value, base in found]
+        ratio = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
+        lines.append(f"  {case:32} {name:12} {values} against {bases}: {ratio}")
     return lines, right
 
 
@@ -148,15 +154,14 @@ def _shown(values: list[float]) -> str:
     return f"{statistics.median(values):10,.3f} [{min(values):,.3f}..{max(values):,.3f}]"
 
 
-def _figures(taken: list[Run]) -> dict[tuple[str, str], list[float]]:
-    """Of each case and figure what the rounds gave."""
-    values: dict[tuple[str, str], list[float]] = {}
-    for document, _ in taken:
-        for case in document["cases"] if document else ():
-            for figure, value in case.items():
-                if isinstance(value, dict):
-                    values.setdefault((case["case"], figure), []).append(value["median"])
-    return values
+def _figures(document: dict[str, Any] | None) -> dict[tuple[str, str], float]:
+    """What one run gave, by case and figure."""
+    return {
+        (case["case"], figure): value["median"]
+        for case in (document["cases"] if document else ())
+        for figure, value in case.items()
+        if isinstance(value, dict)
+    }
 
 
 if __name__ == "__main__":
