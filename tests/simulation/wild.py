@@ -116,10 +116,17 @@ class WildController(PeerProcess):
             self.links[link].reconnect()
 
     def _from_node(self, session: bytes, message: Any) -> None:
-        for node in self.nodes.values():
+        for name, node in self.nodes.items():
             if session in node.sessions.values():
                 node.heard = self.sim.now
                 node.leaving = node.leaving or type(message) is m.Leaving
+                if type(message) is m.Inventory:
+                    self._compare(name, dict(message.claims))
+
+    def _compare(self, name: str, owned: dict[str, int]) -> None:
+        """What a broker tells of a node when we connect is what it routes there: of that the node may have heard
+        nothing, if its connection is broken and the broker has yet to notice. Nobody but the node says so."""
+        self.landed = {p: who for p, who in self.landed.items() if who[1] != name or owned.get(p) == who[0]}
 
     def _tick(self) -> None:
         if not self.connected:
