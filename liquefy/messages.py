@@ -445,7 +445,8 @@ class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Inventory(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Worker to controller, at each Report whose ownership changed since the last: all that it owns, active."""
+    """Worker to controller, at its first Report to that session, and at each whose ownership changed since the last:
+    all that it owns. A `PeerUp` may name more: what the broker has routed to a session whose end it has not noticed."""
 
     claims: Annotated[list[Claim], msgspec.Meta(max_length=CLAIMS_MAX)]
 

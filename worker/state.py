@@ -72,6 +72,8 @@ class WorkerState:
         self._started_ms = 0
         """When it began with nothing; where there is one broker, each session is a beginning."""
         self._beat_ms = self._report_ms = self._asked_ms = 0
+        self._listed_to: Session = b""
+        """Which session of a controller was told last what is here."""
         self._window = 0
         self._queued_bytes = 0
         """Of messages that are here, as of the last beat: to sum them up more often would cost."""
@@ -329,10 +331,11 @@ class WorkerState:
     def _report(self, now_ms: int) -> None:
         self._report_ms = now_ms
         partitions = self.flow.partitions
-        if self.ownership.changed:
-            self.ownership.changed = False
-            if (controller := self.links.controller()) is not None:
-                self._do(Relay(controller[0], Inventory(self.ownership.claims()), controller[1]))
+        controller = self.links.controller()
+        # A new one has been told by brokers alone, who take what they have routed here for what is here.
+        if controller is not None and (self.ownership.changed or controller[0] != self._listed_to):
+            self.ownership.changed, self._listed_to = False, controller[0]
+            self._do(Relay(controller[0], Inventory(self.ownership.claims()), controller[1]))
         hosts = sum(host.alive for host in self.fleet.hosts.values())
         report = self.flow.accounting.report(now_ms, partitions, hosts, not self.stalled())
         for link, session in self.links.controllers.items():  # by each, as it is a sign of life of each session

@@ -165,6 +165,28 @@ def test_what_a_broker_says_of_a_process_that_is_no_more_does_not_count() -> Non
     assert world.workers["node1"].owned.keys() == owned.keys()
 
 
+def test_what_a_broker_has_routed_to_a_session_that_is_gone_is_assigned_again() -> None:
+    """It has not noticed that yet when the controller connects, and says that the node has it; the node never heard."""
+    world = two(nodes=1)
+    worker = world.workers["node1"]
+    claims = [m.Claim(p, e) for p, e in worker.owned.items()]
+    lost = claims[0].partition
+    for link in LINKS:
+        world.down(link)
+    world.reach["node1"] = set()
+    world.up(1)
+    world.feed(ev.FromBroker(m.PeerUp("worker", "node1", b"node1#1-old", claims, 1.0, "", world.started["node1"]), 1))
+    del worker.owned[lost]
+    world.reach["node1"] = {0}
+    world.up(0)
+    world.said(worker, m.Inventory([m.Claim(p, e) for p, e in worker.owned.items()]))
+    world.run(1_500)
+    world.feed(ev.FromBroker(m.PeerDown("worker", "node1", b"node1#1-old"), 1))
+    world.reached("node1", 1)
+    world.run(6_000)
+    assert lost in worker.owned
+
+
 def test_a_node_that_one_broker_has_not_is_not_gone_and_its_code_is_asked_for_by_the_other() -> None:
     world = two()
     world.effects.clear()

@@ -23,6 +23,7 @@ from liquefy.messages import (
     Held,
     Hello,
     Hold,
+    Inventory,
     Move,
     MoveEnded,
     Own,
@@ -228,6 +229,24 @@ def test_it_reports_by_each_broker_as_that_is_a_sign_of_life_of_each_session() -
     bench.step(ev.Tick())
     reports = [(e.to, e.link) for e in bench.effects if isinstance(e, Relay) and isinstance(e.message, Report)]
     assert reports == [(CONTROLLERS[0], 0), (CONTROLLERS[1], 1)]
+
+
+def test_a_controller_that_is_new_is_told_what_is_here_as_a_broker_may_say_more() -> None:
+    """A broker that has not noticed yet that this session is gone, names what it has routed there since."""
+    bench = two(0)
+
+    def inventories() -> list[tuple[bytes, list[Claim]]]:
+        bench.effects.clear()
+        bench.now_ms += bench.state.config.report_interval_ms
+        bench.step(ev.Tick())
+        relayed = [e for e in bench.effects if isinstance(e, Relay)]
+        return [(e.to, e.message.claims) for e in relayed if isinstance(e.message, Inventory)]
+
+    assert inventories() == [(CONTROLLERS[0], [Claim(P, 1)])]
+    assert inventories() == []
+    bench.step(ev.FromPeer(b"controller#3", Graphs([bench.graph], (), 2, 1), 1))
+    assert inventories() == [(b"controller#3", [Claim(P, 1)])]
+    assert inventories() == []
 
 
 def test_who_asks_it_to_load_code_is_answered_by_the_same_broker() -> None:
