@@ -71,12 +71,13 @@ class WorkerState:
         self.ownership = Ownership(config.name, self.flow, self.fleet, self._effects)
         self._started_ms = 0
         """When it began with nothing; where there is one broker, each session is a beginning."""
-        self._beat_ms = self._report_ms = self._asked_ms = 0
+        self._beat_ms = self._summed_ms = self._report_ms = self._asked_ms = 0
         self._listed_to: Session = b""
         """Which session of a controller was told last what is here."""
         self._window = 0
         self._queued_bytes = 0
-        """Of messages that are here, as of the last beat: to sum them up more often would cost."""
+        """Of messages that are here, as of `_summed_ms`: to sum them up more often than once a beat interval would
+        cost. Not as of the last beat: one that tells of another window may be said at each tick."""
         self._events: dict[type, Callable[[Any], None]] = {
             ev.Up: self._up,
             ev.Down: self._down,
@@ -306,7 +307,8 @@ class WorkerState:
                 self._do(Log("warning", f"{broker} is silent for {silence_ms} ms: reconnecting", "link"))
                 self._do(ev.Reconnect(link))
             return
-        if now_ms - self._beat_ms >= config.beat_interval_ms:
+        if now_ms - self._summed_ms >= config.beat_interval_ms:
+            self._summed_ms = now_ms
             working = [p.working for p in self.flow.partitions.values() if p.working]
             self._queued_bytes = sum(len(entry.message.body) for some in working for entry in some.values())
         window = self.window()

@@ -142,7 +142,7 @@ class Bounds:
             self._within(f"{worker.name}: a message to {destination}, times", max(times.values()), COPIES)
 
     def beat(self, worker: Any, window: int) -> None:
-        """It says how many requests it takes. Its bytes are those of its last regular beat."""
+        """It says how many requests it takes. It sums up its bytes once a beat interval."""
         config, now = worker.state.config, self.world.sim.now
         messages = [e.message for p in worker.state.flow.partitions.values() for e in p.working.values()]
         most = BACKLOG_FACTOR * config.window

@@ -481,6 +481,23 @@ def test_too_many_bytes_that_wait_close_the_window() -> None:
     assert bench.to_broker(Beat)[-1].window == 2_048
 
 
+def test_bytes_that_wait_are_seen_within_a_beat_interval_though_the_window_has_changed_since_the_last_beat() -> None:
+    bench = Bench(WorkerConfig(name="node1", queued_bytes_max=10, beat_interval_ms=100, stall_ms=20))
+    bench.ready("shop/store/0")
+    bench.auto = False
+    bench.now_ms += 200
+    bench.step(ev.Tick())
+    assert bench.to_broker(Beat)[-1].window == 2_048
+    bench.arrive(msgspec.structs.replace(bench.message(1), body=values.pack("x" * 20)))
+    bench.now_ms += 60
+    bench.step(ev.Tick())
+    assert bench.to_broker(Beat)[-1].window == 0  # the store has not answered
+    bench.answer_reads()
+    bench.now_ms += 60
+    bench.step(ev.Tick())
+    assert bench.to_broker(Beat)[-1].window == 0
+
+
 def test_a_new_version_takes_over_when_nothing_of_the_partition_runs() -> None:
     bench = Bench().ready("shop/store/0")
     bench.auto = False
