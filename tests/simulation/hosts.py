@@ -29,6 +29,13 @@ class Poisoned(Exception):
     """A message that went on ends the host."""
 
 
+class Place(NamedTuple):
+    """Where a message may be handled, and under which ownership of that partition the worker let it."""
+
+    partition: str
+    owned: Any
+
+
 class Tail(NamedTuple):
     """A coroutine to which a plain message has gone on: its item, where its step belongs, and under which ownership of
     its partition it runs."""
@@ -54,8 +61,10 @@ class FakeHost:
         self._in_last = self._out_last = self._free_at = 0.0
         self._awaiting: dict[tuple[str, str], Any] = {}
         self._resets: Counter[str] = Counter()
-        self._owned: dict[int, Any] = {}
-        """By ticket: the ownership of its partition under which the worker asked for it."""
+        self._places: dict[int, dict[str, Place]] = {}
+        """By ticket: of its fluxion, and of the coroutines to which it may go on. As of when the worker asked for it:
+        when the host comes to it, a partition may have been dropped and be here anew, of whose keys the worker knows
+        that none is taken."""
         self.sim.after(self.sim.between(5, 100), self._started)
 
     def _started(self) -> None:
@@ -72,11 +81,19 @@ class FakeHost:
             if len(message.items) > most:
                 raise Violation(f"{self.name} is given {len(message.items)} messages at once, and {most} is the bound")
             for item in message.items:
-                self._owned[item.ticket] = self._ownership(item.partition)
+                self._places[item.ticket] = self._allowed(item)
         elif type(message) is Forget and not message.keys:
             self._resets[message.partition] += 1
         self._in_last = max(self._in_last + 0.001, self.sim.now + self.sim.between(0.02, 0.2))
         self.sim.after(self._in_last - self.sim.now, self._got, message)
+
+    def _allowed(self, item: Item) -> dict[str, Place]:
+        places = {item.fluxion: Place(item.partition, self._ownership(item.partition))}
+        coroutines = {to for targets in item.onward.values() for to in targets if to in AWAITING}
+        for to in coroutines - places.keys():
+            partition = target_of(self.worker.state.fleet.graphs[item.graph], to, item.key)
+            places[to] = Place(partition, self._ownership(partition))
+        return places
 
     def _ownership(self, name: str) -> Any:
         """Another after a reset, which declares void what runs, also what the same step had given to the host."""
@@ -113,7 +130,8 @@ class FakeHost:
         # Coroutines last: a plain one of the same key came before, and its result leaves before.
         for item in sorted(items, key=lambda item: item.fluxion in AWAITING):
             self.running[item.ticket] = item
-            owned = self._owned.pop(item.ticket, None)
+            places = self._places.pop(item.ticket)
+            owned = places[item.fluxion].owned
             if owned is not None and self._awaiting.get((item.partition, item.key)) == owned:  # else it was lost
                 raise Violation(f"two messages of key {item.key!r} of {item.partition} at once", item.key)
             if read_body(item.body).plan.fail == "poison":
@@ -131,7 +149,7 @@ class FakeHost:
             at = self._busy(sim.between(0.02, 2.0) * self.slow)
             try:
                 done = self._handle(item, self._bind(item))
-                tail = self._tail(item, done)
+                tail = self._tail(item, done, places)
                 if tail is None:
                     results.append(done)
                 else:
@@ -186,7 +204,7 @@ class FakeHost:
         except TooEarly as early:
             raise Violation(str(early), read_body(item.body).path, item.id.hex()) from None
 
-    def _tail(self, item: Item, done: Done) -> Tail | None:
+    def _tail(self, item: Item, done: Done, places: dict[str, Place]) -> Tail | None:
         """The message to a coroutine with which the item may end: there is nothing else that would wait for it."""
         sender, parent, emitted, steps = item.fluxion, item.id, done.emitted, done.onward
         while len(emitted) == 1:
@@ -195,8 +213,7 @@ class FakeHost:
                 may = each.to in item.onward.get(sender, ()) and not each.key and not each.delay_ms
                 if not may or each.to not in AWAITING or read_body(each.body).plan.fail or self.sim.chance(FLAKY):
                     return None
-                partition = target_of(self.worker.state.fleet.graphs[item.graph], each.to, item.key)
-                owned = self._ownership(partition)
+                partition, owned = places[each.to]
                 if owned is not None and self._awaiting.get((partition, item.key)) == owned:
                     raise Violation(f"two messages of key {item.key!r} of {partition} at once", item.key)
                 self._awaiting[partition, item.key] = owned
