@@ -25,7 +25,7 @@ from worker.commit import Built, build, child, children, destination_of
 from worker.events import CommitBatch, ReadContexts, TellHost
 from worker.fleet import Fleet
 from worker.hosts import SOLO_AFTER_CRASHES, Dispatcher, Host, Streams
-from worker.mailbox import ACTIVE, COMMITTING, EMITTED, LOCAL, QUEUED, RAN, Entry, Finished, Life, Partition
+from worker.mailbox import ACTIVE, COMMITTING, EMITTED, LOCAL, QUEUED, RAN, Broken, Entry, Finished, Life, Partition
 from worker.onward import Onward, passages, sound
 
 ANSWER_GRACE_MS = 5_000
@@ -69,6 +69,7 @@ class Flow:
         self._acks = Acks(self.links)
         self._local_acks: list[int] = []
         self._finished = Finished()
+        self.broken = Broken()
         self._dirty: dict[Partition, None] = {}
         self._committing: dict[str, Built] = {}
         self._commit_tag = 0
@@ -82,14 +83,19 @@ class Flow:
 
     # -- arriving ---------------------------------------------------------------------------------------
 
-    def arrive(self, sender: Session, header: list[Part], parts: list[list[Posted]]) -> list[str]:
-        """Messages from elsewhere. Returns the partitions among the destinations that are not ours."""
+    def arrive(self, sender: Session, header: list[Part], parts: list[list[Posted]], link: int = 0) -> list[str]:
+        """Messages from elsewhere, by that connection. Returns the partitions among the destinations that are not
+        ours."""
         strangers = []
         for part, posteds in zip(header, parts, strict=True):
             partition = self.partitions.get(part.destination)
             if partition is None:
+                self.broken.add(part.destination, link, part.path)
                 strangers.append(part.destination)
                 continue
+            if self.broken.has(part.destination, link, part.path):
+                continue
+            partition.paths[link] = part.path
             for posted in posteds:
                 self._take(partition, posted.message, sender, posted.seq, posted.resend)
             self.schedule(partition)
@@ -577,6 +583,11 @@ class Flow:
         self.outgoing.settle(partition.sent.values())
         self._forget(partition, partition.host)
         return left
+
+    def lost(self, partition: Partition) -> None:
+        """It was taken away with all that was in it: that is sent again by a new path."""
+        for link, path in partition.paths.items():
+            self.broken.add(partition.name, link, path)
 
     def flush(self) -> None:
         """End of a step: what can go on, goes."""

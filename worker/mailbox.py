@@ -31,6 +31,10 @@ acknowledgement waits and travels."""
 FINISHED_MAX = 50_000
 """Beyond so many, those before are forgotten early."""
 
+BROKEN_MAX = 10_000
+"""Of so many partitions, by each broker, it is known by which path something came that is here no more; the oldest are
+forgotten."""
+
 
 class Stage(Enum):
     """How far one message has come."""
@@ -150,6 +154,8 @@ class Partition:
         self.acknowledged_since_ms = 0
         self.scheduled = False
         self.move: Move | None = None
+        self.paths: dict[int, int] = {}
+        """By which path messages came last, by connection."""
         self.brokers: set[int] = set()
         """Connections to brokers that know that it is here, at its epoch."""
         self.holds: dict[int, int] = {}
@@ -317,6 +323,34 @@ class Finished:
         """Forget those of earlier than FINISHED_KEPT_MS ago."""
         if now_ms - self._since_ms >= FINISHED_KEPT_MS or len(self.ids) > FINISHED_MAX:
             self._before, self.ids, self._since_ms = self.ids, set(), now_ms
+
+
+class Broken:
+    """Paths by which something came that is here no more, though nobody was handed it: its partition was taken away,
+    or is not here. What comes by the same path has a gap before it, so it may not be taken should the partition be
+    here again: one broker has told us of that, while another, by which this comes, does not know yet. When it does, it
+    gives a new path, by which all of it is sent again."""
+
+    def __init__(self) -> None:
+        self._paths: dict[tuple[str, int], int] = {}
+
+    def add(self, destination: str, link: int, path: int) -> None:
+        self._paths[destination, link] = path
+        if len(self._paths) > BROKEN_MAX:
+            del self._paths[next(iter(self._paths))]
+
+    def has(self, destination: str, link: int, path: int) -> bool:
+        """Whether what comes by that path has a gap before it. Where another one is taken now, nothing comes by those
+        of before."""
+        if not self._paths or (broken := self._paths.get((destination, link))) is None:
+            return False
+        if broken != path:
+            del self._paths[destination, link]
+        return broken == path
+
+    def link_down(self, link: int) -> None:
+        """To our next session nothing comes by those paths."""
+        self._paths = {way: path for way, path in self._paths.items() if way[1] != link}
 
 
 def bucketed(message: Message) -> tuple[int, bytes]:

@@ -211,8 +211,13 @@ class Ownership:
 
     # -- going ------------------------------------------------------------------------------------------
 
-    def drop(self, partition: Partition) -> list[Entry]:
-        """It is somebody else's: stop and forget. Returns the messages that were there, in order of arrival."""
+    def drop(self, partition: Partition) -> None:
+        """It is somebody else's, who was not handed over what is here: stop and forget."""
+        self._take_out(partition)
+        self._flow.lost(partition)
+
+    def _take_out(self, partition: Partition) -> list[Entry]:
+        """It is here no more. Returns the messages that were there, in order of arrival."""
         self._moving.pop(partition.name, None)
         self._loaded.pop(partition.name, None)
         self._untold_ms.pop(partition.name, None)
@@ -385,7 +390,7 @@ class Ownership:
             returned = [] if many else self._returned(unstarted, link, ours)
             self._effects.append(ToBroker(Handover(name, epoch, target, returned, legacy, many), link))
         self._end_move(partition, "")
-        self.drop(partition)
+        self._take_out(partition)
 
     def _returned(self, entries: list[Entry], link: int, ours: Session) -> list[Returned]:
         """What came by that broker, so that what each sender has sent by it stays whole, and in order. What came by
@@ -421,9 +426,9 @@ class Ownership:
         self._end_move(partition, why)
         if moving:
             self._release(partition)
-        left = self.drop(partition)
+        left = self._take_out(partition)
         fresh = Partition(partition.name, partition.epoch, self._flow.next_read)
-        fresh.brokers, fresh.holds = partition.brokers, partition.holds
+        fresh.brokers, fresh.holds, fresh.paths = partition.brokers, partition.holds, partition.paths
         fresh.beyond = max(partition.beyond, partition.sequence + 1 + partition.leap)
         self._flow.partitions[fresh.name] = fresh
         for entry in left:

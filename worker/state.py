@@ -159,6 +159,7 @@ class WorkerState:
     def _down(self, event: ev.Down) -> None:
         self.links.down(event.link)
         self.flow.outgoing.on_disconnected(event.link)
+        self.flow.broken.link_down(event.link)
         self.ownership.link_down(event.link)
 
     def _control(self, message: Control, sender: Session, link: int) -> None:
@@ -175,7 +176,7 @@ class WorkerState:
     def _data(self, event: ev.Data) -> None:
         if event.link:
             self.links.met(event.sender, event.link)
-        for name in self.flow.arrive(event.sender, event.header, event.parts):
+        for name in self.flow.arrive(event.sender, event.header, event.parts, event.link):
             self._do(Log("debug", f"messages for {name}, which is not here", "stray"))
 
     def _welcome(self, message: Welcome, sender: Session, link: int) -> None:

@@ -37,6 +37,7 @@ from liquefy.messages import (
     decode_posted,
 )
 from worker import events as ev
+from worker import mailbox
 from worker.ownership import OWN_AFTER_MS
 
 P = "shop/store/0"
@@ -263,3 +264,78 @@ def test_routes_of_both_brokers_are_used() -> None:
         bench.step(ev.FromBroker(Welcome("b", routes), link))
     ways = [bench.state.flow.outgoing.route(f"shop/tell/{i}") for i in range(4)]
     assert {way.link for way in ways if way is not None} == {0, 1}
+
+
+def by(bench: Bench, link: int, path: int, *numbers: int) -> None:
+    """These messages come by that broker, by that path, each with its number as its seq."""
+    posted = [Posted(number, bench.message(number), False) for number in numbers]
+    bench.step(ev.Data((GATEWAY, GATEWAY2)[link], [Part(P, path, len(posted))], [posted], link))
+
+
+def waiting(bench: Bench) -> list[bytes]:
+    return list(bench.state.flow.partitions[P].working)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_what_a_slower_broker_brings_yet_is_not_taken_without_what_came_before_it(dropped: bool) -> None:
+    bench = two(0, 1)
+    bench.auto = False
+    by(bench, 0, 5, 1)
+    bench.epochs[P] = 2
+    if dropped:
+        bench.step(ev.FromBroker(Drop(P, 2), 1))
+    bench.step(ev.FromBroker(Activate(P, 2), 1))
+    by(bench, 0, 5, 2)  # that broker does not know yet that the first one is lost
+    assert waiting(bench) == []
+    bench.step(ev.FromBroker(Activate(P, 2), 0))
+    by(bench, 0, 6, 1, 2, 3)
+    assert waiting(bench) == [b"m1", b"m2", b"m3"]
+
+
+def test_what_came_while_the_partition_was_not_here_is_a_gap_as_well() -> None:
+    bench = two(0, 1)
+    bench.auto = False
+    bench.step(ev.FromBroker(Drop(P, 2), 1))
+    by(bench, 0, 5, 1)
+    bench.epochs[P] = 2
+    bench.step(ev.FromBroker(Activate(P, 2), 1))
+    by(bench, 0, 5, 2)
+    assert waiting(bench) == []
+    by(bench, 1, 5, 1, 2)  # another broker's paths are others
+    assert waiting(bench) == [b"m1", b"m2"]
+
+
+def test_what_was_taken_away_comes_to_the_next_session_by_whatever_path() -> None:
+    bench = two(0, 1)
+    bench.auto = False
+    by(bench, 0, 5, 1)
+    bench.epochs[P] = 2
+    bench.step(ev.FromBroker(Activate(P, 2), 1))
+    bench.step(ev.Down(0))
+    bench.step(ev.Up(b"node1#9", 0))
+    by(bench, 0, 5, 1)  # of a broker that began anew
+    assert waiting(bench) == [b"m1"]
+
+
+def test_a_partition_that_was_handed_over_and_comes_back_keeps_its_path() -> None:
+    bench = two(0, 1)
+    by(bench, 0, 5, 1)
+    bench.step(ev.FromPeer(CONTROLLERS[0], Move(P, 1, "node2"), 0))
+    bench.step(ev.FromBroker(Held(P, 1), 0))
+    bench.step(ev.FromBroker(Held(P, 1), 1))
+    assert P not in bench.state.flow.partitions
+    bench.epochs[P] = 3
+    bench.step(ev.FromBroker(Activate(P, 3), 0))
+    bench.auto = False
+    by(bench, 0, 5, 2)
+    assert waiting(bench) == [b"m2"]
+
+
+def test_what_was_broken_is_remembered_of_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox, "BROKEN_MAX", 2)
+    broken = mailbox.Broken()
+    for number in range(3):
+        broken.add(f"shop/store/{number}", 0, 5)
+    assert [broken.has(f"shop/store/{number}", 0, 5) for number in range(3)] == [False, True, True]
+    assert not broken.has("shop/store/1", 0, 6)  # a new path
+    assert len(broken._paths) == 1
