@@ -201,6 +201,14 @@ class Outgoing:
             if not posted.message.remember and posted.message.deadline_ms + grace_ms < now_ms
         ]
 
+    def again(self, destination: str) -> None:
+        """What was delivered there is lost, or may be: all that is unacknowledged is sent again."""
+        self._restart([destination])
+
+    def left(self, destination: str) -> None:
+        """It is in this process no more. What was delivered here was handed over: it is on its way, as all else is."""
+        self._local.pop(destination, None)
+
     def homeless(self) -> list[str]:
         """Partitions with unacknowledged messages, and without a route."""
         return [d for d in self._unacked if d not in self._routes and d[0] != "@"]

@@ -310,10 +310,13 @@ class Flow:
         here = partition is not None and partition.life is ACTIVE and partition.move is None
         if here and not resend and self.outgoing.clear_of(destination):
             assert partition is not None
-            seq = self.outgoing.post(destination, message, token, local=True)
-            self._take(partition, message, LOCAL, seq, False)
-            self.schedule(partition)
-            return seq
+            way = self.outgoing.route(destination)
+            # Later than here it is elsewhere: what is delivered here is lost with it, and overtaken by what goes there.
+            if way is None or way.epoch <= partition.epoch:
+                seq = self.outgoing.post(destination, message, token, local=True)
+                self._take(partition, message, LOCAL, seq, False)
+                self.schedule(partition)
+                return seq
         return self.outgoing.post(destination, message, token, resend)
 
     def _finish(self, entry: Entry) -> None:
@@ -585,9 +588,11 @@ class Flow:
         return left
 
     def lost(self, partition: Partition) -> None:
-        """It was taken away with all that was in it: that is sent again by a new path."""
+        """It was taken away with all that was in it. What came by a broker is sent again by a new path; what we have
+        sent to ourselves at once, or what we send from now on, by a route that we know already, overtakes it."""
         for link, path in partition.paths.items():
             self.broken.add(partition.name, link, path)
+        self.outgoing.again(partition.name)
 
     def flush(self) -> None:
         """End of a step: what can go on, goes."""

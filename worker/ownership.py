@@ -391,6 +391,7 @@ class Ownership:
             self._effects.append(ToBroker(Handover(name, epoch, target, returned, legacy, many), link))
         self._end_move(partition, "")
         self._take_out(partition)
+        self._flow.outgoing.left(name)
 
     def _returned(self, entries: list[Entry], link: int, ours: Session) -> list[Returned]:
         """What came by that broker, so that what each sender has sent by it stays whole, and in order. What came by

@@ -11,6 +11,7 @@ from worker_bench import CONTROLLER, GATEWAY, Bench
 
 from liquefy.commits import ContextAnswer, PartitionState, Verdict
 from liquefy.effects import Log, SendFrame, ToBroker
+from liquefy.hosting import Ran
 from liquefy.messages import (
     Abort,
     Ack,
@@ -31,6 +32,7 @@ from liquefy.messages import (
     Release,
     Route,
     Routes,
+    child_id,
     count_of,
     decode_message,
     decode_posted,
@@ -261,6 +263,65 @@ def test_a_moved_partition_leaves_its_unacknowledged_messages_to_the_target() ->
     moving(bench)
     bench.step(ev.FromBroker(Held(P, 1)))
     assert len(bench.state.flow.outgoing) == 0
+
+
+TELL, CALL = "shop/tell/0", "shop/call/0"
+
+
+def stored(bench: Bench, number: int) -> None:
+    """The message is handled and committed, and what it emitted leaves; nothing further is answered."""
+    bench.auto = False
+    bench.arrive(bench.message(number), seq=number)
+    bench.answer_reads()
+    bench.answer_runs()
+    bench.answer_commits()
+
+
+def sent(bench: Bench) -> list[tuple[str, bytes, bool]]:
+    return [(to, posted.message.id, posted.resend) for to, posted in bench.sent()]
+
+
+def test_what_was_delivered_here_to_a_partition_that_is_taken_away_is_sent_again_before_anything_newer() -> None:
+    bench = Bench().ready(P, TELL)
+    stored(bench, 1)
+    assert sent(bench) == []  # it did not leave this node
+    bench.epochs[TELL] = 2
+    bench.step(ev.FromBroker(Drop(TELL, 2)))
+    bench.step(ev.FromBroker(Activate(TELL, 2)))  # the new path is to come
+    stored(bench, 2)
+    assert sent(bench) == [(TELL, child_id(b"m1", 0), True), (TELL, child_id(b"m2", 0), False)]
+    assert not bench.state.flow.partitions[TELL].working
+
+
+def test_what_is_somewhere_else_by_its_route_gets_nothing_here() -> None:
+    """A broker that is slow has given it to us since: what was handled here would be lost, and overtaken."""
+    bench = Bench().ready(P, TELL)
+    bench.step(ev.FromBroker(Routes([Route(TELL, "node2", b"node2#1", 2, 2)])))
+    stored(bench, 1)
+    assert sent(bench) == [(TELL, child_id(b"m1", 0), False)]
+    assert not bench.state.flow.partitions[TELL].working
+
+
+def test_what_was_delivered_here_and_handed_over_is_not_overtaken_when_the_partition_comes_back() -> None:
+    bench = Bench().ready(TELL, CALL)
+    bench.auto = False
+    bench.arrive(bench.message(1, fluxion="tell"), bench.message(2, fluxion="tell"))
+    [(host, items)] = bench.runs
+    bench.runs.clear()
+    bench.step(ev.HostSaid(host, Ran([bench.handle(item) for item in items])))
+    bench.step(ev.FromPeer(CONTROLLER, Move(CALL, 1, "node2")))
+    bench.step(ev.FromBroker(Held(CALL, 1)))
+    bench.answer_runs()
+    bench.answer_commits()
+    [handover] = bench.to_broker(Handover)
+    [returned] = handover.returned  # the first one was begun
+    assert [posted.message.id for posted in decode_posted(returned.posted)] == [child_id(b"m2", 0)]
+    bench.epochs[CALL] = 3
+    bench.step(ev.FromBroker(Activate(CALL, 3)))  # should it come back as well, it comes behind this
+    bench.effects.clear()
+    bench.arrive(bench.message(3, fluxion="tell"), seq=3)
+    bench.answer_runs()
+    assert sent(bench) == [(CALL, child_id(b"m3", 0), False)]
 
 
 def test_what_was_on_its_way_within_a_graph_that_is_no_more_is_let_go_of() -> None:
