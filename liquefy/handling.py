@@ -156,15 +156,18 @@ class Runner:
         sets: dict[str, bytes] = {}
         removes: tuple[str, ...] = ()
         error = trace = ""
-        first_try = True
+        first: BaseException | None = None
         try:
             result = self._call(spec, item, context, start)
             emitted = emissions(spec, result) if result is not None else []
             if context is not None:
                 sets, removes = context.changes()
-        except BaseException as first:
-            first_try = False
+        except BaseException as raised:
+            first = raised
+        first_try = first is None
+        if first is not None:  # out of its `except`: what the second try raises is not "during handling" of this
             emitted, sets, removes, error, trace = self._again(spec, item, context, first)
+            first = None  # its traceback holds this frame
         end = perf_counter_ns()
         size, empty = (0, False) if context is None else (context.size, context.is_empty())
         row = (item.ticket, emitted, sets, removes, error, trace, end - start, size, empty)

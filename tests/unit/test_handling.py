@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import time
 
 import pytest
@@ -250,6 +251,27 @@ def test_what_fails_twice_leaves_the_context_and_says_where():
     assert "handling.py" not in failed.traceback.replace("test_handling.py", "")
     assert (failed.emitted, failed.sets, failed.removes) == ([], {}, ())
     assert {n: unpack(v) for n, v in after.sets.items()} == {"n": 3}
+
+
+def test_the_second_failure_is_told_alone():
+    def store(message, context):
+        return 1 / 0
+
+    done = Bench(store=store).one(item(fields={}))
+    assert done.error == "ZeroDivisionError: division by zero"
+    assert done.traceback.count("Traceback") == 1
+    assert "During handling" not in done.traceback
+
+
+def test_a_function_may_look_at_what_is_being_handled_in_both_tries():
+    seen = []
+
+    def store(message, context):
+        seen.append(sys.exception())
+        raise ValueError("why")
+
+    Bench(store=store).one(item(fields={}))
+    assert seen == [None, None]
 
 
 def test_a_value_that_cannot_be_stored_undoes_the_message():
