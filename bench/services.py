@@ -54,9 +54,10 @@ def versions(folder: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def redis() -> Iterator[RedisServer]:
-    """A server for those that store, as Liquefy's own is by default."""
+    """A server for those that store, as Liquefy's own is by default: at a Unix socket, which takes half as much as a
+    port."""
     with tempfile.TemporaryDirectory(prefix="liquefy-bench-") as folder:
-        server = RedisServer(Path(folder))
+        server = RedisServer(Path(folder), unix_socket=Path(folder) / "redis.sock")
         server.start()
         try:
             yield server

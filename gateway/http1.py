@@ -65,6 +65,7 @@ NAMES_MAX = 256
 
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _IDLE, _HEAD, _BODY, _LINGER = range(4)
+_VERSIONS = ("1.1", "1.0")
 _REASONS = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
 
 
@@ -503,6 +504,8 @@ class Connection:
         exchange.safe = exchange.method in _SAFE
         exchange.target = self._url.decode("latin-1")
         exchange.version = parser.get_http_version()
+        if exchange.version not in _VERSIONS:
+            self._interrupt(Refusal(505, "only HTTP/1.1 and HTTP/1.0 are known"))
         if "host" not in headers and exchange.version == "1.1":
             self._interrupt(Refusal(400, "no Host header"))
         has_body = "content-length" in headers or "transfer-encoding" in headers

@@ -22,11 +22,14 @@ from liquefy.messages import PARTS_MAX, Ack, Message, Part, Posted, Route, Sessi
 FRAME_MESSAGES_MAX = 512
 """Messages in one part of a frame; more go in further frames."""
 
+MESSAGE_BYTES = 64
+"""About what a message takes in a frame, besides its body, its headers and its texts."""
+
 FULL_FRAME_BYTES = 4 * 1024 * 1024
-"""A frame whose bodies have so many bytes takes no further message: frames are long only where one message is."""
+"""A frame whose messages have so many bytes takes no further one: frames are long only where one message is."""
 
 PACE_BYTES_MAX = 16 * 1024 * 1024
-"""Of bodies that go to one session within `PACE_MS`; the rest waits. So all that is sent again by a new path does not
+"""Of messages that go to one session within `PACE_MS`; the rest waits. So all that is sent again by a new path does not
 come at once: the broker, which bounds what a peer has not read, can tell one that does not read from a flood."""
 
 PACE_MS = 100
@@ -78,6 +81,14 @@ class Acks:
         return [Relay(session, Ack(seqs), self._links.of(session)) for session, seqs in due.items()]
 
 
+def size_of(message: Message) -> int:
+    """About how many bytes it takes in a frame: what it may have much of counts."""
+    size = MESSAGE_BYTES + len(message.body) + len(message.key) + len(message.id) + len(message.trace)
+    for name, value in message.headers:
+        size += len(name) + len(value)
+    return size
+
+
 class _Frames:
     """For one session. `paced`: bytes that it was sent since the pace was last looked at."""
 
@@ -98,7 +109,7 @@ class _Frames:
                 self._bytes = 0
             before, end, most = self._bytes, start, min(len(fresh), start + FRAME_MESSAGES_MAX)
             while end < most and (end == start or self._bytes < FULL_FRAME_BYTES):
-                self._bytes += len(fresh[end].message.body)
+                self._bytes += size_of(fresh[end].message)
                 end += 1
             self.paced += self._bytes - before
             frame = self.made[-1]

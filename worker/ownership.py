@@ -35,6 +35,7 @@ from liquefy.messages import (
     decode_message,
 )
 from liquefy.messages import returned as returned_by
+from liquefy.sending import size_of
 from worker.events import LoadPartitions
 from worker.fleet import Fleet
 from worker.flow import DAMAGED_REMEDY, Flow
@@ -45,7 +46,7 @@ MOVE_MS_MAX = 15_000
 
 
 RETURNED_BYTES_MAX = 16 * 1024 * 1024
-"""Of bodies that a source gives back; more is sent again by who sent it, as it would be too long for a frame."""
+"""Of messages that a source gives back; more is sent again by who sent it, as it would be too long for a frame."""
 
 OWN_AFTER_MS = 200
 """From the activation of a partition on, brokers that have not been told of it by its source or the controller have so
@@ -382,7 +383,7 @@ class Ownership:
         name, epoch, target = partition.name, partition.epoch + 1, partition.move.target
         legacy = self._flow.legacy(partition, partition.move.unsent)
         unstarted = partition.unstarted()
-        many = len(unstarted) > RETURNED_MAX or sum(len(e.message.body) for e in unstarted) > RETURNED_BYTES_MAX
+        many = len(unstarted) > RETURNED_MAX or sum(size_of(e.message) for e in unstarted) > RETURNED_BYTES_MAX
         way = self._flow.outgoing.route(name)
         for link in sorted(self._links.sessions.keys() & partition.brokers) or [0]:
             # What we have sent to ourselves goes the way that we send by to where it is now.

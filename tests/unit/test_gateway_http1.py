@@ -342,3 +342,13 @@ def test_a_body_that_is_packed_is_not_kept_beside() -> None:
         assert exchange.body == b""
         assert server.held == 600, "until it is answered, what is packed counts"
         exchange.respond(200, [], b"")
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET /a HTTP/2.0\r\nHost: a\r\n\r\n", b"GET /a HTTP/0.9\r\nHost: a\r\n\r\n", b"GET /a\r\n\r\n"]
+)
+def test_other_versions_of_http_are_refused(line: bytes) -> None:
+    served = Served()
+    _, wire = served.client(line)
+    assert wire.out.startswith(b"HTTP/1.1 505 ")
+    assert not served.asked

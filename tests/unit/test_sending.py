@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from liquefy.effects import Relay, SendFrame
-from liquefy.messages import Ack, Message, Route
+from liquefy.messages import Ack, Message, Route, encode
 from liquefy.sending import (
     ACK_AFTER_MS,
     ACKS_MAX,
@@ -76,6 +76,24 @@ def test_a_frame_that_is_full_of_bytes_takes_no_further_message() -> None:
     carried = [[posted.message.id for part in frame.parts for posted in part] for frame in frames]
     assert carried == [[b"0", b"1"], [b"2", b"3"], [b"4", b"5", b"6"], [b"7"]]
     assert all([part.count for part in frame.header] == [len(p) for p in frame.parts] for frame in frames)
+
+
+def test_headers_and_keys_fill_a_frame_as_bodies_do() -> None:
+    out = Outgoing()
+    out.on_routes([route("g/f/0"), route("@gateway1")])
+    for number in range(3):
+        headers = (("x-big", "a" * FULL_FRAME_BYTES),)
+        out.post("@gateway1", Message(b"%d" % number, "output", "", b"", 0, headers=headers), None)
+    assert [len(frame.parts[0]) for frame in out.flush(0)] == [1, 1, 1]
+    many = 4 * FULL_FRAME_BYTES // 512
+    for number in range(many):
+        out.post("g/f/0", Message(b"%d" % number, "f", "k" * 512, b"", 0), None)
+    out.on_routes([route(f"g/f/{number}") for number in range(1, many)])
+    for number in range(1, many):
+        out.post(f"g/f/{number}", Message(b"%d" % number, "f", "k" * 512, b"", 0), None)
+    longest = max(len(encode(frame.parts)) for at in range(1, 9) for frame in out.flush(at * PACE_MS))
+    assert longest < FULL_FRAME_BYTES + 512 * 1024
+    assert not out.flush(9 * PACE_MS)
 
 
 def test_partitions_that_are_too_many_for_a_frame_go_in_further_ones(monkeypatch: pytest.MonkeyPatch) -> None:

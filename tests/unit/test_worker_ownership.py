@@ -38,6 +38,7 @@ from liquefy.messages import (
     decode_posted,
     encode,
 )
+from liquefy.sending import size_of
 from worker import events as ev
 from worker.mailbox import Life
 from worker.ownership import DAMAGED_LOOK_MS
@@ -193,7 +194,7 @@ def test_what_was_not_begun_is_returned_in_order_and_not_run() -> None:
 
 def test_what_waits_and_is_too_much_for_a_frame_is_not_returned_but_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Bench().message(1), Bench().message(2)
-    size = len(first.body) + len(second.body)
+    size = size_of(first) + size_of(second)
     for limit, many in ((size, False), (size - 1, True)):
         monkeypatch.setattr("worker.ownership.RETURNED_BYTES_MAX", limit)
         bench = Bench().ready(P)

@@ -3,7 +3,7 @@ const express = require("express");
 const { createClient } = require("redis");
 
 const app = express();
-const store = createClient({ url: process.env.REDIS_URL });
+const store = createClient({ socket: { path: process.env.REDIS_URL.replace("unix://", "") } });
 store.on("error", () => {});
 
 app.get("/:user", async (req, res) => {
