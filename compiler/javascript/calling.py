@@ -371,7 +371,8 @@ class Calling(Fields):
             for filled in every:
                 self.touch(filled, Mode.WRITE, node)
         inside = self._inside_by(value, key) if key is not None else frozenset(self.inside(value))
-        if name in CHANGES and name != "sort" and every:  # which does not keep what it compares by
+        keeps_nothing = name == "sort" or _takes_out(target, name)  # which compares by what it is given
+        if name in CHANGES and every and not keeps_nothing:
             self._put_in(value, name, arguments, node)
         results: Values = NOTHING
         if name in CALLS_BACK or functions(every):
@@ -466,6 +467,11 @@ PRIMITIVE = LITERAL | DATA
 
 def _changes(name: str) -> bool:
     return name in CHANGES or SETTERS.match(name) is not None
+
+
+def _takes_out(target: object, name: str) -> bool:
+    """Whether it finds an entry by what it is given, and keeps nothing of that."""
+    return name == "delete" and isinstance(target, Obj) and target.kind in ("map", "set", "weak")
 
 
 def one_self(value: Value) -> Values:
