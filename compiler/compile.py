@@ -32,13 +32,14 @@ PARENTS_MAX = 16
 def is_source(path: Path) -> bool:
     """Whether it is something to compile, rather than a graph.yaml or a folder with one."""
     if path.is_dir():
-        return not (path / "graph.yaml").exists() and ((path / PACKAGE).exists() or _python_entry(path) is not None)
+        starts = (path / PACKAGE).exists() or _python_entry(path) is not None or _other_entry(path) is not None
+        return not (path / "graph.yaml").exists() and starts
     return path.suffix in (FLX, *PYTHON, *JAVASCRIPT)
 
 
 def compile_source(path: Path, app: str | None = None) -> Program:
-    """The service that `path` starts: a file of JavaScript or Python, a `.flx`, or a folder with a package.json or a
-    Python program. `app`: `module:attribute` of the application, where it cannot be found. Raises UserError."""
+    """The service that `path` starts: a file of JavaScript or Python, a `.flx`, or a folder with a package.json or such
+    a file. `app`: `module:attribute` of the application, where it cannot be found. Raises UserError."""
     if not path.exists():
         raise UserError(f"{path}: does not exist\n  remedy: name an app.js, an app.py, a .flx, or a folder with one")
     if path.is_dir():
@@ -79,18 +80,34 @@ def _compile_folder(folder: Path, app: str | None) -> Program:
         named = Path(*app.partition(":")[0].split(".")).with_suffix(".py")
         package = named.with_suffix("") / "__init__.py"
         entry = next((file.as_posix() for file in (named, package) if (folder / file).is_file()), entry)
-    if entry is None:
-        found = sorted(file.name for file in folder.iterdir() if file.suffix in (FLX, *PYTHON, *JAVASCRIPT))
-        there = f"; there are {', '.join(found[:8])}" if found else ""
-        raise UserError(
-            f"{folder}: it cannot be told which file starts the service: there is no {PACKAGE}, and none of "
-            f"{', '.join(PYTHON_ENTRIES)}{there}\n  remedy: name the file that starts it"
-        )
-    return _python(folder.resolve(), entry, app)
+    if entry is not None:
+        return _python(folder.resolve(), entry, app)
+    other = _other_entry(folder)
+    if other is not None:
+        return compile_source(other)
+    found = sorted(file.name for file in folder.iterdir() if file.suffix in (FLX, *PYTHON, *JAVASCRIPT))
+    there = f"; there are {', '.join(found[:8])}" if found else ""
+    raise UserError(
+        f"{folder}: it cannot be told which file starts the service: there is no {PACKAGE}, and none of "
+        f"{', '.join((*PYTHON_ENTRIES, *_javascript_entries()))}{there}\n  remedy: name the file that starts it"
+    )
 
 
 def _python_entry(folder: Path) -> str | None:
     return next((name for name in PYTHON_ENTRIES if (folder / name).is_file()), None)
+
+
+def _other_entry(folder: Path) -> Path | None:
+    """What starts a service without a package.json and a Python program: JavaScript, else the one `.flx`. It is then
+    as if that file had been named."""
+    found = [folder / name for name in _javascript_entries() if (folder / name).is_file()]
+    flx = [file for file in folder.iterdir() if file.suffix == FLX and file.is_file()]
+    return found[0] if found else flx[0] if len(flx) == 1 else None
+
+
+def _javascript_entries() -> tuple[str, ...]:
+    entries: tuple[str, ...] = _part("javascript", "modules").ENTRIES
+    return entries
 
 
 def _check_json(path: Path) -> None:

@@ -24,7 +24,12 @@ SOURCES_MAX = 2_000
 SOURCE_BYTES_MAX = 4 * 1024 * 1024
 """Of one file of code or JSON."""
 
-ENTRIES = ("index.js", "server.js", "app.js", "index.mjs", "server.mjs", "app.mjs", "main.js", "src/index.js")
+ENTRIES = (
+    *("index.js", "server.js", "app.js", "index.mjs", "server.mjs", "app.mjs", "main.js"),
+    *("index.cjs", "server.cjs", "app.cjs", "src/index.js"),
+)
+"""Looked for in a folder whose package.json says nothing, or that has none, in this order."""
+
 _ENDINGS = ("", ".js", ".mjs", ".cjs", ".json", "/index.js", "/index.mjs", "/index.cjs", "/index.json")
 _CONDITIONS = names_of("try_statement if_statement ternary_expression binary_expression switch_statement class_body")
 _MAY_LISTEN = {Sort.UNKNOWN, Sort.STATEFUL, Sort.MACHINE}

@@ -30,7 +30,7 @@ class Form(StrEnum):
 
 
 def compile(
-    path: Annotated[Path, typer.Argument(help="An app.js, app.py, service.flx, or a folder with a package.json.")],
+    path: Annotated[Path, typer.Argument(help="An app.js, app.py or .flx, or a folder with one or a package.json.")],
     app: Annotated[
         str,
         typer.Option(metavar="MODULE:ATTRIBUTE", help="The Python application, if it cannot be found."),

@@ -165,6 +165,32 @@ def test_fmt_tells_what_deploy_would_refuse(tmp_path: Path) -> None:
     assert file.read_text().startswith("service a\n")
 
 
+@pytest.mark.parametrize("name", ["app.js", "app.mjs", "app.cjs"])
+def test_a_folder_with_nothing_but_a_javascript_entry_is_that_service(name: str, tmp_path: Path) -> None:
+    said = "import express from 'express';" if name.endswith(".mjs") else "const express = require('express');"
+    (tmp_path / name).write_text(
+        f"{said}\nconst app = express();\napp.get('/', (req, res) => res.send('hello'));\napp.listen(3000);\n"
+    )
+    told = json.loads(ctl("compile", tmp_path, "--json").stdout)
+    assert (told["language"], told["entry"]) == ("javascript", name)
+    graph, _, source, _ = deploying.prepared(tmp_path, None, lambda _: None)
+    assert (graph.fluxions[0].language, source) == ("javascript", tmp_path)
+
+
+def test_a_folder_with_one_flx_is_that_service(tmp_path: Path) -> None:
+    (tmp_path / "visits.flx").write_text(VISITS.read_text())
+    assert ctl("compile", tmp_path).stdout.splitlines()[:5] == STREAMS
+    (tmp_path / "other.flx").write_text(VISITS.read_text())
+    refused = ctl("compile", tmp_path)
+    assert (refused.exit_code, "there are other.flx, visits.flx" in refused.stderr) == (2, True)
+
+
+def test_a_python_program_goes_before_a_script_for_browsers_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "index.js").write_text("document.title = 'shop';\n")
+    (tmp_path / "app.py").write_text("from flask import Flask\napp = Flask(__name__)\n")
+    assert json.loads(ctl("compile", tmp_path, "--json").stdout)["language"] == "python"
+
+
 def test_a_folder_that_was_compiled_is_told_from_one_with_a_graph(tmp_path: Path) -> None:
     assert not compiling.is_source(VISITS.parents[1] / "visits")
     (tmp_path / "package.json").write_text("{")
