@@ -29,9 +29,10 @@ for so much longer than the two calls may take is ended."""
 
 
 class _Preparing:
-    def __init__(self, graph: Graph, asked_by: Session, since_ms: int, link: int) -> None:
+    def __init__(self, graph: Graph, asked_by: dict[int, Session], since_ms: int) -> None:
         self.graph = graph
-        self.asked_by, self.link = asked_by, link
+        self.asked_by = asked_by
+        """By connection: one of them may be lost before we are ready."""
         self.since_ms = since_ms
         self.answered = False
 
@@ -53,8 +54,11 @@ class Fleet:
         """By graph and version: one that is in force may be wanted while the next is being brought in."""
 
     def prepare(self, graph: Graph, asked_by: Session, now_ms: int, link: int = 0) -> None:
-        """Get ready to run the graph, and tell who asked, by that connection, once we are (or why not)."""
-        self._preparing[graph.name, graph.version] = _Preparing(graph, asked_by, now_ms, link)
+        """Get ready to run the graph, and tell who asked, by each connection by which they did, once we are (or why
+        not)."""
+        known = self._preparing.get((graph.name, graph.version))
+        asked = known.asked_by if known is not None and not known.answered else {}
+        self._preparing[graph.name, graph.version] = _Preparing(graph, asked | {link: asked_by}, now_ms)
         for host in self._hosts_of(graph):
             if host.life is HostLife.REFUSED:
                 host.life = HostLife.WANTED
@@ -177,7 +181,7 @@ class Fleet:
             if errors or loaded:
                 preparing.answered = True
                 answer = Prepared(preparing.graph.name, preparing.graph.version, errors[0] if errors else "")
-                self._effects.append(Relay(preparing.asked_by, answer, preparing.link))
+                self._effects += [Relay(session, answer, link) for link, session in preparing.asked_by.items()]
 
     def end_hung(self, now_ms: int) -> None:
         """End hosts that show no progress on what they run, or do not come to the end of loading."""

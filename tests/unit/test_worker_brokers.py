@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from worker_bench import GATEWAY, Bench
+from worker_bench import GATEWAY, Bench, graph
 
 from liquefy.config import WorkerConfig
 from liquefy.effects import Relay, ToBroker
+from liquefy.hosting import Loaded
 from liquefy.messages import (
     Abort,
     Activate,
@@ -30,6 +31,7 @@ from liquefy.messages import (
     Part,
     Posted,
     Prepare,
+    Prepared,
     Release,
     Report,
     Route,
@@ -255,6 +257,18 @@ def test_who_asks_it_to_load_code_is_answered_by_the_same_broker() -> None:
     bench.step(ev.FromPeer(CONTROLLERS[1], Prepare(bench.graph), 1))
     said = [(e.to, e.link) for e in bench.effects if isinstance(e, Relay)]
     assert said == [(CONTROLLERS[1], 1)]
+
+
+def test_who_asks_by_two_brokers_is_answered_by_both_as_one_may_be_lost_meanwhile() -> None:
+    bench = two()
+    bench.loads = False
+    asked = graph(version=2, bundle="c" * 64)
+    for link, controller in ((1, CONTROLLERS[1]), (0, CONTROLLERS[0])):
+        bench.step(ev.FromPeer(controller, Prepare(asked), link))
+    [host] = {e.host for e in bench.effects if isinstance(e, ev.LoadGraph)}
+    bench.step(ev.HostSaid(host, Loaded("shop", 2, ["call"])))
+    said = {(e.to, e.link) for e in bench.effects if isinstance(e, Relay) and isinstance(e.message, Prepared)}
+    assert said == {(CONTROLLERS[0], 0), (CONTROLLERS[1], 1)}
 
 
 def test_routes_of_both_brokers_are_used() -> None:
