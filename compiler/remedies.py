@@ -21,8 +21,8 @@ EVERY_REQUEST = "do it in the handlers that need it"
 NOT_TOLD_APART = "register those handlers under paths that are written out"
 
 _BY_PART = (
-    "keep an entry for each of them, under one part of the request as it comes, such as an id of the path: "
-    "not changed, joined to another, or one of several"
+    "one context for all is fine; to spread it, keep one for each user, or whatever the requests name, under one part "
+    "of the request as it comes, such as an id of the path: not changed, joined to another, or one of several"
 )
 _AGAINST = {
     Mode.READ: _BY_PART,
@@ -42,6 +42,11 @@ def of_hazard(hazard: Hazard) -> str:
         return hazard.remedy
     held = hazard.harm in (Harm.HELD, Harm.OPAQUE, Harm.TIMER)
     return SOCKETS if held and any(word in hazard.what for word in _OF_SOCKETS) else _OF_HARM[hazard.harm]
+
+
+def of_wait(first: int | None) -> str:
+    """Of a handler that waits with its context. `first`: the line of another reason why it is not cut."""
+    return APART if first is None else f"see to line {first} first"
 
 
 def of_variable(variable: Variable) -> str:

@@ -74,9 +74,8 @@ def cut_all(
         for part in classified.parts
         if part.unit in cutters
     }
-    told = {reason.what for reason in kept}
-    kept += _waiting([p for p in classified.parts if p.unit not in chains and p.name not in told],
-                     classified, by_id, functions, waits)  # fmt: skip
+    whole = [part for part in classified.parts if part.unit not in chains]
+    kept += _waiting(whole, classified, by_id, functions, waits, {reason.what: reason.place.line for reason in kept})
     return Cut(facts, classified, chains, tuple(kept))
 
 
@@ -104,8 +103,9 @@ def _waiting(
     units: dict[str, Unit],
     functions: dict[str, Function],
     waits: Callable[[Function], Place | None],
+    told: dict[str, int],
 ) -> Iterator[Kept]:
-    """Handlers that have a context while they wait."""
+    """Handlers that have a context while they wait. `told`: the line of another reason why one is not cut."""
     keeping = {group.name: group.keeping for group in classified.groups}
     for part in parts:
         if keeping[part.group] not in (Keeping.KEYED, Keeping.WHOLE) or not part.context:
@@ -114,7 +114,7 @@ def _waiting(
         places = [place for unit in several if unit in functions for place in [waits(functions[unit])] if place]
         for place in places[:1]:
             why = f"line {place.line} {remedies.WAITS}"
-            yield Kept(part.name, why, place, remedies.APART)
+            yield Kept(part.name, why, place, remedies.of_wait(told.get(part.name)))
 
 
 def _tried(classified: Classified) -> list[Part]:

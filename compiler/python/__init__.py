@@ -27,8 +27,7 @@ def compile(folder: Path, entry: str, app: str | None = None) -> Program:
     facts = gathered.facts
     classified = classify(facts)
     cutters, kept = _cutters(gathered, classified)
-    told = {each.what for each in kept} | {part.name for part in classified.parts if part.unit in cutters}
-    kept += tuple(_waiting(gathered, classified, told))
+    kept += tuple(_waiting(gathered, classified, set(cutters), {each.what: each.place.line for each in kept}))
     # What a handler that is cut touches belongs to the part that touches it.
     if cutters:
         named = [replace(u, name=cutters[u.id].name) if u.id in cutters else u for u in facts.units]
@@ -70,17 +69,18 @@ def _cutters(gathered: Gathered, classified: Classified) -> tuple[dict[str, Cutt
     return cutters, tuple(kept)
 
 
-def _waiting(gathered: Gathered, classified: Classified, told: set[str]) -> Iterator[Kept]:
-    """Handlers that have a context while they wait, but for those of which a reason is told."""
+def _waiting(gathered: Gathered, classified: Classified, cut: set[str], told: dict[str, int]) -> Iterator[Kept]:
+    """Handlers that have a context while they wait. `cut`: units of those that are taken apart, and do not; `told`: the
+    line of the reason why another is not."""
     keeping = {group.name: group.keeping for group in classified.groups}
     for part in classified.parts:
-        if part.name in told or not part.context or part.unit not in gathered.functions:
+        if part.unit in cut or not part.context or part.unit not in gathered.functions:
             continue
         info = gathered.functions[part.unit]
         lines = [n.lineno for n in ast.walk(info.node) if isinstance(n, ast.stmt | ast.expr) and _waits(n)]
         if lines and keeping[part.group] in (Keeping.KEYED, Keeping.WHOLE):
             place = Place(info.module.file, min(lines))
-            yield Kept(part.name, f"line {place.line} {remedies.WAITS}", place, remedies.APART)
+            yield Kept(part.name, f"line {place.line} {remedies.WAITS}", place, remedies.of_wait(told.get(part.name)))
 
 
 def _waits(node: ast.AST) -> bool:

@@ -39,6 +39,9 @@ from compiler.python.used import Names
 RESERVED = "request"
 """What no variable of a message may be called: the request, on its way to the last part, is."""
 
+_VOWELS = tuple("aeioAEIO")
+"""Before which it is "an"; a word with u more often begins as "you" does."""
+
 _NO_VALUE = "give it a value before, whatever happens"
 _A_COPY = "hand on what is read of it: texts, numbers, a copy"
 
@@ -248,7 +251,8 @@ def _words(atom: Atom) -> str:
     if isinstance(atom, Ref) and atom.obj.name == LAZY:
         return "made as it is looked at"
     if isinstance(atom, Ref):
-        return f"a {atom.obj.cls.name}" if atom.obj.cls is not None else f"a {atom.obj.name or atom.obj.kind}"
+        called = atom.obj.cls.name if atom.obj.cls is not None else atom.obj.name or atom.obj.kind
+        return f"{'an' if called[:1] in _VOWELS else 'a'} {called}"
     if isinstance(atom, Req):
         return "the request" if not atom.path else f"the request's {atom.path[0]}"
     if isinstance(atom, Func | ClassAtom):
