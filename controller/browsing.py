@@ -71,11 +71,15 @@ class Browsing:
     def _get(self, query: Query, found: Meant) -> None:
         key = query.text("key", "")
         name = f"{found.graph.name}/{found.group.name}"
+        path = next((f.key for f in found.graph.fluxions if f.group == found.group.name and f.key), "")
+        if path and not key:
+            listing = f"`liquefy-ctl context list {name}` shows those that there are"
+            raise UserError(f"{name} has a context for each {path}: which is meant?\n  remedy: give its KEY; {listing}")
         partition = f"{name}/{partition_index(key, found.group.partitions)}"
 
         def read(fields: dict[str, bytes]) -> None:
             if not fields:
-                query.refuse(f"{name} has no context of the key {key!r}\n  remedy: `liquefy-ctl context list {name}`")
+                query.refuse(_no_context(name, key, path))
                 return
             node = self._cluster.where.get(partition, "")
             shown = {field: _shown(value) for field, value in sorted(fields.items())}
@@ -151,6 +155,15 @@ class Browsing:
                 then(value)
 
         return result
+
+
+def _no_context(name: str, key: str, path: str) -> str:
+    """`path`: where the key is found in a request, "" in a group that has one context for all."""
+    if path:
+        return f"{name} has no context of the key {key!r}\n  remedy: `liquefy-ctl context list {name}`"
+    if key:
+        return f"{name} has one context for all, none of the key {key!r}\n  remedy: `liquefy-ctl context get {name}`"
+    return f"the one context of {name} is empty\n  remedy: ask again when a request has put something there"
 
 
 def _letter(packed: bytes) -> DeadLetter | None:

@@ -429,12 +429,17 @@ def ranges_text(numbers: Iterable[int]) -> str:
     return ", ".join("-".join(map(str, run)) for run in runs)
 
 
+ONE_CONTEXT = "(the one of the group)"
+"""Shown for the key "", which no key is: of a group that has one context for all."""
+
+
 def context_text(result: dict[str, Any]) -> RenderableType:
     """{partition, node, key, fields}"""
     made = table("FIELD", "VALUE")
     for name, value in sorted(result["fields"].items()):
         made.add_row(text(name), text(to_json(value)))
-    head = Text.assemble((str(result["key"]), "bold"), f" in {result['partition']} on {result['node'] or 'no node'}")
+    where = f" in {result['partition']} on {result['node'] or 'no node'}"
+    head = Text.assemble((str(result["key"] or ONE_CONTEXT), "bold"), where)
     return Group(head, made if result["fields"] else Text("no context", style="yellow"))
 
 
@@ -442,7 +447,7 @@ def keys_table(result: dict[str, Any]) -> RenderableType:
     """{keys: [{key, partition}], total}"""
     made = table("KEY", "PARTITION")
     for k in result["keys"]:
-        made.add_row(text(k["key"]), text(k["partition"]))
+        made.add_row(text(k["key"] or ONE_CONTEXT), text(k["partition"]))
     more = result["total"] - len(result["keys"])
     return Group(
         made,

@@ -28,6 +28,7 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     explain     {what}                           -> {partitions: [{partition, node, epoch, since_s, reason, load,
                                                      share, pinned, history: [{time_s, text}]}]}
     context     {action: "get", what: "graph/group", key} -> {partition, node, key, fields: {name: value}}
+                (`key` is "" for the one context of a group without keys, here and in the list)
                 {action: "list", what, limit}    -> {keys: [{key, partition}], total}
     dead        {action: "list", graph}          -> [{id, graph, fluxion, key, error, time_s, attempts}]
                 {action: "show"|"replay"|"drop", id}     -> the letter, with body and traceback | {id, done}

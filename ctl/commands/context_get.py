@@ -13,11 +13,13 @@ from ctl.options import AsJson, At, What
 
 def get(
     what: What,
-    key: Annotated[str, typer.Argument(help="The key of the context.")],
+    key: Annotated[
+        str, typer.Argument(help="The key of the context. None for a group that has one for all.", show_default=False)
+    ] = "",
     controller: At = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the context of a key, as last committed.
+    """Show the context of a key, or the one of a group that has no keys, as last committed.
 
     Example: liquefy-ctl context get store alice
     """

@@ -52,6 +52,7 @@ class FakeStore:
         self.bundles: set[str] = set()
         self.maps: dict[str, dict[str, Any]] = {"moves": {}, "nodes": {}, "pins": {}}
         self.frozen = ""
+        self.contexts: dict[tuple[str, str], dict[str, bytes]] = {}
         self.done: list[Any] = []
 
     def get(self, partition: str) -> Placement:
@@ -109,6 +110,9 @@ class FakeStore:
 
     def _SetFreeze(self, operation: Any) -> None:
         self.frozen = operation.reason
+
+    def _ReadContext(self, operation: Any) -> dict[str, bytes]:
+        return self.contexts.get((operation.partition, operation.key), {})
 
     def _CountDead(self, operation: Any) -> int:
         return 0

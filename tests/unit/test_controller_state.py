@@ -14,6 +14,8 @@ from controller.migration import Migration
 from liquefy import messages as m
 from liquefy.commits import DAMAGED, Placement
 from liquefy.graph import Fluxion, Graph, Group, Input
+from liquefy.messages import partition_index
+from liquefy.values import pack
 from tests.unit.controller_world import BUNDLE, DIGEST, START_MS, World, cluster, graph
 
 # -- deployment -------------------------------------------------------------------------------------------
@@ -767,6 +769,28 @@ def test_a_stateless_group_has_no_context() -> None:
     made = msgspec.structs.replace(made, groups=(Group("store", True, 8), Group("send", False, 8)))
     world = cluster(1, made)
     assert "has no context" in world.error("context", action="get", what="send", key="alice")
+
+
+def test_the_one_context_of_a_group_without_keys_is_shown_without_a_key() -> None:
+    made = graph()
+    fluxion = msgspec.structs.replace(made.fluxions[0], key="")
+    world = cluster(1, msgspec.structs.replace(made, fluxions=(fluxion,), groups=(Group("store", True, 1),)))
+    assert "the one context of visits/store is empty" in world.error("context", action="get", what="store", key="")
+    world.store.contexts["visits/store/0", ""] = {"n": pack(3)}
+    found = world.result("context", action="get", what="store", key="")
+    assert (found["key"], found["fields"]) == ("", {"n": 3})
+    refused = world.error("context", action="get", what="store", key="alice")
+    assert "one context for all" in refused
+    assert "remedy: `liquefy-ctl context get visits/store`" in refused
+
+
+def test_of_a_group_with_keys_one_is_to_be_given() -> None:
+    world = cluster(1)
+    refused = world.error("context", action="get", what="store", key="")
+    assert "visits/store has a context for each user: which is meant?" in refused
+    assert "no context of the key 'alice'" in world.error("context", action="get", what="store", key="alice")
+    world.store.contexts[f"visits/store/{partition_index('alice', 8)}", "alice"] = {"n": pack(3)}
+    assert world.result("context", action="get", what="store", key="alice")["fields"] == {"n": 3}
 
 
 def test_what_a_pinned_group_remembers_is_in_no_context_and_who_asks_for_it_is_told_why() -> None:
