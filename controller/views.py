@@ -98,7 +98,8 @@ def graph_status(cluster: Cluster, graph: Graph, now_ms: int) -> dict[str, Any]:
 
 
 def explain(cluster: Cluster, meant: Meant, now_ms: int) -> dict[str, Any]:
-    """Why each partition is where it is. `share`: its part of its node's load; 0 where that is nothing."""
+    """Why each partition is where it is. `share`: its part of its node's load; 0 where that is nothing. `stays`: why
+    the group cannot be moved, "" if it can."""
     pinned = cluster.pinned()
     loads: dict[str, float] = {}
     result = []
@@ -120,4 +121,4 @@ def explain(cluster: Cluster, meant: Meant, now_ms: int) -> dict[str, Any]:
                 "history": [{"time_s": time_s, "text": text} for time_s, text in (note.history if note else ())],
             }
         )
-    return {"partitions": result}
+    return {"stays": meant.group.pinned, "partitions": result}

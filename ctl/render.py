@@ -349,12 +349,16 @@ def plan_table(result: dict[str, Any]) -> RenderableType:
 
 
 def explain_text(result: dict[str, Any], each: bool = False) -> RenderableType:
-    """{partitions: [{partition, node, epoch, since_s, reason, load, share, pinned, history}]}. Few are told with their
-    history; of many those that are somewhere for the same reason share a line, unless `each` is wanted."""
+    """{stays, partitions: [{partition, node, epoch, since_s, reason, load, share, pinned, history}]}. Few are told with
+    their history; of many those that are somewhere for the same reason share a line, unless `each` is wanted."""
     rows = result["partitions"]
     if len(rows) > EXPLAIN_WHOLE_MAX:
         return _explain_each(rows) if each else _explain_alike(rows)
     parts: list[RenderableType] = []
+    if result.get("stays") and rows:
+        group = rows[0]["partition"].rpartition("/")[0]
+        kept = f" is pinned: what it remembers is in one process, lost when that ends: {result['stays']}"
+        parts.append(Text.assemble((group, "bold"), text(kept)))
     for p in rows:
         pinned = ", pinned" if p["pinned"] else ""
         parts.append(

@@ -25,8 +25,10 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
     drain       {node}                           -> {node, moved, left}      (cordons it, moves all away, waits)
     cordon      {node} / uncordon {node}         -> {node, cordoned}
     pin         {what, node} / unpin {what}      -> {what, node}             (pins move there, and stay)
-    explain     {what}                           -> {partitions: [{partition, node, epoch, since_s, reason, load,
+    explain     {what}                           -> {stays, partitions: [{partition, node, epoch, since_s, reason, load,
                                                      share, pinned, history: [{time_s, text}]}]}
+                `stays`: why the group cannot be moved (its `pinned` in graph.yaml), "" if it can; `pinned`: the node
+                that `pin` names
     context     {action: "get", what: "graph/group", key} -> {partition, node, key, fields: {name: value}}
                 (`key` is "" for the one context of a group without keys, here and in the list)
                 {action: "list", what, limit}    -> {keys: [{key, partition}], total}

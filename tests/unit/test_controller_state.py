@@ -696,6 +696,8 @@ def test_what_remembers_in_its_process_stays_while_that_lives() -> None:
     other = next(name for name in world.workers if name != at)
     assert "keeps sessions in memory" in world.error("migrate", what="live/store", node=other)
     assert "keeps sessions in memory" in world.error("pin", what="live/store", node=other)
+    assert world.result("explain", what="live/store")["stays"] == "keeps sessions in memory"
+    assert world.result("explain", what="visits/store")["stays"] == ""
     assert world.result("drain", node=at)["left"] == 1
     world.run(30_000)
     assert world.owners()["live/store/0"] == at

@@ -110,6 +110,17 @@ def test_many_partitions_are_explained_in_a_table_few_with_their_history() -> No
     assert alike[4].startswith("the most loaded is 31: 0.700 cores")
 
 
+def test_of_a_pinned_group_it_is_said_first_that_it_is_and_why() -> None:
+    row = {
+        "partition": "live/store/0", "node": "node1", "epoch": 4, "since_s": 1.0, "reason": "deployed",
+        "load": 0.1, "share": 0.5, "pinned": "", "history": [],
+    }  # fmt: skip
+    shown = " ".join(plain(render.explain_text({"stays": "keeps [red]sessions[/red]", "partitions": [row]})).split())
+    assert shown.startswith("live/store is pinned: ")
+    assert "lost when that ends: keeps [red]sessions[/red] live/store/0 is on node1" in shown
+    assert "pinned" not in plain(render.explain_text({"stays": "", "partitions": [row]}))
+
+
 def test_ranges() -> None:
     assert render.ranges_text([9, 0, 1, 2, 5, 10]) == "0-2, 5, 9-10"
 
