@@ -270,8 +270,7 @@ class Commands:
             self._rebalancing.drain(node.name, done)
 
         def done(result: dict[str, Any]) -> None:
-            fixed = self._cluster.fixed()
-            stay = [f"{p} stays: {fixed[p]}" for p in sorted(self._cluster.owned.get(node.name, ())) if p in fixed]
+            stay = [f"{each['partition']} stays: {each['pinned']}" for each in result["stay"] if each["pinned"]]
             text = "; ".join([f"drained {node.name}: {result['moved']} moved, {result['left']} left", *stay])
             self._desk.log("info", text, "drained", **result)
             query.done(result)

@@ -45,6 +45,9 @@ HOT_LOG_MS = 60_000
 DRAIN_MS = 120_000
 """A drain that takes longer is answered with what is left; it goes on."""
 
+STAY_TOLD_MAX = 5
+"""So many partitions that a drain could not move are told with the reason."""
+
 Done = Callable[[dict[str, Any]], None]
 
 
@@ -202,6 +205,12 @@ class Rebalancing:
         text, fields = outcomes.brought(before.plan, moved, plan, self._placing.view())
         self._desk.log("info", text, "rebalanced", **fields)
 
+    def _stay(self, node: str, fixed: dict[str, str]) -> list[dict[str, str]]:
+        """What is left on a node that is drained, and why: first what has to stay. `pinned`: "" for what a move may
+        still take away."""
+        left = sorted(self._cluster.owned.get(node, ()), key=lambda p: (p not in fixed, p))
+        return [{"partition": p, "pinned": fixed.get(p, "")} for p in left[:STAY_TOLD_MAX]]
+
     def _answer_drains(self) -> None:
         fixed = self._cluster.fixed() if self._drains else {}
         for drain in list(self._drains):
@@ -211,4 +220,5 @@ class Rebalancing:
             over = self._desk.now_ms - drain.began_ms > DRAIN_MS or node is None or not node.drained
             if left <= stay or over:
                 self._drains.remove(drain)
-                drain.done({"node": drain.node, "moved": drain.owned - left, "left": left})
+                told = {"node": drain.node, "moved": drain.owned - left, "left": left}
+                drain.done({**told, "stay": self._stay(drain.node, fixed)})

@@ -22,7 +22,8 @@ These shapes are what `--json` prints; they are stable. MessagePack maps; times 
                 `gain`: utilisation by which the higher of the two nodes falls; `saved`: messages a second that no
                 longer go from node to node; `expected`: what all the moves should bring; one round at a time
     freeze      {reason} / unfreeze {}           -> {frozen: reason or ""}
-    drain       {node}                           -> {node, moved, left}      (cordons it, moves all away, waits)
+    drain       {node}                           -> {node, moved, left, stay: [{partition, pinned}]}
+                cordons it, moves all away, waits; `stay`: some of what is left, `pinned`: why it has to stay, or ""
     cordon      {node} / uncordon {node}         -> {node, cordoned}
     pin         {what, node} / unpin {what}      -> {what, node}             (pins move there, and stay)
     explain     {what}                           -> {stays, partitions: [{partition, node, epoch, since_s, reason, load,

@@ -26,7 +26,22 @@ def drain(node: Node, controller: At = None, as_json: AsJson = False) -> None:
 
 
 def _text(result: dict[str, Any]) -> Text:
-    made = render.text(f"{result['node']} gave {counted(result['moved'], 'partition')} away")
-    if result["left"]:
-        return made.append(f"; {counted(result['left'], 'partition')} could not be moved", style="red")
-    return made.append(" and is empty: it may stop")
+    node, left, stay = result["node"], result["left"], result["stay"]
+    made = render.text(f"{node} gave {counted(result['moved'], 'partition')} away")
+    if not left:
+        return made.append(" and is empty: it may stop")
+    made.append(f"; {counted(left, 'partition')} could not be moved", style="red")
+    for each in stay:
+        why = each["pinned"] or "not moved yet; it is tried again until the node is empty"
+        made.append_text(render.text(f"\n  {each['partition']}: {why}"))
+    if left > len(stay):
+        made.append(f"\n  and {left - len(stay):,} more")
+    graphs = sorted({each["partition"].partition("/")[0] for each in stay if each["pinned"]})
+    if graphs:
+        made.append("\n  remedy: ", style="green")
+        away = ", ".join(f"`liquefy-ctl undeploy {graph}`" for graph in graphs)
+        lost = f"what these remember is in a process of {node}, and lost when it stops: stop it all the same, or {away}"
+        made.append_text(render.text(lost))
+    else:
+        made.append("\n  remedy: ", style="green").append("see `liquefy-ctl events`, and drain it once more")
+    return made

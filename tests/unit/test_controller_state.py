@@ -698,7 +698,9 @@ def test_what_remembers_in_its_process_stays_while_that_lives() -> None:
     assert "keeps sessions in memory" in world.error("pin", what="live/store", node=other)
     assert world.result("explain", what="live/store")["stays"] == "keeps sessions in memory"
     assert world.result("explain", what="visits/store")["stays"] == ""
-    assert world.result("drain", node=at)["left"] == 1
+    drained = world.result("drain", node=at)
+    assert drained["left"] == 1
+    assert drained["stay"] == [{"partition": "live/store/0", "pinned": "keeps sessions in memory"}]
     world.run(30_000)
     assert world.owners()["live/store/0"] == at
     world.worker_down(at)
