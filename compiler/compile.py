@@ -12,6 +12,7 @@ from types import ModuleType
 
 from compiler.depth import deeply
 from compiler.flx import derive
+from compiler.holes import fill
 from compiler.program import Program, Role
 from liquefy.errors import GraphError, UserError
 
@@ -60,7 +61,7 @@ def compile_source(path: Path, app: str | None = None) -> Program:
 
 def emit(program: Program, out: Path) -> None:
     """The program as a folder that `liquefy-ctl deploy` takes. `out` is there and empty. Raises UserError."""
-    if not program.framework and all(fluxion.role is Role.STEP for fluxion in program.fluxions):
+    if _is_steps(program):
         import_module("compiler.flx.emit").emit(program, out)
     elif program.language in LANGUAGES:
         deeply(lambda: _part(program.language, "emit").emit(program, out))
@@ -69,6 +70,21 @@ def emit(program: Program, out: Path) -> None:
             f"{program.name}: no code can be made of the language {program.language!r}\n"
             f"  remedy: use {' or '.join(LANGUAGES)}"
         )
+
+
+def _is_steps(program: Program) -> bool:
+    return not program.framework and all(fluxion.role is Role.STEP for fluxion in program.fluxions)
+
+
+def unnamed(program: Program) -> list[str]:
+    """A line for each import of a package that the service does not say that it needs, and that is not installed here:
+    `app.py:1 imports shpo, which ...`. JavaScript has a package.json, and what it lacks is not installed."""
+    if program.language != "python" or _is_steps(program):
+        return []
+    bodies = {fluxion.name: fluxion.body for fluxion in program.fluxions if fluxion.body}
+    files = {path: fill(text, bodies) for path, text in program.files.items()}
+    found: list[str] = _part("python", "requirements").unnamed(files, program.assets, Path(program.folder))
+    return found
 
 
 def _compile_folder(folder: Path, app: str | None) -> Program:

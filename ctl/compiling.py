@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from compiler.compile import compile_source, emit, is_source
+from compiler.compile import compile_source, emit, is_source, unnamed
 from compiler.program import Program
 from liquefy.graphfile import read_with_code
 
@@ -44,4 +44,4 @@ def check_flx(path: Path) -> Program:
     return program
 
 
-__all__ = ["bundle_folder", "check_flx", "compiled", "is_source"]
+__all__ = ["bundle_folder", "check_flx", "compiled", "is_source", "unnamed"]

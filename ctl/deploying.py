@@ -67,7 +67,7 @@ def prepared(path: Path, app: str | None, progress: Callable[[str], None]) -> Pr
         text = str(error).replace(f"{folder}/", "")
         shown = f"`liquefy-ctl compile {path} --emit bundle -o FOLDER` shows what it was compiled to"
         raise UserError(f"{path}: what it was compiled to cannot be deployed; {shown}\n{text}") from None
-    told = [*program.streams(), *_pinned(graph)]
+    told = [*program.streams(), *_pinned(graph), *compiling.unnamed(program)]
     return Prepared(graph, folder, path if path.is_dir() else path.parent, told)
 
 

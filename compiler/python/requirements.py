@@ -62,11 +62,32 @@ def _of_pyproject(path: Path) -> list[str]:
     return [line for line in listed if isinstance(line, str)]
 
 
+def unnamed(files: Mapping[str, str], assets: Iterable[str], folder: Path) -> list[str]:
+    """A line for each import of what the service does not say that it needs, and what is not installed where its
+    developer runs it: perhaps mistyped, and then a stranger's package on the index."""
+    names = set(assets)
+    said = "requirements.txt" if "requirements.txt" in names else "pyproject.toml"
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in requirements({}, names, folder).splitlines())
+    listed = [line for line in lines if line]
+    if any("/" in line or line.startswith(("-r", "-e", "--requirement", "--editable")) for line in listed):
+        return []  # more than can be seen here
+    known = {_plain(found[0]) for line in listed if (found := re.match(r"[\w.-]+", line))}
+    providers = _installed(folder)[1]
+    told = []
+    for root, place in _foreign(files).items():
+        name = _DISTRIBUTIONS.get(root, root.replace("_", "-"))
+        if root in providers or (folder / root).exists() or {_plain(root), _plain(name)} & known:
+            continue
+        if listed or "requirements.txt" in names:
+            missing = f"which {said} does not name: it is not installed, unless another package brings it"
+        else:
+            missing = f"which no requirements.txt names and is not installed here: nodes install {name} by that name"
+        told.append(f"{place} imports {root}, {missing}")
+    return told
+
+
 def _of_imports(files: Mapping[str, str], folder: Path) -> list[str]:
-    own = {path.split("/")[0].removesuffix(".py") for path in files}
-    own |= {path.rpartition("/")[2].removesuffix(".py") for path in files}
-    roots = {root for text in files.values() for root in _imported(text)} - own - set(sys.stdlib_module_names)
-    roots = {root for root in roots if root != "liquefy" and not root.startswith("__")}
+    roots = _foreign(files)
     versions, providers = _installed(folder)
     lines = set()
     for root in roots:
@@ -78,17 +99,30 @@ def _of_imports(files: Mapping[str, str], folder: Path) -> list[str]:
     return sorted(lines, key=str.lower)
 
 
-def _imported(text: str) -> set[str]:
-    found: set[str] = set()
+def _foreign(files: Mapping[str, str]) -> dict[str, str]:
+    """What is imported and is neither the service's own nor Python's: where it is first, `app.py:3`."""
+    own = {path.split("/")[0].removesuffix(".py") for path in files}
+    own |= {path.rpartition("/")[2].removesuffix(".py") for path in files}
+    found: dict[str, str] = {}
+    for path, text in files.items():
+        for root, line in _imported(text):
+            if root not in own and root not in sys.stdlib_module_names and not root.startswith("__"):
+                found.setdefault(root, f"{path}:{line}")
+    found.pop("liquefy", None)
+    return found
+
+
+def _imported(text: str) -> list[tuple[str, int]]:
+    found: list[tuple[str, int]] = []
     try:
         tree = ast.parse(text)
     except SyntaxError:
         return found
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            found += [(alias.name.partition(".")[0], node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            found.add(node.module.partition(".")[0])
+            found.append((node.module.partition(".")[0], node.lineno))
     return found
 
 

@@ -58,7 +58,7 @@ def compile(
         made["svg"] = str(svg_file)
     text = _emitted(program, form, path, out, made)
     if as_json:
-        render.show({**report.as_json(program), **made}, True, Text)
+        render.show({**report.as_json(program), "unnamed": compiling.unnamed(program), **made}, True, Text)
     elif text is not None:
         typer.echo(text, nl=False)
     else:
@@ -79,7 +79,9 @@ def _emitted(program: Program, form: Form, path: Path, out: Path | None, made: d
     elif form is Form.GRAPH:
         text = (compiling.bundle_folder(program) / "graph.yaml").read_text()
     else:
-        text = "\n".join(report.lines(program)) + "\n"
+        unnamed = compiling.unnamed(program)
+        packages = ["", "packages", *(f"  {line}" for line in unnamed)] if unnamed else []
+        text = "\n".join([*report.lines(program), *packages]) + "\n"
     if out is None:
         return text
     _write(out, text, "-o")

@@ -185,6 +185,36 @@ def test_a_folder_with_one_flx_is_that_service(tmp_path: Path) -> None:
     assert (refused.exit_code, "there are other.flx, visits.flx" in refused.stderr) == (2, True)
 
 
+SHOP = "import nosuchpkg, yamlx, json\nfrom flask import Flask\napp = Flask(__name__)\n"
+
+
+def test_what_a_python_program_imports_and_nobody_names_is_told(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(SHOP)
+    guessed = "which no requirements.txt names and is not installed here: nodes install"
+    line = f"app.py:1 imports nosuchpkg, {guessed} nosuchpkg by that name"
+    assert f"  {line}" in ctl("compile", tmp_path).stdout.splitlines()
+    told = [line, f"app.py:1 imports yamlx, {guessed} yamlx by that name"]
+    assert json.loads(ctl("compile", tmp_path, "--json").stdout)["unnamed"] == told
+    assert deploying.prepared(tmp_path, None, lambda _: None).told[-2:] == told
+
+
+@pytest.mark.parametrize(
+    ("needed", "told"),
+    [
+        ("flask\nnosuchpkg[extra]>=1\nyamlx\n", []),
+        ("flask\n-r more.txt\n", []),
+        ("flask==3.0.0 \\\n    --hash=sha256:00\n# see docs/needs.md\nyamlx\n", ["nosuchpkg"]),
+        ("", ["nosuchpkg", "yamlx"]),
+    ],
+)
+def test_what_requirements_txt_does_not_name_is_told(tmp_path: Path, needed: str, told: list[str]) -> None:
+    (tmp_path / "app.py").write_text(SHOP)
+    (tmp_path / "requirements.txt").write_text(needed)
+    unnamed = json.loads(ctl("compile", tmp_path, "--json").stdout)["unnamed"]
+    said = "which requirements.txt does not name: it is not installed, unless another package brings it"
+    assert unnamed == [f"app.py:1 imports {name}, {said}" for name in told]
+
+
 def test_a_python_program_goes_before_a_script_for_browsers_beside_it(tmp_path: Path) -> None:
     (tmp_path / "index.js").write_text("document.title = 'shop';\n")
     (tmp_path / "app.py").write_text("from flask import Flask\napp = Flask(__name__)\n")
