@@ -21,6 +21,7 @@ from compiler.python.model import (
     SCALAR,
     Atom,
     Atoms,
+    Class,
     ClassAtom,
     Const,
     Func,
@@ -46,6 +47,8 @@ ROUNDS_MAX = 12
 _CHANGES = (Mode.WRITE, Mode.ESCAPE)
 _EMBEDDED = re.compile(r"sqlite(\+\w+)?://|SqliteDatabase|engines?\.sqlite")
 _HOLDERS = ("list", "dict", "set", "sequence", "mapping", "mutablemapping", "iterable", "any", "object", "bytearray")
+_UNCHANGING = frozenset(("str", "int", "float", "bool", "bytes", "None"))
+_MODELS = frozenset(("pydantic.BaseModel", "pydantic.main.BaseModel"))
 _SCALARS = ("str", "int", "float", "bool", "bytes", "date", "datetime", "UUID", "Decimal")
 _SETTINGS = (".env", ".ini", ".cfg", ".toml", ".yaml", ".yml", ".json", ".py")
 
@@ -431,17 +434,35 @@ def _body(m: Machine, base: Atoms, path: tuple[str, ...]) -> Atoms:
                           for names in cls.scope.names.values() for a in names
                           if not (isinstance(a, Func) and isinstance(a.info.node, ast.Lambda)))  # fmt: skip
             checked = checked or any({"model_config", "Config"} & set(one.scope.names) for one in cls.lineage())
+            validated = not checked and len(base) == 1 and _validated(cls)
             for one in cls.lineage():
                 for statement in one.node.body:
                     if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
                         text = ast.unparse(statement.annotation)
                         plain = text == "str" and statement.value is None and not checked
                         name = statement.target.id
-                        value = frozenset({Req((*path, name), "", name)}) if plain else PLAIN
+                        value = frozenset({Req((*path, name), "", name, validated)}) if plain else PLAIN
+                        if validated and text in _UNCHANGING and statement.value is None and not plain:
+                            value = SCALAR
                         obj.attrs.setdefault(name, value)
             after_fields(m, cls, frozenset({Ref(obj)}))
             return frozenset({Ref(obj)})
     return PLAIN
+
+
+def _validated(cls: Class) -> bool:
+    """Whether an instance surely has what its annotations say: pydantic has seen to it, and no code of the service
+    had a hand in it. A dataclass takes whatever it is given."""
+    for one in cls.lineage():
+        bases = [atom for atoms in one.bases for atom in atoms]
+        models = all(isinstance(a, ClassAtom) or (isinstance(a, Lib) and a.name in _MODELS) for a in bases)
+        here = {*one.scope.names, *one.module.scope.names}
+        more = [n for n in one.node.body if not isinstance(n, ast.AnnAssign | ast.Expr | ast.Pass)]
+        if not bases or not models or here & _UNCHANGING or more:
+            return False
+        if one.node.keywords or one.node.decorator_list:
+            return False
+    return True
 
 
 def _depend(m: Machine, atom: Atom, parameters: dict[str, Atoms], depth: int = 0) -> Atoms:

@@ -283,7 +283,7 @@ def scalars(value: Atoms) -> bool:
     """Whether it is surely nothing that can be changed in place."""
     return all(
         isinstance(a, Const | Scalar)
-        or (isinstance(a, Req) and len(a.path) > 1 and a.path[0] != "body")
+        or (isinstance(a, Req) and len(a.path) > 1 and (a.path[0] != "body" or a.declared))
         or (isinstance(a, Part) and a.obj.kind == "dict" and not a.obj.classes and a.obj.only_scalars())
         for a in value
     )

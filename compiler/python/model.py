@@ -44,6 +44,8 @@ class Req:
     path: tuple[str, ...] = ()
     convert: str = ""
     text: str = field(default="", compare=False)
+    declared: bool = False
+    """Whether it is a text, as the framework has seen to: it cannot be changed in place."""
 
 
 @dataclass(frozen=True)
