@@ -226,7 +226,11 @@ class BrokerState:
             out.append(Count("messages_held", held))
             self._check_held(now_ms, out)
             self._check_full(now_ms, out)
-        self._tell_orphans(orphans, now_ms, out)
+        if orphans:
+            told: list[Effect] = []
+            self._tell_orphans(orphans, now_ms, told)
+            self._count_told(event.session, now_ms, told)
+            out += told
 
     def _on_relay(self, event: RelayFrom, now_ms: float, out: list[Effect]) -> None:
         peer = self._peers.get(event.session)
@@ -732,4 +736,6 @@ def _told_bytes(message: m.Control) -> int:
         return FRAME_BYTES + sum(map(route_bytes, message.routes))
     if isinstance(message, m.PeerUp):
         return FRAME_BYTES + sum(ENTRY_BYTES + len(claim.partition) for claim in message.claims)
+    if isinstance(message, m.Orphans):
+        return FRAME_BYTES + sum(ENTRY_BYTES + len(partition) for partition in message.partitions)
     return FRAME_BYTES

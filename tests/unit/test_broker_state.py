@@ -921,7 +921,7 @@ def test_what_everybody_is_told_at_once_is_bounded_however_many_claim(monkeypatc
     assert len(m.encode(welcome)) < 10_100
 
 
-@pytest.mark.parametrize("asks", ["owns", "holds", "connects"])
+@pytest.mark.parametrize("asks", ["owns", "holds", "connects", "sends"])
 def test_who_has_others_told_more_than_they_read_is_cut_off(asks: str) -> None:
     b = Broker(flood_bytes_max=LIMIT)
     node, ctl, flood = b.worker("node1", (Q, 1)), b.controller(), b.worker("flood")
@@ -931,6 +931,8 @@ def test_who_has_others_told_more_than_they_read_is_cut_off(asks: str) -> None:
             b.say(flood, m.Own([Claim(P, number)]))
         elif asks == "holds":
             b.say(flood, m.Hold(P, number))
+        elif asks == "sends":  # for partitions that nobody has
+            b.data(flood, *((f"shop/cart/{number * 100 + index}", 1, 1) for index in range(4)))
         else:
             flood = b.worker("flood", *((f"shop/cart/{index}", number) for index in range(10, 20)))
         cut += [e.session for e in b.out if type(e) is Cut]
