@@ -43,12 +43,12 @@ def draw(seed: int) -> Drawn:
 
 
 class Bounds:
-    """Looks between the steps of the simulation; `beat` and `admitted` are told as it happens."""
+    """Looks between the steps of the simulation; `beat`, `ticked` and `admitted` are told as it happens."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self._heavy: dict[str, float] = {}
-        """Workers that had too much at each beat since then."""
+        """Workers that had too much at each beat and each tick since then."""
         self.near: Counter[str] = Counter()
         """How often a limit mattered."""
 
@@ -142,13 +142,14 @@ class Bounds:
             self._within(f"{worker.name}: a message to {destination}, times", max(times.values()), COPIES)
 
     def beat(self, worker: Any, window: int) -> None:
-        """It says how many requests it takes. It sums up its bytes once a beat interval."""
+        """It says how many requests it takes. It sums up its bytes once a beat interval, and that need not be at a beat
+        (see `ticked`)."""
         config, now = worker.state.config, self.world.sim.now
         messages = [e.message for p in worker.state.flow.partitions.values() for e in p.working.values()]
         most = BACKLOG_FACTOR * config.window
         if window and len(messages) > most:
             raise Violation(f"{worker.name} has {len(messages)} messages, more than {most}, and takes {window}")
-        size = sum(len(message.body) for message in messages)
+        size = _bytes(worker)
         if size <= config.queued_bytes_max:
             self._heavy.pop(worker.incarnation, None)
             return
@@ -157,6 +158,12 @@ class Bounds:
         if window and now - since > 2 * config.beat_interval_ms:
             text = f"{worker.name} has {size} bytes of messages, more than {config.queued_bytes_max}"
             raise Violation(f"{text}, and takes {window} requests")
+
+    def ticked(self, worker: Any) -> None:
+        """It may have summed up its bytes now. If they were few, that is what it goes by for an interval, though there
+        were too many at the beats before and after: so only what had too much at every tick must take no requests."""
+        if worker.incarnation in self._heavy and _bytes(worker) <= worker.state.config.queued_bytes_max:
+            del self._heavy[worker.incarnation]
 
     # -- controllers ------------------------------------------------------------------------------------
 
@@ -169,3 +176,9 @@ class Bounds:
         asked = len(controller.asked)
         for partition, count in waiting.items():
             self._within(f"{controller.name}: moves of {partition} that wait", count, asked + 2)
+
+
+def _bytes(worker: Any) -> int:
+    """Of the messages that it has."""
+    partitions = worker.state.flow.partitions.values()
+    return sum(len(entry.message.body) for partition in partitions for entry in partition.working.values())

@@ -268,7 +268,10 @@ class WorkerProcess(PeerProcess):
 
     def step(self, event: Any) -> None:
         if self.alive:
-            self.perform(self.state.step(event, self.unix_ms))
+            effects = self.state.step(event, self.unix_ms)
+            if type(event) is ev.Tick:
+                self.world.bounds.ticked(self)
+            self.perform(effects)
 
     def _tick(self) -> None:
         self.step(ev.Measured(self.sim.now / 1e5, self.load_s, 1000))
