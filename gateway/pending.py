@@ -16,7 +16,8 @@ the record:
     an answer -> Look -> Store -> acknowledge it, and give it to the clients
 
 An answer for a client of another gateway reaches this one when that gateway's connection was away for a
-moment. It is passed on as soon as that gateway is back, until its client's deadline.
+moment. It is passed on as soon as that gateway is back, until its client's deadline: once, however often it came,
+and to that one only. Where another stood in for it (this one itself, if there are two) it would come round as one more.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from gateway.events import (
     Up,
 )
 from gateway.keys import ID_LENGTH_MAX, KeyMissing, key_of
-from gateway.records import RECORD_BYTES, PassedOn, Request, Retained, Storing, Strays, Wait
+from gateway.records import RECORD_BYTES, Request, Retained, Storing, Stray, Strays, Wait
 from gateway.routes import Router
 from gateway.streams import Streams
 from liquefy import values
@@ -94,7 +95,7 @@ class GatewayState:
         self._counter = 0
         self.router = Router()
         self.links = Links(len(config.broker_addresses))
-        self._outgoing = Outgoing(self.links.count)
+        self._outgoing = Outgoing(self.links.count, stand_in=False)
         self._acks = Acks(self.links)
         self._windows: dict[str, int] = {}
         self._granted: dict[int, dict[str, int]] = {}
@@ -235,8 +236,9 @@ class GatewayState:
     def _acked(self, seqs: list[int]) -> list[Effect]:
         effects: list[Effect] = []
         for token in self._outgoing.settle(seqs):
-            if type(token) is PassedOn:
-                effects.append(self.links.relay(token.session, Ack([token.seq])))
+            if type(token) is Stray:
+                self._strays.drop(token)
+                effects += self._passed_on(token)
                 continue
             token.acked = True
             if not token.waits:
@@ -397,8 +399,12 @@ class GatewayState:
 
     def _pass_on(self) -> None:
         """Answers of other gateways' clients, to those of them that are back."""
-        for destination, sender, posted in self._strays.take(self._outgoing):
-            self._outgoing.post(destination, posted.message, PassedOn(sender, posted.seq), True)
+        for destination, stray in self._strays.unsent(self._outgoing):
+            stray.seq = self._outgoing.post(destination, stray.message, stray, True)
+
+    def _passed_on(self, stray: Stray) -> list[Effect]:
+        """Whoever sent it need not send it again."""
+        return [self.links.relay(session, Ack([seq])) for session, seq in stray.senders]
 
     # -- once only ----------------------------------------------------------------------------------------
 
@@ -533,8 +539,9 @@ class GatewayState:
                 storing.retry_ms = 0
                 effects.append(Look(root))
         if self._strays:
-            late = self._strays.late(now_ms)
-            effects += [self.links.relay(sender, Ack([posted.seq])) for sender, posted in late]
+            for stray in self._strays.late(self._outgoing, now_ms):
+                self._outgoing.settle([stray.seq])
+                effects += self._passed_on(stray)
         self._retained_bytes = self._retained.left(now_ms)
         self._abandon()
         self._outgoing.on_tick(now_ms)

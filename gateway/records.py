@@ -59,46 +59,61 @@ class Storing:
         self.retry_ms = 0
 
 
-class PassedOn:
-    """Token of an answer that was sent on to another gateway: whom to acknowledge it to."""
+class Stray:
+    """An answer for a client of another gateway, and whom to acknowledge it to when that one has it, or nobody waits
+    any more. `seq` is 0 until it is sent there."""
 
-    __slots__ = ("seq", "session")
+    __slots__ = ("message", "senders", "seq")
 
-    def __init__(self, session: Session, seq: int) -> None:
-        self.session = session
-        self.seq = seq
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.senders: list[tuple[Session, int]] = []
+        self.seq = 0
 
 
 class Strays:
-    """Answers for clients of other gateways, in order, until those are back or their clients wait no more."""
+    """Answers for clients of other gateways, in order, until those have them or their clients wait no more. One that
+    comes again, as its sender has not heard, is there once."""
 
     def __init__(self) -> None:
-        self._by_gateway: dict[str, list[tuple[Session, Posted]]] = {}
+        self._by_gateway: dict[str, dict[bytes, Stray]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._by_gateway.values()))
 
-    def add(self, sender: Session, posted: Posted) -> None:
-        self._by_gateway.setdefault(posted.message.gateway, []).append((sender, posted))
+    def add(self, session: Session, posted: Posted) -> None:
+        message = posted.message
+        strays = self._by_gateway.setdefault(message.gateway, {})
+        stray = strays.get(message.id)
+        if stray is None:
+            stray = strays[message.id] = Stray(message)
+        if (session, posted.seq) not in stray.senders:
+            stray.senders.append((session, posted.seq))
 
-    def take(self, outgoing: Outgoing) -> Iterator[tuple[str, Session, Posted]]:
-        """(destination, sender, answer) of those whose gateway has a route; they are no longer kept here."""
-        for gateway in list(self._by_gateway):
+    def drop(self, stray: Stray) -> None:
+        """It needs no further care."""
+        gateway, strays = stray.message.gateway, self._by_gateway[stray.message.gateway]
+        del strays[stray.message.id]
+        if not strays:
+            del self._by_gateway[gateway]
+
+    def unsent(self, outgoing: Outgoing) -> Iterator[tuple[str, Stray]]:
+        """With their destination: those whose gateway has a route, and that were not sent there."""
+        for gateway, strays in self._by_gateway.items():
             destination = "@" + gateway
             if outgoing.route(destination) is not None:
-                for sender, posted in self._by_gateway.pop(gateway):
-                    yield destination, sender, posted
+                for stray in strays.values():
+                    if not stray.seq:
+                        yield destination, stray
 
-    def late(self, now_ms: int) -> list[tuple[Session, Posted]]:
-        """Those that nobody waits for any more; they are no longer kept here."""
+    def late(self, outgoing: Outgoing, now_ms: int) -> list[Stray]:
+        """Those that nobody waits for any more, and no gateway takes; they are no longer kept here."""
         late = []
-        for gateway, waiting in list(self._by_gateway.items()):
-            late += [entry for entry in waiting if entry[1].message.deadline_ms <= now_ms]
-            left = [entry for entry in waiting if entry[1].message.deadline_ms > now_ms]
-            if left:
-                self._by_gateway[gateway] = left
-            else:
-                del self._by_gateway[gateway]
+        for gateway, strays in self._by_gateway.items():
+            if outgoing.route("@" + gateway) is None:
+                late += [stray for stray in strays.values() if stray.message.deadline_ms <= now_ms]
+        for stray in late:
+            self.drop(stray)
         return late
 
 

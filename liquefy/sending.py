@@ -121,9 +121,11 @@ class _Frames:
 
 class Outgoing:
     """Unacknowledged messages by destination. `token`, given with each message, comes back with its
-    acknowledgement and means nothing here. `links`: connections to so many brokers."""
+    acknowledgement and means nothing here. `links`: connections to so many brokers. `stand_in`: what is for a gateway
+    that is gone goes to any other one; not so what gateways send, as it is they who stand in."""
 
-    def __init__(self, links: int = 1) -> None:
+    def __init__(self, links: int = 1, stand_in: bool = True) -> None:
+        self._stand_in = stand_in
         self._ways = Ways(links)
         self._routes = self._ways.chosen
         self._unacked: dict[str, dict[int, Posted]] = {}
@@ -280,7 +282,7 @@ class Outgoing:
 
     def resolve(self, destination: str) -> str:
         """A gateway that is gone is stood in for by any other: it keeps the answer if it is to be remembered."""
-        if destination[0] == "@" and destination not in self._routes:
+        if self._stand_in and destination[0] == "@" and destination not in self._routes:
             return min((d for d in self._routes if d[0] == "@"), default=destination)
         return destination
 

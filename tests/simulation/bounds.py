@@ -115,8 +115,7 @@ class Bounds:
         self._within(f"{gateway.name}: answers being stored", figures["answers_storing"], remembered)
         for destination, waiting in gateway.state._outgoing._unacked.items():
             times = Counter(posted.message.id for posted in waiting.values())
-            most = COPIES if destination[0] == "@" else 1  # answers for another gateway come as often as they are sent
-            self._within(f"{gateway.name}: a message to {destination}, times", max(times.values()), most)
+            self._within(f"{gateway.name}: a message to {destination}, times", max(times.values()), 1)
 
     def admitted(self, gateway: Any) -> None:
         """It has just taken a request in."""

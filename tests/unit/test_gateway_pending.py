@@ -620,6 +620,35 @@ def test_it_is_not_kept_longer_than_its_client_waits() -> None:
     assert acks(gateway.answer(message, 5)) == [5]
 
 
+def test_one_that_comes_again_is_passed_on_once_and_all_who_sent_it_are_told() -> None:
+    gateway = Gateway()
+    stray(gateway)
+    stray(gateway)
+    stray(gateway, 5)
+    gateway.do(FromBroker(Routes([route("@gateway2", 9, b"gateway2#1", "")])))
+    ((_, _, posted),) = gateway.sent()
+    stray(gateway, 6)
+    assert gateway.state.figures()["messages_unacknowledged"] == 1
+    assert acks(gateway.do(FromPeer(b"gateway2#1", Ack([posted.seq])))) == [4, 5, 6]
+    assert gateway.state.figures()["answers_to_pass_on"] == 0
+
+
+def test_one_for_a_gateway_that_goes_again_is_sent_to_no_other_and_waits_until_its_deadline() -> None:
+    """Another would pass it on in turn; and it may be this one, which would have one more of it each time."""
+    gateway = Gateway()
+    stray(gateway)
+    gateway.do(FromBroker(Routes([route("@gateway1", 3, b"gateway1#1", ""), route("@gateway2", 9, b"gateway2#1", "")])))
+    assert len(gateway.sent()) == 1
+    gateway.do(FromBroker(Routes([Route("@gateway2", "", b"", 0, 9)])))
+    assert gateway.sent() == []
+    gateway.do(FromBroker(Routes([route("@gateway2", 10, b"gateway2#2", "")])))
+    assert [(destination, path) for destination, path, _ in gateway.sent()] == [("@gateway2", 10)]
+    assert acks(gateway.do(Tick(), 501)) == []  # it is there, and will say that it has it
+    gateway.do(FromBroker(Routes([Route("@gateway2", "", b"", 0, 10)])))
+    assert acks(gateway.do(Tick(), 1)) == [4]
+    assert gateway.state.figures()["messages_unacknowledged"] == 0
+
+
 def test_one_to_be_remembered_is_stored_and_passed_on() -> None:
     gateway = Gateway()
     message = Message(b"r", "f", "k", b"", 5, b"r", "gateway2", gateway.now_ms + 500, remember=True)
