@@ -330,6 +330,9 @@ def unsettled(world: World) -> list[str]:
     stored_graphs = {graph.name: graph.version for graph in memory.graphs_now()}
     gateways = [gateway for gateway in world.gateways.values() if gateway.alive and not gateway.state.ready]
     left += [f"{gateway.name} knows no graph" for gateway in gateways if stored_graphs]
+    for gateway in world.gateways.values():
+        if gateway.alive:  # who deploys is answered when gateways are told; they hear of it a moment later
+            left += [f"{gateway.name} does not know {name} yet" for name in stored_graphs if not gateway.lets_in(name)]
     in_force = {name for graph in memory.graphs_now() for name in graph.partition_names()}
     if not world.wild and world.controller.leads:
         known = {name: graph.version for name, graph in world.controller.state._cluster.graphs.items()}
