@@ -65,7 +65,7 @@ class Deploying:
         self._closing: dict[str, _Closing] = {}
         self._retire_ms: dict[str, int] = {}
         self._bundles: dict[str, tuple[int, bytes]] = {}
-        """Code stored lately, by graph, and when: the store may lose it yet."""
+        """Code stored lately, by its digest, and when: the store may lose it yet."""
         self._undeployed: dict[str, bool] = {}
         """Graphs that were undeployed, and whether their contexts were deleted."""
 
@@ -109,7 +109,7 @@ class Deploying:
         deployment.forgotten = [group.name for group in old.groups if group.pinned] if old is not None else []
         self._deployments[name] = deployment
         self._undeployed.pop(name, None)
-        self._bundles[name] = self._desk.now_ms, bundle
+        self._bundles[graph.bundle] = self._desk.now_ms, bundle
         self._desk.store(PutBundle(bundle), lambda _: self._prepare(deployment))
 
     def _runs_already(self, graph: Graph) -> bool:
@@ -181,6 +181,7 @@ class Deploying:
 
     def _refuse(self, deployment: _Deployment, error: str) -> None:
         del self._deployments[deployment.graph.name]
+        self._forget_bundles()
         self._desk.send_graphs()
         self._desk.log("warning", f"not deployed: {error}", "refused", graph=deployment.graph.name)
         deployment.refuse(error)
@@ -261,7 +262,6 @@ class Deploying:
             del self._cluster.pins[what]
             self._desk.store(SetJson("pins", what, None), lambda _: None)
         self._undeployed[name] = closing.purge
-        self._bundles.pop(name, None)
         self._drop(partitions)
         self._desk.store(DeleteGraph(name), lambda _: None)
         self._drop_bundles()
@@ -276,10 +276,12 @@ class Deploying:
 
     # -- what the store has lost ---------------------------------------------------------------------------
 
-    def store_bundle_again(self, name: str) -> None:
-        """The graph's code was lost with it, if it was stored so lately."""
-        if name in self._bundles:
-            self._desk.store(PutBundle(self._bundles[name][1]), lambda _: None)
+    def store_bundles_again(self, lost: list[Graph]) -> None:
+        """The code of these was lost with them, if it was stored so lately; and that of what is being deployed, which
+        is no graph in force yet."""
+        named = _code_of([*lost, *(deployment.graph for deployment in self._deployments.values())])
+        for digest in sorted(named & self._bundles.keys()):
+            self._desk.store(PutBundle(self._bundles[digest][1]), lambda _: None)
 
     def undeploy_again(self, graph: Graph) -> bool:
         """False if nobody here has undeployed it."""
@@ -295,9 +297,16 @@ class Deploying:
         """Code that no graph in force names, nor one that is being deployed. The store does one thing after the other,
         so what is deployed from now on is stored after this. Not when fluxions are retired: a node that was just told
         to load that version would find a part of it gone."""
-        graphs = [*self._cluster.graphs.values(), *(d.graph for d in self._deployments.values())]
-        keep = frozenset(sha for graph in graphs for sha in (graph.bundle, *graph.bundles))
-        self._desk.store(DropBundles(keep), lambda _: None)
+        self._forget_bundles()
+        self._desk.store(DropBundles(self._needed()), lambda _: None)
+
+    def _forget_bundles(self) -> None:
+        needed = self._needed()
+        self._bundles = {digest: kept for digest, kept in self._bundles.items() if digest in needed}
+
+    def _needed(self) -> frozenset[str]:
+        """Digests of the code of what is in force or being deployed."""
+        return _code_of([*self._cluster.graphs.values(), *(d.graph for d in self._deployments.values())])
 
     def _drop(self, partitions: list[str]) -> None:
         """Nobody owns these any more."""
@@ -352,3 +361,8 @@ class Deploying:
         self._desk.send_graphs()
         gone = ", ".join(f.name for f in old.fluxions if f.retired) or "partitions"
         self._desk.log("info", f"{name}: what version {graph.version} replaced is dropped ({gone})", "retired")
+
+
+def _code_of(graphs: list[Graph]) -> frozenset[str]:
+    """Digests."""
+    return frozenset(digest for graph in graphs for digest in (graph.bundle, *graph.bundles))

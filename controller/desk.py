@@ -35,7 +35,7 @@ class Desk:
         self.failovers = 0
         self._effects: list[Effect] = []
         self._assigned: dict[str, tuple[int, str]] = {}
-        self._waiting: dict[int, Callable[[Any], None]] = {}
+        self._waiting: dict[int, tuple[Operation, Callable[[Any], None]]] = {}
         self._tag = 0
         self._said = 0
 
@@ -84,11 +84,16 @@ class Desk:
     def store(self, operation: Operation, then: Callable[[Any], None]) -> None:
         """`then(result)` is called in the step in which the result comes."""
         self._tag += 1
-        self._waiting[self._tag] = then
+        self._waiting[self._tag] = operation, then
         self._effects.append(Store(operation, self._tag))
 
     def stored(self, tag: int, result: Any) -> None:
-        self._waiting.pop(tag)(result)
+        _, then = self._waiting.pop(tag)
+        then(result)
+
+    def under_way(self) -> list[Operation]:
+        """What the store was asked for, in that order, and has not answered yet."""
+        return [operation for operation, _ in self._waiting.values()]
 
     def log(self, level: str, text: str, event: str = "", **fields: Any) -> None:
         line = Log(level, text, event, fields)

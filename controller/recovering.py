@@ -11,9 +11,11 @@ from typing import Any
 
 from controller.deploying import Deploying
 from controller.desk import Desk
-from controller.events import Everything, PutGraph, ReadEverything, SetFreeze, SetJson
+from controller.events import DeleteGraph, Everything, Operation, PutGraph, ReadEverything, SetFreeze, SetJson
 from controller.migration import Migrations
 from controller.placing import Placing
+
+_What = tuple[str, ...]
 
 
 class Recovering:
@@ -25,7 +27,8 @@ class Recovering:
         self._deploying = deploying
 
     def store_back(self) -> None:
-        """It answers again. Operations are done in order: what is read fits what is known when it comes."""
+        """It answers again. Operations are done in order: what is read fits what is known when it comes, except for
+        what is being stored then. That was asked for later, and what is known is what it replaces."""
         self._desk.store(ReadEverything(), self._compare)
         self._desk.recheck()
         for move in self._migrations.running.values():
@@ -33,8 +36,9 @@ class Recovering:
             move.on_end.append(lambda ended: self._placing.check([ended.partition]))
 
     def _compare(self, found: Everything) -> None:
-        lost = [*self._graphs(found), *self._nodes(found), *self._pins(found)]
-        if found.frozen != self._cluster.frozen:
+        coming = {_what(operation) for operation in self._desk.under_way()}
+        lost = [*self._graphs(found, coming), *self._nodes(found, coming), *self._pins(found, coming)]
+        if found.frozen != self._cluster.frozen and ("freeze",) not in coming:
             self._desk.store(SetFreeze(self._cluster.frozen), lambda _: None)
             lost.append("whether automatic moves are frozen")
         for partition in found.moves.keys() - self._migrations.running.keys():
@@ -44,22 +48,25 @@ class Recovering:
             self._desk.log("error", text, "store", lost=lost)
         self._placing.check(sorted(self._cluster.placements.keys() | {p.partition for p in found.placements}))
 
-    def _graphs(self, found: Everything) -> list[str]:
+    def _graphs(self, found: Everything, coming: set[_What]) -> list[str]:
         stored = {graph.name: graph for graph in found.graphs}
+        behind = [graph for name, graph in sorted(self._cluster.graphs.items()) if stored.get(name) != graph]
+        self._deploying.store_bundles_again(behind)
         lost = []
-        for name, graph in sorted(self._cluster.graphs.items()):
-            if stored.get(name) != graph:
-                self._deploying.store_bundle_again(name)
+        for graph in behind:
+            if ("graph", graph.name) not in coming:
                 self._desk.store(PutGraph(graph), lambda _: None)
-                lost.append(f"{name} version {graph.version}")
+                lost.append(f"{graph.name} version {graph.version}")
         for name in sorted(stored.keys() - self._cluster.graphs.keys()):
-            if self._deploying.undeploy_again(stored[name]):
+            if ("graph", name) not in coming and self._deploying.undeploy_again(stored[name]):
                 lost.append(f"that {name} was undeployed")
         return lost
 
-    def _nodes(self, found: Everything) -> list[str]:
+    def _nodes(self, found: Everything, coming: set[_What]) -> list[str]:
         lost = []
         for name, node in sorted(self._cluster.nodes.items()):
+            if ("nodes", name) in coming:
+                continue
             settings: dict[str, Any] = {"cordoned": True, "drained": node.drained} if node.cordoned else {}
             if bool(settings) != bool(found.nodes.get(name)) or settings.get("drained", False) != bool(
                 found.nodes.get(name, {}).get("drained")
@@ -68,11 +75,25 @@ class Recovering:
                 lost.append(f"settings of {name}")
         return lost
 
-    def _pins(self, found: Everything) -> list[str]:
+    def _pins(self, found: Everything, coming: set[_What]) -> list[str]:
         lost = []
         for what in sorted(found.pins.keys() | self._cluster.pins.keys()):
             node = self._cluster.pins.get(what)
-            if found.pins.get(what) != node:
+            if found.pins.get(what) != node and ("pins", what) not in coming:
                 self._desk.store(SetJson("pins", what, node), lambda _: None)
                 lost.append(f"pin of {what}")
         return lost
+
+
+def _what(operation: Operation) -> _What:
+    """What it writes, if that is compared here: storing this again after it would undo it."""
+    match operation:
+        case PutGraph(graph):
+            return "graph", graph.name
+        case DeleteGraph(name):
+            return "graph", name
+        case SetJson(map_name, field, _):
+            return map_name, field
+        case SetFreeze():
+            return ("freeze",)
+    return ()

@@ -367,6 +367,82 @@ def test_what_a_store_lost_is_stored_again_when_it_answers_again() -> None:
     assert any("lost what was written last" in log.text for log in world.logs)
 
 
+def test_what_is_being_stored_when_a_store_that_lost_something_is_compared_is_not_undone() -> None:
+    world = cluster(2)
+    world.run(3_000)
+    world.workers["node2"].prepares = False
+    asked = [world.ask("deploy", graph=msgspec.to_builtins(graph(partitions=8)), bundle=BUNDLE)]
+    world.store.graphs.clear()
+    world.stores = False
+    world.feed(ev.StoreHealth(False))
+    world.feed(ev.StoreHealth(True))
+    world.said(world.workers["node2"], m.Prepared("visits", 2))
+    asked += [world.ask("pin", what="store", node="node1"), world.ask("cordon", node="node2"), world.ask("freeze")]
+    world.store_answers()  # in order, also what is asked for meanwhile
+    world.stores = True
+    world.until(lambda: all(world.answered(number) for number in asked))
+    assert world.store.graphs["visits"].version == 2
+    assert world.store.maps["pins"] == {"visits/store": "node1"}
+    assert world.store.maps["nodes"] == {"node2": {"cordoned": True, "drained": False}}
+    assert world.store.frozen
+    assert not any("version 1" in log.text for log in world.logs if "has lost" in log.text)
+
+
+def test_an_undoing_that_is_being_stored_when_it_is_compared_is_not_undone_either() -> None:
+    world = cluster(2)
+    world.run(3_000)
+    world.result("pin", what="store", node="node1")
+    world.result("cordon", node="node2")
+    world.result("freeze")
+    world.store.maps.update(nodes={}, pins={})
+    world.store.frozen = ""
+    world.stores = False
+    world.feed(ev.StoreHealth(False))
+    world.feed(ev.StoreHealth(True))
+    asked = [world.ask("unpin", what="store"), world.ask("uncordon", node="node2"), world.ask("unfreeze")]
+    world.store_answers()  # in order, also what is asked for meanwhile
+    world.stores = True
+    world.until(lambda: all(world.answered(number) for number in asked))
+    assert world.store.maps["pins"] == world.store.maps["nodes"] == {}
+    assert not world.store.frozen
+
+
+def test_code_of_a_deployment_that_is_prepared_while_the_store_loses_it_is_stored_again() -> None:
+    world = cluster(2)
+    world.run(3_000)
+    code = b"other code"
+    digest = hashlib.sha256(code).hexdigest()
+    world.workers["node2"].prepares = False
+    raw = msgspec.to_builtins(graph(bundle=digest))
+    for fluxion in raw["fluxions"]:
+        fluxion["bundle"] = digest
+    asked = world.ask("deploy", graph=raw, bundle=code)
+    world.store.bundles.discard(digest)
+    world.feed(ev.StoreHealth(False))
+    world.feed(ev.StoreHealth(True))
+    world.said(world.workers["node2"], m.Prepared("visits", 2))
+    world.until(lambda: world.answered(asked))
+    assert digest in world.store.bundles
+
+
+def test_code_in_force_is_stored_again_though_other_code_was_sent_since() -> None:
+    world = cluster(2)
+    code = b"other code"
+    digest = hashlib.sha256(code).hexdigest()
+    world.workers["node2"].refuses = "SyntaxError"
+    raw = msgspec.to_builtins(graph(bundle=digest))
+    for fluxion in raw["fluxions"]:
+        fluxion["bundle"] = digest
+    assert "SyntaxError" in world.error("deploy", graph=raw, bundle=code)
+    world.store.graphs.clear()
+    world.store.bundles.clear()
+    world.feed(ev.StoreHealth(False))
+    world.feed(ev.StoreHealth(True))
+    world.run(100)
+    assert world.store.graphs["visits"].version == 1
+    assert world.store.bundles == {DIGEST}
+
+
 def test_a_move_that_the_store_has_lost_is_over_and_late_news_of_it_do_not_count() -> None:
     world = cluster(2)
     world.run(3_000)
