@@ -80,21 +80,22 @@ class Caught:
         (source, _), *_ = counts.most_common(1)
         self.target = "node2" if source == "node1" else "node1"
         if phase == "preparing":
-            self._forgets_the_code()
+            cluster.ask("drain", node=self.target)
         self.placed = self.places()
         self._since_s: dict[str, float] = {}
+        if phase == "preparing":
+            self._starts_again()
         who = {"preparing": self.target, "landing": self.target, "storing": "redis"}
         held.enter_context(cluster.stopped(who.get(phase, source)))
+        if phase == "preparing":
+            cluster.ask("uncordon", node=self.target)
         move_all(asker, self.target)
 
-    def _forgets_the_code(self) -> None:
-        """The target is another process, which has been given nothing."""
-        self._cluster.ask("drain", node=self.target)
-        pid = self._cluster.kill(self.target)
-        wait_for(lambda: self._cluster.pid(self.target) not in (0, pid), "the target to be started again")
+    def _starts_again(self) -> None:
+        """The target is another process, that is known to be there, and has not loaded the code yet."""
+        self._cluster.kill(self.target)
+        wait_for(lambda: self._cluster.node(self.target).get("state") != "drained", "the target to go")
         wait_for(lambda: self._cluster.node(self.target).get("state") == "drained", "the target to be back")
-        self._cluster.ask("uncordon", node=self.target)
-        wait_for(self._cluster.whole, "the cluster to be whole")
 
     def places(self) -> dict[str, tuple[str, int]]:
         return self._cluster.placements("visits", "store")
